@@ -1,0 +1,41 @@
+#include "runtime/arena.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace unipool {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+}  // namespace
+
+absl::StatusOr<Arena> Arena::Create(Device device, int64_t reserve_bytes) {
+  auto buffer = Buffer::Allocate(device, reserve_bytes);
+  if (!buffer.ok()) return buffer.status();
+  return Arena(std::move(buffer).value());
+}
+
+Arena::Arena(Buffer buffer) : buffer_(std::move(buffer)) {}
+
+Tensor Arena::Allocate(DType dtype, std::initializer_list<int64_t> dims) {
+  Tensor tensor =
+      Tensor::View(static_cast<char*>(buffer_.data()) + used_, dtype, dims, buffer_.device());
+  const int64_t bytes = (tensor.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  CHECK_LE(used_ + bytes, buffer_.bytes())
+      << "the step's memory is used up: " << tensor.ShapeString() << " does not fit beside "
+      << used_ << " bytes in use of " << buffer_.bytes() << " reserved on "
+      << ToString(buffer_.device());
+  used_ += bytes;
+  peak_ = std::max(peak_, used_);
+  return tensor;
+}
+
+void Arena::Release(int64_t mark) {
+  CHECK(0 <= mark && mark <= used_) << mark << " of " << used_;
+  used_ = mark;
+}
+
+}  // namespace unipool

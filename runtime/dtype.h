@@ -1,0 +1,34 @@
+// Element types of tensors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace unipool {
+
+enum class DType : uint8_t { kFloat32, kFloat64, kInt32, kInt64 };
+
+size_t SizeOf(DType dtype);
+const char* Name(DType dtype);
+
+// DTypeOf<float>() is kFloat32, and so on; other types do not compile.
+template <typename T>
+constexpr DType DTypeOf();
+template <>
+constexpr DType DTypeOf<float>() {
+  return DType::kFloat32;
+}
+template <>
+constexpr DType DTypeOf<double>() {
+  return DType::kFloat64;
+}
+template <>
+constexpr DType DTypeOf<int32_t>() {
+  return DType::kInt32;
+}
+template <>
+constexpr DType DTypeOf<int64_t>() {
+  return DType::kInt64;
+}
+
+}  // namespace unipool

@@ -1,0 +1,23 @@
+// The one way to run an op, and the only dispatch of the house: checks the op's shapes, times it
+// under its name, and runs the half for the stream's device.
+#pragma once
+
+#include <glog/logging.h>
+
+#include "runtime/context.h"
+#include "runtime/finite_check.h"
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+template <typename Op>
+void Compute(Context& ctx, Op op) {
+  Profiler::Scope scope(ctx.profiler, Op::kName);
+  op.Check();
+  CHECK(ctx.stream->device().type == DeviceType::kCpu) << Op::kName;
+  ComputeOnCpu(op);
+  if (ctx.finite_check == nullptr) return;
+  for (const Tensor* output : op.Outputs()) ctx.finite_check->Look(Op::kName, *output);
+}
+
+}  // namespace unipool

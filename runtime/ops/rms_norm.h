@@ -1,0 +1,40 @@
+// RMS normalization (Zhang and Sennrich 2019):
+//   y[t,h] = x[t,h] * rstd[t] * weight[h],  rstd[t] = 1 / sqrt(mean_h x[t,h]^2 + eps)
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+struct RmsNormForward {
+  static constexpr char kName[] = "rms_norm_forward";
+  Tensor x;       // [tokens, hidden]
+  Tensor weight;  // [hidden]
+  float eps;
+  Tensor y;     // out [tokens, hidden]
+  Tensor rstd;  // out [tokens], kept for the backward
+  auto Inputs() { return std::array{&x, &weight}; }
+  auto Outputs() { return std::array{&y, &rstd}; }
+  void Check() const;
+};
+void ComputeOnCpu(const RmsNormForward& op);
+
+// dx[t,h] = rstd * (dy*weight - x * rstd^2 * mean_h(dy*weight*x)),  dweight[h] += sum_t dy*x*rstd
+struct RmsNormBackward {
+  static constexpr char kName[] = "rms_norm_backward";
+  Tensor dy;       // [tokens, hidden]
+  Tensor x;        // [tokens, hidden]
+  Tensor weight;   // [hidden]
+  Tensor rstd;     // [tokens]
+  Tensor dx;       // in/out [tokens, hidden]: overwritten, or added to where `add_to_dx`
+  Tensor dweight;  // in/out [hidden], added to
+  bool add_to_dx;  // true where x also feeds a residual connection whose gradient dx holds
+  auto Inputs() { return std::array{&dy, &x, &weight, &rstd}; }
+  auto Outputs() { return std::array{&dx, &dweight}; }
+  void Check() const;
+};
+void ComputeOnCpu(const RmsNormBackward& op);
+
+}  // namespace unipool

@@ -1,0 +1,22 @@
+// Errors that the world can cause travel as absl::Status. These two macros are the whole of our
+// additions: return early on an error, or unwrap a StatusOr.
+#pragma once
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#define RETURN_IF_ERROR(expression)                        \
+  do {                                                     \
+    if (absl::Status status_ = (expression); !status_.ok()) return status_; \
+  } while (false)
+
+#define UNIPOOL_CONCAT_INNER(a, b) a##b
+#define UNIPOOL_CONCAT(a, b) UNIPOOL_CONCAT_INNER(a, b)
+#define ASSIGN_OR_RETURN(left, expression) \
+  UNIPOOL_ASSIGN_OR_RETURN(UNIPOOL_CONCAT(status_or_, __LINE__), left, expression)
+#define UNIPOOL_ASSIGN_OR_RETURN(holder, left, expression) \
+  auto holder = (expression);                              \
+  if (!holder.ok()) return holder.status();                \
+  left = std::move(holder).value()

@@ -1,0 +1,20 @@
+// Checks an analytic gradient against central differences.
+#pragma once
+
+#include <functional>
+
+#include "runtime/tensor.h"
+
+namespace unipool::testing {
+
+struct GradCheckOptions {
+  double step = 1e-2;       // of the difference, in units of x
+  double tolerance = 1e-2;  // |dx - difference| <= tolerance * (1 + |difference|)
+  int64_t max_elements = 64;  // of x, spread evenly, that are checked
+};
+
+// `loss` runs the forward on the present contents of x and gives a scalar; dx is its gradient.
+void ExpectGradient(const Tensor& x, const Tensor& dx, const std::function<double()>& loss,
+                    const GradCheckOptions& options = {});
+
+}  // namespace unipool::testing
