@@ -1,0 +1,31 @@
+// Ranks that are processes under mpirun or srun, over MPI.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "comm/communicator.h"
+
+struct ompi_communicator_t;
+
+namespace unipool {
+
+// True when this process was started by mpirun or srun with a PMI that Open MPI understands.
+bool LaunchedByMpi();
+// MPI_Init_thread and MPI_Finalize; once a process, from the main thread.
+void InitializeMpi();
+void FinalizeMpi();
+// Ends all ranks at once with this exit code.
+[[noreturn]] void AbortMpi(int exit_code);
+// Rank among the ranks on this host, and how many those are. After InitializeMpi.
+struct LocalRank {
+  int rank;
+  int size;
+};
+LocalRank MpiLocalRank();
+
+// All ranks of the job. `deadline` bounds each wait for other ranks.
+std::unique_ptr<Communicator> CreateMpiWorld(absl::Duration deadline);
+
+}  // namespace unipool

@@ -1,0 +1,32 @@
+// AdamW (Loshchilov and Hutter 2019) over flat memory, one pass that also clears the gradient:
+//   g = grad * grad_scale;  m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2
+//   value -= lr * (m / bias1 / (sqrt(v / bias2) + eps) + weight_decay * value);  grad = 0
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+struct AdamW {
+  static constexpr char kName[] = "adamw";
+  Tensor value;  // in/out [n]
+  Tensor grad;   // in/out [n]; zero afterwards
+  Tensor m;      // in/out [n]
+  Tensor v;      // in/out [n]
+  float lr;
+  float beta1;
+  float beta2;
+  float eps;
+  float weight_decay;
+  float bias1;       // 1 - beta1^step
+  float bias2;       // 1 - beta2^step
+  float grad_scale;  // clipping
+  auto Inputs() { return std::array{&value, &grad, &m, &v}; }
+  auto Outputs() { return std::array{&value, &grad, &m, &v}; }
+  void Check() const;
+};
+void ComputeOnCpu(const AdamW& op);
+
+}  // namespace unipool

@@ -1,0 +1,45 @@
+// Grouped-query causal attention inside each sequence:
+//   out[i] = sum_{j <= i} softmax_j(q[i] . k[j] / sqrt(head_dim)) v[j]
+// for every query head; query head h reads key/value head h / (heads / kv_heads). Tokens of a
+// sequence are consecutive rows. The scores are never held whole: only their log-sum-exp is kept.
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+// q, k and v lie side by side in one row, as the fused projection writes them:
+// [heads * head_dim | kv_heads * head_dim | kv_heads * head_dim].
+struct AttentionForward {
+  static constexpr char kName[] = "attention_forward";
+  Tensor qkv;  // [tokens, (heads + 2 * kv_heads) * head_dim]
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t sequence;  // tokens is a multiple of it
+  Tensor out;        // out [tokens, heads * head_dim]
+  Tensor lse;        // out [tokens, heads]: log sum_j exp(score), kept for the backward
+  auto Inputs() { return std::array{&qkv}; }
+  auto Outputs() { return std::array{&out, &lse}; }
+  void Check() const;
+};
+void ComputeOnCpu(const AttentionForward& op);
+
+struct AttentionBackward {
+  static constexpr char kName[] = "attention_backward";
+  Tensor dout;  // [tokens, heads * head_dim]
+  Tensor qkv;
+  Tensor out;
+  Tensor lse;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t sequence;
+  Tensor dqkv;  // out, like qkv
+  auto Inputs() { return std::array{&dout, &qkv, &out, &lse}; }
+  auto Outputs() { return std::array{&dqkv}; }
+  void Check() const;
+};
+void ComputeOnCpu(const AttentionBackward& op);
+
+}  // namespace unipool

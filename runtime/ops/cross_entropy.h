@@ -1,0 +1,35 @@
+// Softmax cross-entropy over rows of logits:
+//   losses[t] = log sum_v exp(logits[t,v]) - logits[t, targets[t]]
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+struct CrossEntropyForward {
+  static constexpr char kName[] = "cross_entropy_forward";
+  Tensor logits;   // [tokens, vocab]
+  Tensor targets;  // int32 [tokens], each in [0, vocab)
+  Tensor losses;   // out [tokens]
+  auto Inputs() { return std::array{&logits, &targets}; }
+  auto Outputs() { return std::array{&losses}; }
+  void Check() const;
+};
+void ComputeOnCpu(const CrossEntropyForward& op);
+
+// The losses, and in place of the logits their gradient: scale * (softmax(logits) - onehot(target)).
+struct CrossEntropyGradient {
+  static constexpr char kName[] = "cross_entropy_gradient";
+  Tensor logits;   // in: logits; out: dlogits [tokens, vocab]
+  Tensor targets;  // int32 [tokens]
+  float scale;     // weight of each token's loss in the objective
+  Tensor losses;   // out [tokens]
+  auto Inputs() { return std::array{&logits, &targets}; }
+  auto Outputs() { return std::array{&logits, &losses}; }
+  void Check() const;
+};
+void ComputeOnCpu(const CrossEntropyGradient& op);
+
+}  // namespace unipool

@@ -1,0 +1,33 @@
+// Token embedding: y[t] = table[tokens[t]].
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+struct EmbeddingForward {
+  static constexpr char kName[] = "embedding_forward";
+  Tensor tokens;  // int32 [tokens], each in [0, vocab)
+  Tensor table;   // [vocab, hidden]
+  Tensor y;       // out [tokens, hidden]
+  auto Inputs() { return std::array{&tokens, &table}; }
+  auto Outputs() { return std::array{&y}; }
+  void Check() const;
+};
+void ComputeOnCpu(const EmbeddingForward& op);
+
+// dtable[tokens[t]] += dy[t], tokens in order: the same bits on any number of threads.
+struct EmbeddingBackward {
+  static constexpr char kName[] = "embedding_backward";
+  Tensor tokens;  // int32 [tokens]
+  Tensor dy;      // [tokens, hidden]
+  Tensor dtable;  // in/out [vocab, hidden], added to
+  auto Inputs() { return std::array{&tokens, &dy}; }
+  auto Outputs() { return std::array{&dtable}; }
+  void Check() const;
+};
+void ComputeOnCpu(const EmbeddingBackward& op);
+
+}  // namespace unipool

@@ -1,0 +1,48 @@
+// Products with a weight matrix per group (expert). Rows are sorted by group: group g holds rows
+// [offsets[g], offsets[g+1]) of the row tensors. A group may hold no row; all rows may be in one.
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+// c[r,:] = a[r,:] * op(weight[g]) for each row r of group g; op transposes when transpose_weight.
+// Forward of y = x W^T: weight [groups, out, in], transpose_weight = true.
+// Input gradient dx = dy W: the same weight, transpose_weight = false.
+struct GroupedGemm {
+  static constexpr char kName[] = "grouped_gemm";
+  Tensor a;        // [rows, k]
+  Tensor weight;   // [groups, n, k] where transpose_weight, else [groups, k, n]
+  Tensor offsets;  // int64 [groups + 1], in host memory
+  Tensor c;        // out [rows, n]
+  bool transpose_weight;
+  auto Inputs() { return std::array{&a, &weight, &offsets}; }
+  auto Outputs() { return std::array{&c}; }
+  void Check() const;
+};
+void ComputeOnCpu(const GroupedGemm& op);
+
+// One layer's rows for a weight gradient.
+struct GroupedRows {
+  Tensor dy;       // [rows, out]
+  Tensor x;        // [rows, in]
+  Tensor offsets;  // int64 [groups + 1], in host memory
+};
+
+// dweight[g] += sum over layers, over rows r of group g, of dy[r,:]^T x[r,:].
+// All layers in one op: a shared pool's weight gradient is then read and written once per expert
+// while it is in cache, not once per layer. The layers are added in the order given.
+struct GroupedWeightGradient {
+  static constexpr char kName[] = "grouped_weight_gradient";
+  const GroupedRows* layers;  // num_layers of them, borrowed for the call
+  int64_t num_layers;
+  Tensor dweight;  // in/out [groups, out, in], added to
+  auto Inputs() { return std::array<Tensor*, 0>{}; }
+  auto Outputs() { return std::array{&dweight}; }
+  void Check() const;
+};
+void ComputeOnCpu(const GroupedWeightGradient& op);
+
+}  // namespace unipool

@@ -1,0 +1,53 @@
+// Moving rows between token order and expert order. Everything is a gather: each output row is
+// written by one thread from rows read in a fixed order, so results do not depend on timing.
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+// y[i] = x[index[i]]
+struct GatherRows {
+  static constexpr char kName[] = "gather_rows";
+  Tensor x;      // [source_rows, hidden]
+  Tensor index;  // int32 [rows], each in [0, source_rows)
+  Tensor y;      // out [rows, hidden]
+  auto Inputs() { return std::array{&x, &index}; }
+  auto Outputs() { return std::array{&y}; }
+  void Check() const;
+};
+void ComputeOnCpu(const GatherRows& op);
+
+// y[t] = sum_j gates[t,j] * rows[positions[t,j]], or the plain sum where gates is absent.
+struct CombineRows {
+  static constexpr char kName[] = "combine_rows";
+  Tensor rows;       // [tokens * k, hidden]
+  Tensor positions;  // int32 [tokens, k]: where the j-th copy of token t lies in rows
+  Tensor gates;      // [tokens, k], or absent
+  Tensor y;          // out [tokens, hidden], or in/out where `add_to_y`
+  bool add_to_y;
+  auto Inputs() { return std::array{&rows, &positions, &gates}; }
+  auto Outputs() { return std::array{&y}; }
+  void Check() const;
+};
+void ComputeOnCpu(const CombineRows& op);
+
+// drows[positions[t,j]] = gates[t,j] * dy[t],  dgates[t,j] = dy[t] . rows[positions[t,j]].
+// Each row is named by exactly one (t, j).
+struct CombineRowsBackward {
+  static constexpr char kName[] = "combine_rows_backward";
+  Tensor dy;         // [tokens, hidden]
+  Tensor rows;       // [tokens * k, hidden], as the forward read them
+  Tensor positions;  // int32 [tokens, k]
+  Tensor gates;      // [tokens, k]
+  Tensor drows;      // out [tokens * k, hidden]; may be the same memory as rows
+  Tensor dgates;     // out [tokens, k]
+  auto Inputs() { return std::array{&dy, &rows, &positions, &gates}; }
+  auto Outputs() { return std::array{&drows, &dgates}; }
+  void Check() const;
+};
+void ComputeOnCpu(const CombineRowsBackward& op);
+
+}  // namespace unipool

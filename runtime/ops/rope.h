@@ -1,0 +1,37 @@
+// Rotary position embedding (Su et al. 2021), half-split (NeoX, LLaMA): pair j of a head is elements
+// (j, j + head_dim/2), turned by angle position * base^(-2j/head_dim). Facts B.5.
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+// table[p, 0:d/2] = cos, table[p, d/2:d] = sin of the angles of position p; computed in double.
+struct RopeTable {
+  static constexpr char kName[] = "rope_table";
+  double base;
+  Tensor table;  // out [positions, head_dim]
+  auto Inputs() { return std::array<Tensor*, 0>{}; }
+  auto Outputs() { return std::array{&table}; }
+  void Check() const;
+};
+void ComputeOnCpu(const RopeTable& op);
+
+// Turns the first `heads` heads of every row of x in place; `inverse` turns back, which is the
+// backward. Row t has position t % sequence.
+struct Rope {
+  static constexpr char kName[] = "rope";
+  Tensor x;      // in/out [tokens, columns], columns >= heads * head_dim
+  Tensor table;  // [>= sequence, head_dim]
+  int64_t heads;
+  int64_t sequence;
+  bool inverse;
+  auto Inputs() { return std::array{&x, &table}; }
+  auto Outputs() { return std::array{&x}; }
+  void Check() const;
+};
+void ComputeOnCpu(const Rope& op);
+
+}  // namespace unipool

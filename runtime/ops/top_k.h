@@ -1,0 +1,50 @@
+// Choosing experts: the k largest scores of each token, ties to the lowest expert id.
+#pragma once
+
+#include <array>
+
+#include "runtime/tensor.h"
+
+namespace unipool {
+
+// ids[t,0..k) by falling score; gates[t,j] = scores[t, ids[t,j]], not renormalized.
+// counts[e] += the number of (t, j) with ids[t,j] == e.
+struct TopK {
+  static constexpr char kName[] = "top_k";
+  Tensor scores;  // [tokens, experts]
+  Tensor ids;     // out int32 [tokens, k], 1 <= k <= experts
+  Tensor gates;   // out [tokens, k]
+  Tensor counts;  // in/out int64 [experts], added to
+  auto Inputs() { return std::array{&scores}; }
+  auto Outputs() { return std::array{&ids, &gates, &counts}; }
+  void Check() const;
+};
+void ComputeOnCpu(const TopK& op);
+
+// The gradient of everything that reads the scores:
+//   dscores[t,e] = column[e] + sum_j 1[ids[t,j] == e] dgates[t,j]
+// `column` is the balance losses' gradient, the same for each token.
+struct ScoresGradient {
+  static constexpr char kName[] = "scores_gradient";
+  Tensor ids;      // int32 [tokens, k]
+  Tensor dgates;   // [tokens, k]
+  Tensor column;   // [experts]
+  Tensor dscores;  // out [tokens, experts]
+  auto Inputs() { return std::array{&ids, &dgates, &column}; }
+  auto Outputs() { return std::array{&dscores}; }
+  void Check() const;
+};
+void ComputeOnCpu(const ScoresGradient& op);
+
+// sums[e] += sum_t scores[t,e], in double, tokens in order.
+struct ColumnSums {
+  static constexpr char kName[] = "column_sums";
+  Tensor scores;  // [tokens, experts]
+  Tensor sums;    // in/out float64 [experts], added to
+  auto Inputs() { return std::array{&scores}; }
+  auto Outputs() { return std::array{&sums}; }
+  void Check() const;
+};
+void ComputeOnCpu(const ColumnSums& op);
+
+}  // namespace unipool
