@@ -6,15 +6,21 @@
 
 namespace unipool {
 
-// exp(x) to 2 ulp for x in [-87.3, 88.3], clamped outside; NaN stays NaN. Cody-Waite reduction and a
-// degree-5 minimax polynomial; branch-free, so loops over it become SIMD code.
+// exp(x) to 2 ulp for x in [-87.3, 88.3], clamped outside; NaN stays NaN. Cody-Waite reduction and
+// a degree-5 minimax polynomial; branch-free, so loops over it become SIMD code. The clamps compare
+// bits, because the compiler makes branches of comparing floats: as unsigned numbers, negative
+// floats lie above all positive ones and grow with their size; as signed numbers, below.
 inline float FastExp(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  x = x < -87.3f ? -87.3f : x;
-  x = x > 88.3f ? 88.3f : x;
-  const float shifted = x * 1.44269504088896341f + kRound;
+  constexpr uint32_t kLowest = std::bit_cast<uint32_t>(-87.3f);
+  constexpr int32_t kHighest = std::bit_cast<int32_t>(88.3f);
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const int32_t above_lowest = static_cast<int32_t>(bits < kLowest ? bits : kLowest);
+  const int32_t clamped = above_lowest < kHighest ? above_lowest : kHighest;
+  const float y = std::bit_cast<float>(clamped);
+  const float shifted = y * 1.44269504088896341f + kRound;
   const float n = shifted - kRound;
-  const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  const float r = (y - n * 0.693359375f) - n * -2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
@@ -22,8 +28,30 @@ inline float FastExp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   const float mantissa = p * r * r + r + 1.0f;
-  const int32_t exponent = (std::bit_cast<int32_t>(shifted) << 23) + (127 << 23);
-  return mantissa * std::bit_cast<float>(exponent);
+  const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) << 23) + (127u << 23);
+  const float result = mantissa * std::bit_cast<float>(exponent);
+  const uint32_t nan_mask = 0u - static_cast<uint32_t>(x != x);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(result) | nan_mask);
+}
+
+// The largest of row[0, count), count >= 1; a NaN may or may not be passed over.
+inline float RowMax(const float* row, int64_t count) {
+  float max = row[0];
+#pragma omp simd reduction(max : max)
+  for (int64_t i = 0; i < count; ++i) max = row[i] > max ? row[i] : max;
+  return max;
+}
+
+// out[i] = exp(row[i] - shift), and gives their sum; out may be row.
+inline float ExpRow(const float* row, int64_t count, float shift, float* out) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = FastExp(row[i] - shift);
+    out[i] = value;
+    sum += value;
+  }
+  return sum;
 }
 
 }  // namespace unipool
