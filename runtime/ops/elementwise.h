@@ -19,7 +19,7 @@ struct Add {
 };
 void ComputeOnCpu(const Add& op);
 
-// x = value, for float32 and int64 tensors.
+// x = value, for tensors of any dtype.
 struct Fill {
   static constexpr char kName[] = "fill";
   Tensor x;  // out
