@@ -35,9 +35,9 @@ class Communicator {
   // Each rank's `input` ends up as the r-th of `size` equal parts of everyone's `output`.
   // `input` may be that very part of `output`.
   virtual void AllGather(Tensor input, Tensor output, Stream& stream) = 0;
-  // Sends send_rows[r] rows of `input` to each rank r, in rank order, and receives recv_rows[r] rows
-  // from each into `output`, in rank order. A row is everything but the first dimension; rows are of
-  // equal size on all ranks. Counts are in host memory, one per rank, and may be zero.
+  // Sends send_rows[r] rows of `input` to each rank r, in rank order, and receives recv_rows[r]
+  // rows from each into `output`, in rank order. A row is everything but the first dimension; rows
+  // are of equal size on all ranks. Counts are in host memory, one per rank, and may be zero.
   virtual void AllToAllV(Tensor input, absl::Span<const int64_t> send_rows, Tensor output,
                          absl::Span<const int64_t> recv_rows, Stream& stream) = 0;
   virtual void Broadcast(Tensor x, int root, Stream& stream) = 0;

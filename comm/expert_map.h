@@ -1,5 +1,5 @@
-// Where each expert of one pool lives: global expert id -> owning rank of the expert group, and slot
-// among that owner's experts. Experts need not divide by ranks; a rank may own none. A value.
+// Where each expert of one pool lives: global expert id -> owning rank of the expert group, and
+// slot among that owner's experts. Experts need not divide by ranks; a rank may own none. A value.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@ namespace unipool {
 
 class ExpertMap {
  public:
-  // Contiguous blocks of floor or ceil size; the larger ones go to ranks first_rank, first_rank + 1,
+  // Contiguous blocks of floor or ceil size; the larger ones go to ranks first_rank, first_rank +
+  // 1,
   // ... (modulo ranks), so that several small pools spread their remainders.
   static ExpertMap Blocks(int experts, int ranks, int first_rank = 0);
   // owner[e] is the rank of expert e; slots are given in order of e.

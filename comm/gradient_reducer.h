@@ -1,6 +1,6 @@
-// Makes gradients global. Dense gradients are summed over all ranks and left sharded (ZeRO-1: rank r
-// keeps the r-th part); expert gradients are summed over the replicas of those experts. Losses are
-// scaled by their share of the global batch where they are made, so sums here are means there.
+// Makes gradients global. Dense gradients are summed over all ranks and left sharded (ZeRO-1: rank
+// r keeps the r-th part); expert gradients are summed over the replicas of those experts. Losses
+// are scaled by their share of the global batch where they are made, so sums here are means there.
 #pragma once
 
 #include "comm/process_groups.h"

@@ -41,6 +41,9 @@ class LoadStatistics {
   int experts(int layer) const { return experts_of_pool_[pool_of_layer_[layer]]; }
 
  private:
+  // Of one expert in the previous step, over all layers of the pool.
+  int64_t PoolCount(int pool, int expert) const;
+
   std::vector<int> pool_of_layer_;
   std::vector<int> experts_of_pool_;
   std::vector<int64_t> first_;  // of layer l's counts in the flat arrays

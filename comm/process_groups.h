@@ -1,6 +1,7 @@
 // Who works with whom. The world of R ranks is a grid: R = replicas x expert_parallel. A row (the
-// expert group) holds every expert once, sharded; a column (the expert_data group) holds the replicas
-// of the same experts. Every rank has its own data, and dense weights are replicated on all.
+// expert group) holds every expert once, sharded; a column (the expert_data group) holds the
+// replicas of the same experts. Every rank has its own data, and dense weights are replicated on
+// all.
 //   rank = replica * expert_parallel + position
 #pragma once
 

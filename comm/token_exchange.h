@@ -24,12 +24,14 @@ namespace unipool {
 struct DispatchPlan {
   int64_t tokens = 0;
   int64_t top_k = 0;
-  Tensor send_index;  // int32 [tokens * k]: the token of each outgoing row; rows by (owner, slot, token)
+  Tensor send_index;  // int32 [tokens * k]: the token of each outgoing row; rows by (owner, slot,
+                      // token)
   Tensor positions;   // int32 [tokens, k]: the outgoing row of the j-th choice of token t
   Tensor send_rows;   // int64 [ranks], host: rows that go to each rank
   Tensor recv_rows;   // int64 [ranks], host: rows that come from each rank
-  // int32 [received rows]: arrival order is by (source, slot, token); row i in slot order is arrival
-  // row to_slot_order[i]. Absent with one rank, where nothing travels and both orders are one.
+  // int32 [received rows]: arrival order is by (source, slot, token); row i in slot order is
+  // arrival row to_slot_order[i]. Absent with one rank, where nothing travels and both orders are
+  // one.
   Tensor to_slot_order;
   Tensor to_arrival_order;  // the inverse
   Tensor offsets;           // int64 [slots + 1], host: rows of each of my experts, in slot order
@@ -61,12 +63,27 @@ class TokenExchange {
   double TakeExposedSeconds();
 
  private:
+  // Fills send_index, positions and send_rows, and counts rows of each expert in map order.
+  void SortByExpert(const ExpertMap& map, const Tensor& expert_ids, DispatchPlan& plan);
+  // Tells every owner how many rows of each of its experts come from here.
+  void ExchangeCounts(Context& ctx, const ExpertMap& map, DispatchPlan& plan);
+  // Fills to_slot_order and to_arrival_order.
+  void OrderArrivals(int64_t slots, DispatchPlan& plan);
+  // Outgoing rows -> arrival order -> the owner's slot order.
+  void SendOut(Context& ctx, const DispatchPlan& plan, const Tensor& outgoing, const Tensor& rows);
   void AllToAll(Context& ctx, Tensor input, const Tensor& send_rows, Tensor output,
                 const Tensor& recv_rows);
   // Owner's slot order -> arrival order -> back at the sources.
-  Tensor SendBack(Context& ctx, const DispatchPlan& plan, Tensor rows, Tensor returned);
+  void SendBack(Context& ctx, const DispatchPlan& plan, const Tensor& rows, const Tensor& returned);
+  bool alone() const { return group_.size() == 1; }
 
   Communicator& group_;
+  // Of the plan in the making; members so that a warm Plan allocates nothing.
+  std::vector<int64_t> send_counts_;      // [experts] in map order
+  std::vector<int64_t> recv_counts_;      // [ranks, slots]
+  std::vector<int64_t> next_;             // where the next row of an expert goes
+  std::vector<int64_t> send_count_rows_;  // [ranks]: counts that go to each rank
+  std::vector<int64_t> recv_count_rows_;
   double exposed_seconds_ = 0;
 };
 

@@ -1,0 +1,75 @@
+#include "comm/host_communicator.h"
+
+#include <glog/logging.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace unipool {
+namespace {
+
+void CopyTo(const Tensor& from, int64_t bytes, const Tensor& to) {
+  if (bytes > 0 && from.data != to.data) {
+    std::memmove(to.data, from.data, static_cast<size_t>(bytes));
+  }
+}
+
+}  // namespace
+
+HostCommunicator::HostCommunicator(std::string name, int rank, int size, absl::Duration deadline)
+    : name_(std::move(name)), rank_(rank), size_(size), deadline_(deadline) {
+  CHECK(0 <= rank && rank < size) << rank << " of " << size;
+}
+
+void HostCommunicator::AllReduce(Tensor x, ReduceOp op, Stream& stream) {
+  if (size_ == 1) return;
+  stream.Run([this, call = NextCall("AllReduce"), x, op] { DoAllReduce(call, x, op); });
+}
+
+void HostCommunicator::ReduceScatter(Tensor input, Tensor output, Stream& stream) {
+  CheckReduceScatter(*this, input, output);
+  if (size_ == 1) return stream.Run([input, output] { CopyTo(input, input.bytes(), output); });
+  stream.Run([this, call = NextCall("ReduceScatter"), input, output] {
+    DoReduceScatter(call, input, output);
+  });
+}
+
+void HostCommunicator::AllGather(Tensor input, Tensor output, Stream& stream) {
+  CheckAllGather(*this, input, output);
+  if (size_ == 1) return stream.Run([input, output] { CopyTo(input, input.bytes(), output); });
+  stream.Run(
+      [this, call = NextCall("AllGather"), input, output] { DoAllGather(call, input, output); });
+}
+
+void HostCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_rows, Tensor output,
+                                 absl::Span<const int64_t> recv_rows, Stream& stream) {
+  CheckAllToAllV(*this, input, send_rows, output, recv_rows);
+  if (size_ == 1) {
+    CHECK_EQ(send_rows[0], recv_rows[0]);
+    const int64_t bytes = send_rows[0] * RowBytes(input);
+    return stream.Run([input, bytes, output] { CopyTo(input, bytes, output); });
+  }
+  stream.Run([this, call = NextCall("AllToAllV"), input, send = send_rows.data(), output,
+              recv = recv_rows.data()] { DoAllToAllV(call, input, send, output, recv); });
+}
+
+void HostCommunicator::Broadcast(Tensor x, int root, Stream& stream) {
+  CHECK(0 <= root && root < size_) << root << " of " << size_;
+  if (size_ == 1) return;
+  stream.Run([this, call = NextCall("Broadcast"), x, root] { DoBroadcast(call, x, root); });
+}
+
+void HostCommunicator::Barrier() {
+  if (size_ > 1) DoBarrier(NextCall("Barrier"));
+}
+
+std::string HostCommunicator::LateMessage(Call call, absl::Span<const int> missing_ranks) const {
+  return absl::StrCat("rank ", rank_, " waited ", absl::FormatDuration(deadline_), " for rank ",
+                      absl::StrJoin(missing_ranks, ", "), " in ", call.name, " #", call.number,
+                      " of group '", name_, "'");
+}
+
+}  // namespace unipool
