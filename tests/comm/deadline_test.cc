@@ -1,0 +1,67 @@
+// A rank that does not come ends the process, by name.
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "comm/local_communicator.h"
+
+namespace unipool {
+namespace {
+
+// All ranks but `absent` run `body`.
+template <typename Body>
+void RunWithout(int absent, int ranks, Body body) {
+  const auto communicators = CreateLocalCommunicators(ranks, absl::Milliseconds(200));
+  std::vector<std::thread> threads;
+  for (int r = 0; r < ranks; ++r) {
+    if (r != absent) threads.emplace_back([&, r] { body(*communicators[r]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+class DeadlineDeathTest : public ::testing::Test {
+ protected:
+  DeadlineDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+TEST_F(DeadlineDeathTest, NamesTheRankThatIsMissing) {
+  const auto body = [](Communicator& comm) {
+    const auto stream = Stream::Create(Device{});
+    float x = 1;
+    comm.AllReduce(Tensor::Of(&x, {1}), ReduceOp::kSum, *stream);
+  };
+  EXPECT_DEATH(RunWithout(1, 3, body),
+               "rank [02] waited 200ms for rank 1 in AllReduce #0 of group 'world'");
+}
+
+TEST_F(DeadlineDeathTest, NamesTheNumberOfTheOperation) {
+  const auto body = [](Communicator& comm) {
+    comm.Barrier();
+    comm.Barrier();
+    if (comm.rank() == 0) comm.Barrier();
+  };
+  EXPECT_DEATH(RunWithout(-1, 2, body), "rank 0 waited 200ms for rank 1 in Barrier #2");
+}
+
+TEST_F(DeadlineDeathTest, HoldsOnASideStream) {
+  const auto body = [](Communicator& comm) {
+    const auto stream = Stream::Create(Device{}, Stream::Kind::kSide);
+    float x = 1;
+    comm.Broadcast(Tensor::Of(&x, {1}), 0, *stream);
+  };
+  EXPECT_DEATH(RunWithout(0, 2, body), "rank 1 waited 200ms for rank 0 in Broadcast #0");
+}
+
+TEST_F(DeadlineDeathTest, RanksInDifferentOperationsAreTold) {
+  const auto body = [](Communicator& comm) {
+    const auto stream = Stream::Create(Device{});
+    float x = 1;
+    if (comm.rank() == 0) comm.Barrier();
+    if (comm.rank() == 1) comm.AllReduce(Tensor::Of(&x, {1}), ReduceOp::kSum, *stream);
+  };
+  EXPECT_DEATH(RunWithout(-1, 2, body), "in operation #0 of group 'world'");
+}
+
+}  // namespace
+}  // namespace unipool
