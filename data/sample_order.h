@@ -1,8 +1,8 @@
 // Which tokens make up sample g of training: a pure function of (seed, g), without index arrays.
 //
-// `order: STATELESS`: a split's tokens are one stream; sample i reads sequence + 1 tokens from token
-// i * sequence on (facts J.4: one token of overlap). Epoch e visits the samples in the order of a
-// keyed permutation of (seed, e): a Feistel network over the next power of four, cycle-walked.
+// `order: STATELESS`: a split's tokens are one stream; sample i reads sequence + 1 tokens from
+// token i * sequence on (facts J.4: one token of overlap). Epoch e visits the samples in the order
+// of a keyed permutation of (seed, e): a Feistel network over the next power of four, cycle-walked.
 #pragma once
 
 #include <cstdint>

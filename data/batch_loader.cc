@@ -1,0 +1,174 @@
+#include "data/batch_loader.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace unipool {
+namespace {
+
+// Part `part` of `count` things cut into `parts` consecutive parts; the first ones are the larger.
+Slice EvenPart(int64_t count, int64_t parts, int64_t part) {
+  const int64_t base = count / parts, extra = count % parts;
+  return {.first = part * base + std::min(part, extra), .count = base + (part < extra ? 1 : 0)};
+}
+
+absl::Status CheckOptions(const BatchLoaderOptions& options) {
+  const auto positive = [](absl::string_view name, int64_t value) {
+    return value > 0 ? absl::OkStatus()
+                     : absl::InvalidArgumentError(
+                           absl::StrCat(name, " is ", value, ", expected 1 or more"));
+  };
+  absl::Status status = positive("sequence", options.sequence);
+  status.Update(positive("global_batch", options.global_batch));
+  status.Update(positive("micro_batch", options.micro_batch));
+  status.Update(positive("vocab", options.vocab));
+  status.Update(positive("ranks", options.ranks));
+  if (status.ok() && (options.rank < 0 || options.rank >= options.ranks)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank ", options.rank, " of ", options.ranks, " ranks"));
+  }
+  return status;
+}
+
+}  // namespace
+
+int NumMicroSteps(const BatchLoaderOptions& options) {
+  const int64_t most = options.micro_batch * options.ranks;
+  return static_cast<int>((options.global_batch + most - 1) / most);
+}
+
+Slice RankSlice(const BatchLoaderOptions& options, int micro_step) {
+  const Slice all = EvenPart(options.global_batch, NumMicroSteps(options), micro_step);
+  const Slice own = EvenPart(all.count, options.ranks, options.rank);
+  return {.first = all.first + own.first, .count = own.count};
+}
+
+absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Create(
+    const IndexedDataset& dataset, const SampleOrder& order, const BatchLoaderOptions& options) {
+  const absl::Status status = CheckOptions(options);
+  if (!status.ok()) return status;
+  return std::unique_ptr<BatchLoader>(new BatchLoader(dataset, order, options));
+}
+
+BatchLoader::BatchLoader(const IndexedDataset& dataset, const SampleOrder& order,
+                         const BatchLoaderOptions& options)
+    : dataset_(dataset),
+      order_(order),
+      options_(options),
+      num_micro_steps_(NumMicroSteps(options)),
+      sample_(options.sequence + 1) {
+  // The first micro-step and the first slices are the largest, and rank 0 has those.
+  const int64_t ids = RankSlice(options, 0).count * options.sequence;
+  for (Slot& slot : slots_) {
+    slot.tokens.resize(ids);
+    slot.targets.resize(ids);
+  }
+  reader_ = std::thread([this] { ReadAhead(); });
+}
+
+BatchLoader::~BatchLoader() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  reader_.join();
+}
+
+void BatchLoader::ReadAhead() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    // The last slot taken is not free: the caller reads it until it calls Next again.
+    changed_.wait(lock, [this] {
+      return stopping_ || num_filled_ - std::max<int64_t>(num_taken_ - 1, 0) < kSlots;
+    });
+    if (stopping_) return;
+    const int64_t position = fill_position_, seeks = seeks_;
+    Slot& slot = SlotOf(num_filled_);
+    lock.unlock();
+    Fill(position, &slot);
+    lock.lock();
+    if (seeks != seeks_) continue;  // the caller went elsewhere meanwhile
+    ++num_filled_;
+    ++fill_position_;
+    changed_.notify_all();
+  }
+}
+
+void BatchLoader::Fill(int64_t position, Slot* slot) {
+  const int64_t step = position / num_micro_steps_, sequence = options_.sequence;
+  const int micro_step = static_cast<int>(position % num_micro_steps_);
+  const Slice slice = RankSlice(options_, micro_step);
+  const auto vocab = static_cast<uint64_t>(options_.vocab);
+  slot->bad_position = -1;
+  for (int64_t s = 0; s < slice.count && slot->bad_position < 0; ++s) {
+    const int64_t start = order_.Start(step * options_.global_batch + slice.first + s);
+    dataset_.Read(start, absl::MakeSpan(sample_));
+    // A negative id is a large one here.
+    const auto bad = std::find_if(sample_.begin(), sample_.end(), [vocab](int32_t id) {
+      return static_cast<uint64_t>(id) >= vocab;
+    });
+    if (bad != sample_.end()) {
+      slot->bad_position = start + (bad - sample_.begin());
+      slot->bad_id = *bad;
+    }
+    std::copy_n(sample_.data(), sequence, slot->tokens.data() + s * sequence);
+    std::copy_n(sample_.data() + 1, sequence, slot->targets.data() + s * sequence);
+  }
+  slot->batch = {.step = step,
+                 .micro_step = micro_step,
+                 .sequences = slice.count,
+                 .global_sequences = options_.global_batch,
+                 .tokens = Tensor::Of(slot->tokens.data(), {slice.count * sequence}),
+                 .targets = Tensor::Of(slot->targets.data(), {slice.count * sequence})};
+}
+
+const Batch& BatchLoader::Next() {
+  if (!status_.ok()) return no_batch_;
+  int64_t taken;
+  {
+    std::unique_lock lock(mutex_);
+    taken = num_taken_++;
+    changed_.notify_all();  // the slot before is free
+    changed_.wait(lock, [this] { return num_filled_ >= num_taken_; });
+  }
+  const Slot& slot = SlotOf(taken);
+  if (slot.bad_position >= 0) {
+    status_ = BadToken(slot);
+    no_batch_ = {.step = slot.batch.step,
+                 .micro_step = slot.batch.micro_step,
+                 .sequences = 0,
+                 .global_sequences = slot.batch.global_sequences,
+                 .tokens = slot.batch.tokens.Rows(0, 0),
+                 .targets = slot.batch.targets.Rows(0, 0)};
+    return no_batch_;
+  }
+  ++position_;
+  return slot.batch;
+}
+
+void BatchLoader::Seek(int64_t step) {
+  CHECK_GE(step, 0);
+  position_ = step * num_micro_steps_;
+  status_ = absl::OkStatus();
+  {
+    // What was read ahead is dropped; the slot in the caller's hands stays as it is.
+    const std::lock_guard lock(mutex_);
+    num_filled_ = num_taken_;
+    fill_position_ = position_;
+    ++seeks_;
+  }
+  changed_.notify_all();
+}
+
+absl::Status BatchLoader::BadToken(const Slot& slot) const {
+  return absl::InvalidArgumentError(absl::StrCat(
+      dataset_.prefix(), ".bin: token ", slot.bad_position, " (byte ",
+      slot.bad_position * dataset_.token_bytes(), ") has id ", slot.bad_id, ", expected 0 to ",
+      options_.vocab - 1, " for a vocabulary of ", options_.vocab));
+}
+
+}  // namespace unipool

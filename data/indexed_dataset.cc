@@ -1,0 +1,198 @@
+#include "data/indexed_dataset.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "data/index_format.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the files are little-endian");
+
+// Reads above this size are sequential enough to be worth fetching ahead.
+constexpr int64_t kFetchAheadBytes = 1 << 16;
+
+// The arrays of an index start at byte 34 and are not aligned.
+template <typename T>
+T Load(const MappedFile& file, int64_t offset) {
+  T value;
+  std::memcpy(&value, file.data() + offset, sizeof(T));
+  return value;
+}
+
+template <typename T>
+void Widen(const uint8_t* source, absl::Span<int32_t> out) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    T id;
+    std::memcpy(&id, source + i * sizeof(T), sizeof(T));
+    out[i] = static_cast<int32_t>(id);
+  }
+}
+
+absl::StatusOr<int> TokenBytes(const std::string& path, int code) {
+  switch (code) {
+    case index_format::kUint8:
+      return 1;
+    case index_format::kUint16:
+      return 2;
+    case index_format::kInt32:
+      return 4;
+    default:
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": dtype code ", code, " at byte 17, expected 1 (uint8), 4 (int32) or 8 (uint16)"));
+  }
+}
+
+}  // namespace
+
+IndexedDataset::IndexedDataset(std::string prefix, MappedFile index, MappedFile bin)
+    : prefix_(std::move(prefix)), index_(std::move(index)), bin_(std::move(bin)) {}
+
+absl::StatusOr<std::unique_ptr<IndexedDataset>> IndexedDataset::Open(const std::string& prefix) {
+  ASSIGN_OR_RETURN(MappedFile index, MappedFile::Open(prefix + ".idx"));
+  ASSIGN_OR_RETURN(MappedFile bin, MappedFile::Open(prefix + ".bin"));
+  std::unique_ptr<IndexedDataset> dataset(
+      new IndexedDataset(prefix, std::move(index), std::move(bin)));
+  RETURN_IF_ERROR(dataset->CheckHeader());
+  dataset->index_.WillNeed(0, dataset->index_.bytes());
+  RETURN_IF_ERROR(dataset->CheckSequences());
+  RETURN_IF_ERROR(dataset->CheckDocuments());
+  // Shuffled samples are a few kilobytes each: reading ahead would fetch mostly what nobody wants.
+  dataset->bin_.ExpectRandomReads();
+  return dataset;
+}
+
+absl::Status IndexedDataset::CheckHeader() {
+  const std::string path = prefix_ + ".idx";
+  const int64_t bytes = index_.bytes();
+  if (bytes < index_format::kHeaderBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", bytes, " bytes, the header needs ", index_format::kHeaderBytes));
+  }
+  for (int64_t i = 0; i < index_format::kMagicBytes; ++i) {
+    const int seen = index_.data()[i], expected = static_cast<uint8_t>(index_format::kMagic[i]);
+    if (seen == expected) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": byte ", i, " is 0x", absl::Hex(seen, absl::kZeroPad2),
+                     ", expected 0x", absl::Hex(expected, absl::kZeroPad2),
+                     " of the magic \"MMIDIDX\"; not an index of token ids"));
+  }
+  const auto version = Load<uint64_t>(index_, index_format::kVersionAt);
+  if (version != index_format::kVersion) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": version ", version, " at byte 9, expected 1"));
+  }
+  ASSIGN_OR_RETURN(token_bytes_, TokenBytes(path, index_.data()[index_format::kDtypeAt]));
+  const auto sequences = Load<uint64_t>(index_, index_format::kSequencesAt);
+  const auto entries = Load<uint64_t>(index_, index_format::kDocumentsAt);
+  const std::string stated =
+      absl::StrCat(sequences, " sequences (byte 18) and ", entries, " document entries (byte 26)");
+  // Counts beyond the file's size would overflow the sum below.
+  const auto limit = static_cast<uint64_t>(bytes);
+  if (sequences > limit || entries > limit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", bytes, " bytes cannot hold the stated ", stated));
+  }
+  if (entries == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": 0 document entries at byte 26, expected documents + 1"));
+  }
+  num_sequences_ = static_cast<int64_t>(sequences);
+  num_document_entries_ = static_cast<int64_t>(entries);
+  const int64_t needed = DocumentsAt() + 8 * num_document_entries_;
+  if (bytes != needed) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", bytes, " bytes, the header states ", stated, ": ", needed));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IndexedDataset::CheckSequences() const {
+  const std::string path = prefix_ + ".idx";
+  int64_t end = 0;             // of the sequences so far, in bytes of the .bin
+  int64_t past_sequence = -1;  // the first that ends beyond the .bin
+  int64_t past_end = 0;
+  for (int64_t i = 0; i < num_sequences_; ++i) {
+    const auto length = Load<int32_t>(index_, LengthsAt() + 4 * i);
+    if (length < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": sequence ", i, " has ", length,
+                                                     " tokens at byte ", LengthsAt() + 4 * i,
+                                                     ", expected 0 or more"));
+    }
+    const auto offset = Load<int64_t>(index_, OffsetsAt() + 8 * i);
+    if (offset != end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": sequence ", i, " starts at byte ", offset, " of the .bin (byte ",
+                       OffsetsAt() + 8 * i, "), expected ", end,
+                       ": sequences must follow one another without a gap or an overlap"));
+    }
+    end += int64_t{length} * token_bytes_;
+    if (end > bin_.bytes() && past_sequence < 0) {
+      past_sequence = i;
+      past_end = end;
+    }
+  }
+  if (end == bin_.bytes()) return absl::OkStatus();
+  std::string message =
+      absl::StrCat(prefix_, ".bin: ", bin_.bytes(), " bytes, the index needs ", end);
+  if (past_sequence >= 0) {
+    absl::StrAppend(&message, " (sequence ", past_sequence, " ends at byte ", past_end, ")");
+  }
+  return absl::InvalidArgumentError(message);
+}
+
+absl::Status IndexedDataset::CheckDocuments() const {
+  int64_t before = 0;
+  for (int64_t d = 0; d < num_document_entries_; ++d) {
+    const auto start = Load<int64_t>(index_, DocumentsAt() + 8 * d);
+    const bool first = d == 0, last = d + 1 == num_document_entries_;
+    const bool valid = (!first || start == 0) && start >= before && start <= num_sequences_ &&
+                       (!last || start == num_sequences_);
+    if (!valid) {
+      const int64_t low = last ? num_sequences_ : before, high = first ? 0 : num_sequences_;
+      return absl::InvalidArgumentError(absl::StrCat(
+          prefix_, ".idx: document entry ", d, " is ", start, " at byte ", DocumentsAt() + 8 * d,
+          ", expected ", low == high ? absl::StrCat(low) : absl::StrCat(low, " to ", high)));
+    }
+    before = start;
+  }
+  return absl::OkStatus();
+}
+
+int64_t IndexedDataset::LengthsAt() const { return index_format::kHeaderBytes; }
+int64_t IndexedDataset::OffsetsAt() const { return LengthsAt() + 4 * num_sequences_; }
+int64_t IndexedDataset::DocumentsAt() const { return OffsetsAt() + 8 * num_sequences_; }
+
+int64_t IndexedDataset::SequenceStart(int64_t i) const {
+  CHECK(i >= 0 && i <= num_sequences_) << i << " of " << num_sequences_;
+  if (i == num_sequences_) return num_tokens();
+  return Load<int64_t>(index_, OffsetsAt() + 8 * i) / token_bytes_;
+}
+
+int64_t IndexedDataset::DocumentStart(int64_t d) const {
+  CHECK(d >= 0 && d < num_document_entries_) << d << " of " << num_documents();
+  return Load<int64_t>(index_, DocumentsAt() + 8 * d);
+}
+
+void IndexedDataset::Read(int64_t begin, absl::Span<int32_t> out) const {
+  const auto count = static_cast<int64_t>(out.size());
+  CHECK(begin >= 0 && begin <= num_tokens() && count <= num_tokens() - begin)
+      << begin << " + " << count << " of " << num_tokens() << " tokens in " << prefix_;
+  if (count == 0) return;
+  if (count * token_bytes_ >= kFetchAheadBytes) {
+    bin_.WillNeed(begin * token_bytes_, count * token_bytes_);
+  }
+  const uint8_t* source = bin_.data() + begin * token_bytes_;
+  if (token_bytes_ == 1) return Widen<uint8_t>(source, out);
+  if (token_bytes_ == 2) return Widen<uint16_t>(source, out);
+  Widen<int32_t>(source, out);
+}
+
+}  // namespace unipool

@@ -1,0 +1,36 @@
+// A whole file mapped read-only into memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace unipool {
+
+// Owns the mapping. A file that another process shortens while it is mapped raises SIGBUS at the
+// next touch of a lost page: datasets are replaced by rename, never written in place.
+class MappedFile {
+ public:
+  static absl::StatusOr<MappedFile> Open(const std::string& path);
+
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  const uint8_t* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  // The bytes are about to be read (the kernel fetches them now), or will be read here and there.
+  void WillNeed(int64_t begin, int64_t bytes) const;
+  void ExpectRandomReads() const;
+
+ private:
+  MappedFile(const uint8_t* data, int64_t bytes) : data_(data), bytes_(bytes) {}
+  void Release();
+
+  const uint8_t* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace unipool

@@ -1,0 +1,132 @@
+#include "data/sample_order.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "runtime/rng.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+constexpr int kRounds = 8;
+constexpr size_t kParts = 3;
+
+// The finalizer of MurmurHash3: every bit of the input moves every bit of the output.
+uint64_t Mix(uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdu;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53u;
+  return x ^ x >> 33;
+}
+
+// A permutation of [0, 4^half_bits): whatever the round function is, each round can be undone.
+uint64_t Feistel(uint64_t x, int half_bits, uint64_t key) {
+  const uint64_t mask = (uint64_t{1} << half_bits) - 1;
+  uint64_t left = x >> half_bits, right = x & mask;
+  for (int round = 0; round < kRounds; ++round) {
+    key = Mix(key + 0x9e3779b97f4a7c15u);
+    const uint64_t next = left ^ (Mix(right ^ key) & mask);
+    left = right;
+    right = next;
+  }
+  return left << half_bits | right;
+}
+
+// Three shares of the whole; parts that the text leaves out are 0.
+absl::StatusOr<std::array<double, kParts>> ParseShares(const std::string& weights) {
+  const auto error = [&weights] {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "split \"", weights,
+        "\": expected one to three weights of 0 or more, as in \"969,30,1\", not all 0"));
+  };
+  const std::vector<std::string> texts = absl::StrSplit(weights, ',');
+  if (texts.size() > kParts) return error();
+  std::array<double, kParts> shares = {};
+  double sum = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (!absl::SimpleAtod(texts[i], &shares[i])) return error();
+    if (!std::isfinite(shares[i]) || shares[i] < 0) return error();
+    sum += shares[i];
+  }
+  if (!(sum > 0) || !std::isfinite(sum)) return error();
+  for (double& share : shares) share /= sum;
+  return shares;
+}
+
+}  // namespace
+
+int64_t PermuteIndex(int64_t i, int64_t size, uint64_t key) {
+  CHECK(i >= 0 && i < size) << i << " of " << size;
+  const auto count = static_cast<uint64_t>(size);
+  const int half_bits = std::max(1, static_cast<int>(std::bit_width(count - 1) + 1) / 2);
+  // Values beyond the size are walked through again until the cycle comes back below it; the domain
+  // is less than four times the size, so that takes few steps.
+  auto x = static_cast<uint64_t>(i);
+  do {
+    x = Feistel(x, half_bits, key);
+  } while (x >= count);
+  return static_cast<int64_t>(x);
+}
+
+absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::string& weights,
+                                      Split split) {
+  ASSIGN_OR_RETURN(const auto shares, ParseShares(weights));
+  const int64_t sequences = dataset.num_sequences();
+  std::array<int64_t, kParts + 1> bounds = {};
+  double cumulative = 0;
+  for (size_t part = 0; part < kParts; ++part) {
+    cumulative += shares[part];
+    // nearbyint rounds halves to even, as Python's round does.
+    const double bound = std::nearbyint(cumulative * static_cast<double>(sequences));
+    bounds[part + 1] = std::min(static_cast<int64_t>(bound), sequences);
+  }
+  bounds[kParts] = sequences;
+  const auto part = static_cast<size_t>(split);
+  return TokenRange{.begin = dataset.SequenceStart(bounds[part]),
+                    .end = dataset.SequenceStart(bounds[part + 1])};
+}
+
+SampleOrder::SampleOrder(TokenRange range, int64_t sequence, uint64_t seed, bool shuffle,
+                         int64_t samples)
+    : range_(range), sequence_(sequence), seed_(seed), shuffle_(shuffle), samples_(samples) {}
+
+absl::StatusOr<SampleOrder> SampleOrder::Create(TokenRange range, int64_t sequence, uint64_t seed,
+                                                bool shuffle) {
+  if (sequence <= 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a sequence of ", sequence, " tokens, expected 1 or more"));
+  }
+  const int64_t tokens = range.end - range.begin;
+  CHECK_GE(tokens, 0) << range.begin << " to " << range.end;
+  if (tokens <= sequence) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokens ", range.begin, " to ", range.end, " of the data are ", tokens,
+                     ", fewer than one sample of ", sequence,
+                     " + 1: a longer text, a shorter sequence or ", "another split is needed"));
+  }
+  return SampleOrder(range, sequence, seed, shuffle, (tokens - 1) / sequence);
+}
+
+int64_t SampleOrder::Start(int64_t sample) const {
+  CHECK_GE(sample, 0);
+  int64_t in_epoch = sample % samples_;
+  if (shuffle_) {
+    const auto epoch = static_cast<uint64_t>(sample / samples_);
+    const uint64_t key = Rng(seed_, StreamId("data.order")).Word64(epoch);
+    in_epoch = PermuteIndex(in_epoch, samples_, key);
+  }
+  return range_.begin + in_epoch * sequence_;
+}
+
+}  // namespace unipool

@@ -1,0 +1,42 @@
+#include "data/tokenizer.h"
+
+#include <glog/logging.h>
+
+namespace unipool {
+namespace {
+
+class ByteTokenizer : public Tokenizer {
+ public:
+  int vocab() const override { return kBytes + 1; }
+  int end_of_document() const override { return kBytes; }
+
+  void Encode(absl::string_view text, std::vector<int32_t>* ids) const override {
+    const size_t before = ids->size();
+    ids->resize(before + text.size());
+    int32_t* out = ids->data() + before;
+    for (size_t i = 0; i < text.size(); ++i) out[i] = static_cast<unsigned char>(text[i]);
+  }
+
+  std::string Decode(absl::Span<const int32_t> ids) const override {
+    std::string text;
+    text.reserve(ids.size());
+    for (const int32_t id : ids) {
+      if (NumBytes(id) == 1) text.push_back(static_cast<char>(id));
+    }
+    return text;
+  }
+
+  int NumBytes(int32_t id) const override {
+    CHECK(id >= 0 && id < vocab()) << id;
+    return id < kBytes ? 1 : 0;
+  }
+
+ private:
+  static constexpr int kBytes = 256;
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> CreateByteTokenizer() { return std::make_unique<ByteTokenizer>(); }
+
+}  // namespace unipool
