@@ -1,0 +1,277 @@
+#include "launch/run_config.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "launch/config_fields.h"
+#include "launch/config_text.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+// Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
+constexpr double kLargestSize = 2147483647;
+// Facts C.3: with fewer experts some of the Monte Carlo draws have no positive logit at all.
+constexpr int64_t kFewExperts = 16;
+constexpr int64_t kByteVocab = 257;
+
+// States one rule at a time; a broken one is reported where its field was given.
+class Rules {
+ public:
+  Rules(const config::Run& run, std::string source, const FieldOrigins& origins)
+      : run_(run), source_(std::move(source)), origins_(origins) {}
+
+  absl::Status Require(bool holds, const std::string& path, const std::string& expected) const {
+    if (holds) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(Origin(path), ": ", Shown(path), ": expected ", expected));
+  }
+
+  absl::Status Integer(const std::string& path, double least) const {
+    const bool is_given = HasValueOrDefault(run_, path);
+    const double value = NumberAt(run_, path);
+    const std::string range =
+        value > kLargestSize ? "at most 2147483647" : absl::StrCat("at least ", least);
+    return Require(is_given && value >= least && value <= kLargestSize, path,
+                   absl::StrCat("an integer of ", range));
+  }
+
+  absl::Status AboveZero(const std::string& path) const {
+    const double value = NumberAt(run_, path);
+    return Require(std::isfinite(value) && value > 0, path, "a number above 0");
+  }
+
+  absl::Status NotNegative(const std::string& path) const {
+    const double value = NumberAt(run_, path);
+    return Require(std::isfinite(value) && value >= 0, path, "a number of at least 0");
+  }
+
+  absl::Status Decay(const std::string& path) const {
+    const double value = NumberAt(run_, path);
+    return Require(value >= 0 && value < 1, path, "a number of at least 0 and below 1");
+  }
+
+  // "model.heads = 12 (configs/x.textproto:4:3)", the other side of a rule.
+  std::string Other(const std::string& path) const {
+    const auto found = origins_.find(path);
+    return absl::StrCat(Shown(path),
+                        found == origins_.end() ? "" : absl::StrCat(" (", found->second, ")"));
+  }
+
+ private:
+  std::string Shown(const std::string& path) const {
+    if (!HasValueOrDefault(run_, path)) return absl::StrCat(path, " is not given");
+    return absl::StrCat(path, " = ", TextAt(run_, path), HasValue(run_, path) ? "" : " by default");
+  }
+
+  // Of the field, or else of the message around it, or else the whole config.
+  std::string Origin(const std::string& path) const {
+    for (std::string at = path; !at.empty();) {
+      const auto found = origins_.find(at);
+      if (found != origins_.end()) return found->second;
+      const size_t dot = at.rfind('.');
+      at = dot == std::string::npos ? "" : at.substr(0, dot);
+    }
+    return source_;
+  }
+
+  const config::Run& run_;
+  const std::string source_;
+  const FieldOrigins& origins_;
+};
+
+absl::Status CheckHeads(const config::Model& model, const Rules& rules) {
+  RETURN_IF_ERROR(rules.Integer("model.heads", 1));
+  RETURN_IF_ERROR(rules.Integer("model.kv_heads", 0));
+  RETURN_IF_ERROR(rules.Require(model.kv_heads() == 0 || model.heads() % model.kv_heads() == 0,
+                                "model.kv_heads",
+                                absl::StrCat("a divisor of ", rules.Other("model.heads"))));
+  RETURN_IF_ERROR(rules.Integer("model.head_dim", 0));
+  if (model.head_dim() != 0) {
+    return rules.Require(model.head_dim() % 2 == 0, "model.head_dim", "an even number");
+  }
+  RETURN_IF_ERROR(rules.Require(
+      model.hidden() % model.heads() == 0, "model.heads",
+      absl::StrCat("a divisor of ", rules.Other("model.hidden"), ", or model.head_dim given")));
+  return rules.Require(model.hidden() / model.heads() % 2 == 0, "model.heads",
+                       absl::StrCat("an even head_dim, got ", model.hidden() / model.heads(),
+                                    " = hidden / heads of ", rules.Other("model.hidden")));
+}
+
+absl::Status CheckModel(const config::Run& run, const Rules& rules) {
+  const config::Model& model = run.model();
+  RETURN_IF_ERROR(rules.Integer("model.vocab", 1));
+  RETURN_IF_ERROR(rules.Require(
+      run.data().tokenizer() != config::Data::BYTE || model.vocab() >= kByteVocab, "model.vocab",
+      absl::StrCat("at least ", kByteVocab, " for ", rules.Other("data.tokenizer"))));
+  RETURN_IF_ERROR(rules.Integer("model.hidden", 1));
+  RETURN_IF_ERROR(rules.Integer("model.layers", 1));
+  RETURN_IF_ERROR(CheckHeads(model, rules));
+  RETURN_IF_ERROR(rules.Integer("model.ffn", 0));
+  RETURN_IF_ERROR(rules.Integer("model.sequence", 1));
+  RETURN_IF_ERROR(rules.AboveZero("model.rope_base"));
+  RETURN_IF_ERROR(rules.AboveZero("model.norm_eps"));
+  return rules.AboveZero("model.init_std");
+}
+
+absl::Status CheckPool(const config::Run& run, const Rules& rules) {
+  if (run.model().ffn_kind() == config::Model::DENSE) return absl::OkStatus();
+  const config::Pool& pool = run.pool();
+  RETURN_IF_ERROR(rules.Integer("pool.experts", 1));
+  RETURN_IF_ERROR(rules.Integer("pool.top_k", 1));
+  RETURN_IF_ERROR(rules.Require(pool.top_k() <= pool.experts(), "pool.top_k",
+                                absl::StrCat("at most ", rules.Other("pool.experts"))));
+  RETURN_IF_ERROR(rules.Integer("pool.layers_per_pool", 0));
+  RETURN_IF_ERROR(rules.Require(
+      pool.layers_per_pool() == 0 || run.model().layers() % pool.layers_per_pool() == 0,
+      "pool.layers_per_pool", absl::StrCat("a divisor of ", rules.Other("model.layers"))));
+  RETURN_IF_ERROR(rules.NotNegative("pool.router_eps"));
+  RETURN_IF_ERROR(rules.NotNegative("pool.router_c"));
+  RETURN_IF_ERROR(rules.Require(
+      pool.router() != config::Pool::NORM || pool.router_c() > 0 || pool.experts() > kFewExperts,
+      "pool.router_c",
+      absl::StrCat("a number above 0, as its estimate diverges for the NORM router with ",
+                   rules.Other("pool.experts"), ", ", kFewExperts, " or fewer")));
+  RETURN_IF_ERROR(rules.NotNegative("pool.pool_loss"));
+  return rules.NotNegative("pool.layer_loss");
+}
+
+// Three weights, of which the training part's is above 0.
+bool IsSplit(const std::string& text) {
+  const std::vector<std::string> weights = absl::StrSplit(text, ',');
+  double value = 0;
+  for (const std::string& weight : weights) {
+    if (!absl::SimpleAtod(weight, &value) || !std::isfinite(value) || value < 0) return false;
+  }
+  return weights.size() == 3 && absl::SimpleAtod(weights[0], &value) && value > 0;
+}
+
+absl::Status CheckData(const config::Run& run, const Rules& rules) {
+  const config::Data& data = run.data();
+  RETURN_IF_ERROR(rules.Require(!data.prefix().empty(), "data.prefix",
+                                "PREFIX of the files PREFIX.bin and PREFIX.idx"));
+  RETURN_IF_ERROR(rules.Require(IsSplit(data.split()), "data.split",
+                                "three weights of at least 0, the first above 0, as \"90,5,5\""));
+  RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
+  RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
+  return rules.Require(data.micro_batch() <= data.global_batch(), "data.micro_batch",
+                       absl::StrCat("at most ", rules.Other("data.global_batch")));
+}
+
+absl::Status CheckOptimizer(const Rules& rules) {
+  RETURN_IF_ERROR(rules.Decay("optimizer.beta1"));
+  RETURN_IF_ERROR(rules.Decay("optimizer.beta2"));
+  RETURN_IF_ERROR(rules.AboveZero("optimizer.eps"));
+  RETURN_IF_ERROR(rules.NotNegative("optimizer.weight_decay"));
+  return rules.NotNegative("optimizer.clip_norm");
+}
+
+absl::Status CheckSchedule(const config::Run& run, const Rules& rules) {
+  const config::Schedule& schedule = run.schedule();
+  RETURN_IF_ERROR(rules.AboveZero("schedule.lr"));
+  RETURN_IF_ERROR(rules.NotNegative("schedule.min_lr"));
+  RETURN_IF_ERROR(rules.Require(schedule.min_lr() <= schedule.lr(), "schedule.min_lr",
+                                absl::StrCat("at most ", rules.Other("schedule.lr"))));
+  RETURN_IF_ERROR(rules.Integer("schedule.decay_steps", 0));
+  RETURN_IF_ERROR(rules.Integer("schedule.warmup_steps", -1));
+  const std::string end = schedule.decay_steps() == 0 ? "steps" : "schedule.decay_steps";
+  return rules.Require(static_cast<double>(schedule.warmup_steps()) <= NumberAt(run, end),
+                       "schedule.warmup_steps", absl::StrCat("at most ", rules.Other(end)));
+}
+
+absl::Status CheckRun(const config::Run& run, const Rules& rules) {
+  RETURN_IF_ERROR(rules.Require(!run.run_dir().empty(), "run_dir", "the path of a folder"));
+  RETURN_IF_ERROR(rules.Integer("steps", 1));
+  RETURN_IF_ERROR(CheckModel(run, rules));
+  RETURN_IF_ERROR(CheckPool(run, rules));
+  RETURN_IF_ERROR(CheckData(run, rules));
+  RETURN_IF_ERROR(CheckOptimizer(rules));
+  RETURN_IF_ERROR(CheckSchedule(run, rules));
+  RETURN_IF_ERROR(rules.Integer("parallel.expert_parallel", 0));
+  RETURN_IF_ERROR(rules.Integer("parallel.threads", 0));
+  RETURN_IF_ERROR(rules.Integer("parallel.deadline_seconds", 1));
+  RETURN_IF_ERROR(rules.Integer("eval.every_steps", 0));
+  return rules.Integer("eval.sequences", 0);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& file) {
+  const auto failed = [&] {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": cannot be read as a config: ", std::strerror(errno)));
+  };
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "rb"),
+                                                               std::fclose);
+  if (stream == nullptr) return failed();
+  std::string text;
+  char block[4096];
+  while (const size_t bytes = std::fread(block, 1, sizeof(block), stream.get())) {
+    text.append(block, bytes);
+  }
+  if (std::ferror(stream.get()) != 0) return failed();
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
+                                          const std::vector<std::string>& overrides) {
+  config::Run run;
+  FieldOrigins origins;
+  if (!file.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+    RETURN_IF_ERROR(ParseConfigText(text, file, &run, &origins));
+  }
+  for (const std::string& assignment : overrides) {
+    RETURN_IF_ERROR(SetField(assignment, &run, &origins));
+  }
+  const std::string source = file.empty() ? "command line (no --config given)" : file;
+  RETURN_IF_ERROR(CheckRun(run, Rules(run, source, origins)));
+  ResolveDefaults(&run);
+  return run;
+}
+
+absl::Status CheckRunConfig(const config::Run& run, const std::string& source) {
+  const FieldOrigins nowhere;
+  return CheckRun(run, Rules(run, source, nowhere));
+}
+
+absl::Status CheckRanks(const config::Run& run, int ranks) {
+  const int expert_parallel = run.parallel().expert_parallel();
+  if (expert_parallel == 0 || ranks % expert_parallel == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("parallel.expert_parallel = ", expert_parallel,
+                   ": expected 0 or a divisor of the number of ranks, ", ranks));
+}
+
+void ResolveDefaults(config::Run* run) {
+  MakeDefaultsExplicit(run);
+  config::Model& model = *run->mutable_model();
+  if (model.kv_heads() == 0) model.set_kv_heads(model.heads());
+  if (model.head_dim() == 0) model.set_head_dim(model.hidden() / model.heads());
+  if (model.ffn() == 0) model.set_ffn(4 * model.hidden());
+  config::Pool& pool = *run->mutable_pool();
+  if (pool.layers_per_pool() == 0) pool.set_layers_per_pool(model.layers());
+  config::Schedule& schedule = *run->mutable_schedule();
+  if (schedule.decay_steps() == 0) schedule.set_decay_steps(run->steps());
+  if (schedule.warmup_steps() == -1) {
+    schedule.set_warmup_steps(std::max<int64_t>(1, schedule.decay_steps() / 100));
+  }
+}
+
+std::string ToText(const config::Run& run) {
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(run, &text);
+  return text;
+}
+
+}  // namespace unipool
