@@ -45,27 +45,40 @@ std::string Place(const std::string& file, int line, int column) {
   return line < 0 ? file : absl::StrCat(file, ":", line + 1, ":", column + 1);
 }
 
-// Byte in `line` of a column; the parser lets tabs go to the next multiple of eight.
-size_t ByteOfColumn(const std::string& line, int column) {
+// Byte of a place in the text; the parser lets tabs go to the next multiple of eight.
+size_t ByteOf(const std::string& text, const ParseError& error) {
   size_t byte = 0;
-  for (int at = 0; byte < line.size() && at < column; ++byte) {
-    at += line[byte] == '\t' ? 8 - at % 8 : 1;
+  for (int line = 0; line < error.line && byte < text.size(); ++byte) line += text[byte] == '\n';
+  for (int at = 0; byte < text.size() && at < error.column; ++byte) {
+    at += text[byte] == '\t' ? 8 - at % 8 : 1;
   }
   return byte;
 }
 
+// Some errors stand at the token behind the one they are about, perhaps on a later line: moves back
+// to the last `token` before the place.
+void MoveBackTo(const std::string& token, const std::string& text, ParseError* error) {
+  const size_t end = ByteOf(text, *error);
+  if (error->line < 0 || token.empty() || end < token.size()) return;
+  const size_t begin = text.rfind(token, end - token.size());
+  if (begin == std::string::npos) return;
+  error->line = static_cast<int>(std::count(text.begin(), text.begin() + begin, '\n'));
+  const size_t line_begin = text.rfind('\n', begin) + 1;  // npos + 1 is 0
+  error->column = 0;
+  for (size_t byte = line_begin; byte < begin; ++byte) {
+    error->column += text[byte] == '\t' ? 8 - error->column % 8 : 1;
+  }
+}
+
 // The name before a colon that ends right before the place: the field whose value stands there.
 std::string FieldBefore(const std::string& text, const ParseError& error) {
-  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
-  if (error.line < 0 || error.line >= static_cast<int>(lines.size())) return "";
-  const std::string& line = lines[error.line];
-  size_t end = ByteOfColumn(line, error.column);
-  while (end > 0 && (absl::ascii_isspace(line[end - 1]) || line[end - 1] == '-')) --end;
-  if (end == 0 || line[end - 1] != ':') return "";
+  size_t end = error.line < 0 ? 0 : ByteOf(text, error);
+  while (end > 0 && (absl::ascii_isspace(text[end - 1]) || text[end - 1] == '-')) --end;
+  if (end == 0 || text[end - 1] != ':') return "";
   --end;
   size_t begin = end;
-  while (begin > 0 && (absl::ascii_isalnum(line[begin - 1]) || line[begin - 1] == '_')) --begin;
-  return line.substr(begin, end - begin);
+  while (begin > 0 && (absl::ascii_isalnum(text[begin - 1]) || text[begin - 1] == '_')) --begin;
+  return text.substr(begin, end - begin);
 }
 
 // What stands between the quotes number `index` of a message of the parser.
@@ -114,27 +127,30 @@ std::string WrongValue(const std::string& message, const std::string& field) {
   return front + lower;
 }
 
-std::string Explain(const ParseError& error, const std::string& text, const Descriptor& root) {
-  const std::string& message = error.message;
+// What was expected; `error` moves to where that is.
+std::string Explain(const std::string& text, const Descriptor& root, ParseError* error) {
+  const std::string message = error->message;
+  const std::string first = Quoted(message, 0), second = Quoted(message, 1);
   if (absl::StartsWith(message, "Message type ") && absl::StrContains(message, "no field named")) {
-    const Descriptor* type = FindType(root, Quoted(message, 0));
-    if (type != nullptr)
-      return absl::StrCat("unknown field ", NotAField(Quoted(message, 1), *type));
+    MoveBackTo(second, text, error);
+    const Descriptor* type = FindType(root, first);
+    return absl::StrCat("unknown field ", type == nullptr ? second : NotAField(second, *type));
   }
   if (absl::StartsWith(message, "Unknown enumeration value of ")) {
-    const FieldDescriptor* field = FindEnumField(root, Quoted(message, 1));
-    if (field != nullptr) {
-      return absl::StrCat(field->name(), ": expected ",
-                          NotAValue(Quoted(message, 0), *field->enum_type()));
-    }
+    MoveBackTo(first, text, error);
+    const FieldDescriptor* field = FindEnumField(root, second);
+    return absl::StrCat(second, ": expected ",
+                        field == nullptr ? "another name" : NotAValue(first, *field->enum_type()));
   }
   if (absl::StartsWith(message, "Invalid value for boolean field ")) {
-    return absl::StrCat(Quoted(message, 0), ": expected true or false, got ", Quoted(message, 1));
+    MoveBackTo(second, text, error);
+    return absl::StrCat(first, ": expected true or false, got ", second);
   }
   if (absl::StartsWith(message, "Non-repeated field ")) {
-    return absl::StrCat(Quoted(message, 0), ": given twice, expected once");
+    MoveBackTo(first, text, error);
+    return absl::StrCat(first, ": given twice, expected once");
   }
-  return WrongValue(message, FieldBefore(text, error));
+  return WrongValue(message, FieldBefore(text, *error));
 }
 
 void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
@@ -166,9 +182,9 @@ absl::Status ParseConfigText(const std::string& text, const std::string& file, M
     NoteOrigins(*message, places, file, "", origins);
     return absl::OkStatus();
   }
-  const ParseError error = errors.error().value_or(ParseError{-1, -1, "cannot be parsed"});
-  std::string line = absl::StrCat(Place(file, error.line, error.column), ": ",
-                                  Explain(error, text, *message->GetDescriptor()));
+  ParseError error = errors.error().value_or(ParseError{-1, -1, "cannot be parsed"});
+  const std::string what = Explain(text, *message->GetDescriptor(), &error);
+  std::string line = absl::StrCat(Place(file, error.line, error.column), ": ", what);
   std::replace_if(line.begin(), line.end(), absl::ascii_iscntrl, ' ');
   return absl::InvalidArgumentError(line);
 }
