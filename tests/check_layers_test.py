@@ -1,0 +1,99 @@
+"""check_layers.py finds each kind of violation in a made-up tree, and nothing in a clean one."""
+import os
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import check_layers  # noqa: E402
+
+OP = "#pragma once\nstruct Norm {\n  static constexpr char kName[] = \"norm\";\n};\n"
+HEADER = "#pragma once\n"
+
+
+class CheckLayers(unittest.TestCase):
+    def violations(self, files):
+        with tempfile.TemporaryDirectory() as root:
+            for name, text in files.items():
+                path = os.path.join(root, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+            return check_layers.Checker(root).check()
+
+    def assert_found(self, name, text, place, expected):
+        found = self.violations({name: text})
+        self.assertEqual(len(found), 1, found)
+        self.assertTrue(found[0].startswith(place + ": "), found[0])
+        self.assertIn(expected, found[0])
+
+    def assert_clean(self, files):
+        self.assertEqual(self.violations(files), [])
+
+    def test_downward_includes_and_open_doors_are_clean(self):
+        self.assert_clean({
+            "CMakeLists.txt": "", "README.md": "x\n" * 300, ".gitignore": "",
+            "runtime/tensor.h": HEADER,
+            "runtime/ops/norm.h": OP + '#include "runtime/tensor.h"\n',
+            "runtime/ops/norm_cpu.cc": '#include "runtime/ops/norm.h"\n#include <cblas.h>\n',
+            "runtime/ops/norm_cuda.cu": "#include <cuda_runtime.h>\n#include <cub/cub.cuh>\n",
+            "comm/mpi_communicator.cc": "#include <mpi.h>\n#include <glog/logging.h>\n",
+            "model/block.cc": '#include "comm/a.h"\n#include "configs/run.pb.h"\n#if 1\n#endif\n',
+            "launch/trainer.h": HEADER + '#include "model/block.h"\n#include "data/a.h"\n',
+            "tests/a_test.cc": '#include <gtest/gtest.h>\n#include "tools/b.h"\n#include <mpi.h>\n',
+            "build/launch/generated.h": "#if 1\n", "runs/x/y.py": "x" * 200,
+        })
+
+    def test_floors(self):
+        upward = '#include <vector>\n\n#include "model/router.h"\n'
+        self.assert_found("runtime/a.cc", upward, "runtime/a.cc:3", "only headers of runtime")
+        self.assert_found("comm/a.cc", upward, "comm/a.cc:3", "only headers of comm, runtime")
+        self.assert_found("comm/a.cc", '#include "data/b.h"', "comm/a.cc:1", "comm, runtime")
+        self.assert_found("data/a.cc", '#include "comm/b.h"', "data/a.cc:1", "data, runtime")
+        self.assert_found("model/a.cc", '#include "data/b.h"', "model/a.cc:1", "model, comm")
+        self.assert_found("launch/a.cc", '#include "tools/b.h"', "launch/a.cc:1", "launch, model")
+        self.assert_found("runtime/a.cc", "#  include <launch/b.h>", "runtime/a.cc:1", "runtime")
+        self.assert_found("tools/a.cc", '#include "tests/b.h"', "tools/a.cc:1", "tools, launch")
+
+    def test_doors(self):
+        for name, header in [
+                ("comm/token_exchange.cc", "mpi.h"), ("comm/mpi_communicator.h", "mpi.h"),
+                ("runtime/device.cc", "nccl.h"), ("comm/nccl_communicator.h", "nccl.h"),
+                ("runtime/stream.cc", "cuda_runtime.h"), ("runtime/ops/gemm.h", "cuda_bf16.h"),
+                ("model/linear.cc", "cblas.h"), ("runtime/ops/gemm_cpu.cc", "cublas_v2.h"),
+                ("comm/nccl_communicator.cc", "cublasLt.h"), ("model/router.h", "configs/run.pb.h"),
+                ("data/tokenizer.cc", "google/protobuf/message.h"),
+                ("runtime/ops/gemm_cuda.cu", "glog/logging.h"), ("model/block.h", "glog/logging.h"),
+                ("tools/bench.cc", "gtest/gtest.h"), ("launch/trainer.cc", "gmock/gmock.h"),
+                ("runtime/rng.cc", "benchmark/benchmark.h")]:
+            text = (HEADER if name.endswith(".h") else "\n") + f"#include <{header}>\n"
+            self.assert_found(name, text, f"{name}:2", f"includes {header}")
+
+    def test_ops_do_not_include_ops(self):
+        found = self.violations({"runtime/ops/norm.h": OP,
+                                 "runtime/ops/gemm_cpu.cc": '#include "runtime/ops/norm.h"\n'})
+        self.assertEqual(len(found), 1, found)
+        self.assertIn("runtime/ops/gemm_cpu.cc:1: includes runtime/ops/norm.h", found[0])
+
+    def test_headers(self):
+        self.assert_found("runtime/a.h", "int x;\n", "runtime/a.h:1", "no #pragma once")
+        for line in ("#if X", "#ifdef X", "# ifndef X"):
+            self.assert_found("runtime/a.h", HEADER + line + "\n", "runtime/a.h:2", "conditional")
+
+    def test_includes_start_at_the_root(self):
+        found = self.violations({"runtime/a.h": HEADER, "runtime/a.cc": '#include "a.h"\n'})
+        self.assertEqual(found, ["runtime/a.cc:1: includes a.h, expected runtime/a.h"])
+
+    def test_sizes(self):
+        self.assert_found("data/a.cc", "\n" * 501, "data/a.cc:501", "at most 500")
+        self.assert_found("data/a.py", "\n#" + "x" * 100 + "\n", "data/a.py:2", "at most 100")
+        self.assert_found("data/README.md", "\n" * 41, "data/README.md:41", "at most 40")
+        self.assert_clean({"data/a.cc": "\n" * 499 + "//" + "\u00e4" * 98 + "\n"})
+
+    def test_top_level(self):
+        self.assert_found("util/a.txt", "", "util:1", "entry at the top level")
+        self.assert_found("notes.txt", "", "notes.txt:1", "entry at the top level")
+
+
+if __name__ == "__main__":
+    unittest.main()
