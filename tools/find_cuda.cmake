@@ -1,5 +1,5 @@
-# Looks for the CUDA toolkit and for NCCL as UNIPOOL_WITH_CUDA and UNIPOOL_WITH_NCCL ask, prints a line
-# for each, and sets UNIPOOL_HAVE_CUDA and UNIPOOL_HAVE_NCCL.
+# Looks for the CUDA toolkit and for NCCL as UNIPOOL_WITH_CUDA and UNIPOOL_WITH_NCCL ask, prints a
+# line for each, and sets UNIPOOL_HAVE_CUDA and UNIPOOL_HAVE_NCCL.
 set(UNIPOOL_HAVE_CUDA FALSE)
 set(UNIPOOL_HAVE_NCCL FALSE)
 
@@ -26,8 +26,8 @@ if(UNIPOOL_WITH_CUDA STREQUAL "OFF" AND UNIPOOL_WITH_NCCL STREQUAL "ON")
   message(FATAL_ERROR "UNIPOOL_WITH_NCCL=ON needs CUDA: expected UNIPOOL_WITH_CUDA=AUTO or ON")
 endif()
 
-# nvcc is often on PATH of login shells only, so the usual places are looked at by name. The driver's
-# stub in LIBRARY_PATH is never linked: such a program does not start where there is no driver.
+# nvcc is often on PATH of login shells only, so the usual places are looked at by name. The
+# driver's stub (CUDA::cuda_driver) is never linked: such a program does not start without a driver.
 if(UNIPOOL_WITH_CUDA)
   find_program(NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin
     /usr/local/cuda/bin)
