@@ -1,7 +1,8 @@
 // Dense matrix product, row-major:
 //   c[m,n] = op(a)[m,k] * op(b)[k,n] + (accumulate ? c : 0)
 // where op(x) is x, or its transpose when transpose_x (then a is [k,m], b is [n,k]).
-// Each row of c is computed with the same order of additions over k on any number of threads.
+// Each row of c is computed with the same order of additions over k on any number of threads: c is
+// cut into tiles by its shape alone. The contents of one row never touch another row's bits.
 #pragma once
 
 #include <array>
