@@ -1,0 +1,209 @@
+// Rates of the matrix ops at the sizes of a small pool's training step, on OMP_NUM_THREADS threads,
+// each beside the rate of a large sgemm of the BLAS library in the same process (the counter
+// `share`).
+#include <benchmark/benchmark.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "runtime/arena.h"
+#include "runtime/blas.h"
+#include "runtime/ops/attention.h"
+#include "runtime/ops/gemm.h"
+#include "runtime/ops/grouped_gemm.h"
+#include "runtime/ops/swiglu.h"
+#include "runtime/rng.h"
+
+namespace unipool {
+namespace {
+
+constexpr int64_t kTokens = 4096, kHidden = 256, kFfn = 1024, kVocab = 8192, kExperts = 48;
+constexpr int64_t kHeads = 4, kHeadDim = 64;
+
+Tensor Random(Arena& arena, std::initializer_list<int64_t> dims) {
+  const Tensor tensor = arena.New(dims);
+  Rng(1, StreamId("bench")).FillNormal(1.0f, tensor);
+  return tensor;
+}
+
+Arena NewArena() { return Arena::Create(Device{}, int64_t{4} << 30).value(); }
+
+void Measure(benchmark::State& state, double flops, double sgemm_flops,
+             const std::function<void()>& run) {
+  run();
+  for (auto _ : state) run();
+  using Counter = benchmark::Counter;
+  state.counters["GFLOP/s"] = Counter(flops / 1e9, Counter::kIsIterationInvariantRate);
+  state.counters["share"] = Counter(flops / sgemm_flops, Counter::kIsIterationInvariantRate);
+}
+
+struct GemmCase {
+  const char* name;
+  int64_t m, n, k;
+  bool transpose_a, transpose_b, accumulate;
+};
+
+constexpr GemmCase kGemms[] = {
+    {"gemm/qkv", kTokens, 768, kHidden, false, true, false},
+    {"gemm/qkv_dx", kTokens, kHidden, 768, false, false, false},
+    {"gemm/qkv_dw", 768, kHidden, kTokens, true, false, true},
+    {"gemm/o", kTokens, kHidden, kHidden, false, true, false},
+    {"gemm/o_dw", kHidden, kHidden, kTokens, true, false, true},
+    {"gemm/router", kTokens, kExperts, kHidden, false, true, false},
+    {"gemm/lm_head_512", 512, kVocab, kHidden, false, true, false},
+    {"gemm/lm_head_1024", 1024, kVocab, kHidden, false, true, false},
+    {"gemm/lm_head_dx", 1024, kHidden, kVocab, false, false, false},
+    {"gemm/lm_head_dw", kVocab, kHidden, 1024, true, false, true},
+};
+
+void BenchGemm(benchmark::State& state, const GemmCase& gemm, double sgemm_flops) {
+  Arena arena = NewArena();
+  const Gemm op{
+      .a = gemm.transpose_a ? Random(arena, {gemm.k, gemm.m}) : Random(arena, {gemm.m, gemm.k}),
+      .b = gemm.transpose_b ? Random(arena, {gemm.n, gemm.k}) : Random(arena, {gemm.k, gemm.n}),
+      .c = Random(arena, {gemm.m, gemm.n}),
+      .transpose_a = gemm.transpose_a,
+      .transpose_b = gemm.transpose_b,
+      .accumulate = gemm.accumulate};
+  Measure(state, 2.0 * static_cast<double>(gemm.m * gemm.n * gemm.k), sgemm_flops,
+          [&] { ComputeOnCpu(op); });
+}
+
+// Ragged groups: from none to several times the mean; or all rows in one group.
+Tensor Offsets(Arena& arena, bool all_in_one) {
+  const Tensor offsets = arena.New<int64_t>({kExperts + 1});
+  int64_t* offset = offsets.as<int64_t>();
+  std::fill_n(offset, kExperts + 1, kTokens);
+  offset[0] = 0;
+  for (int64_t g = 1; g < kExperts && !all_in_one; ++g) {
+    const double share = static_cast<double>(g) / kExperts;
+    offset[g] = static_cast<int64_t>(kTokens * share * share * share);
+  }
+  return offsets;
+}
+
+void BenchGrouped(benchmark::State& state, int64_t n, int64_t k, bool transpose, bool all_in_one,
+                  double sgemm_flops) {
+  Arena arena = NewArena();
+  const Tensor weight =
+      transpose ? Random(arena, {kExperts, n, k}) : Random(arena, {kExperts, k, n});
+  const GroupedGemm op{.a = Random(arena, {kTokens, k}),
+                       .weight = weight,
+                       .offsets = Offsets(arena, all_in_one),
+                       .c = Random(arena, {kTokens, n}),
+                       .transpose_weight = transpose};
+  Measure(state, 2.0 * static_cast<double>(kTokens * n * k), sgemm_flops,
+          [&] { ComputeOnCpu(op); });
+}
+
+void BenchWeightGradient(benchmark::State& state, int64_t out, int64_t in, int64_t num_layers,
+                         double sgemm_flops) {
+  Arena arena = NewArena();
+  const Tensor offsets = Offsets(arena, false);
+  std::vector<GroupedRows> layers;
+  for (int64_t i = 0; i < num_layers; ++i) {
+    layers.push_back({Random(arena, {kTokens, out}), Random(arena, {kTokens, in}), offsets});
+  }
+  const GroupedWeightGradient op{.layers = layers.data(),
+                                 .num_layers = num_layers,
+                                 .dweight = Random(arena, {kExperts, out, in})};
+  Measure(state, 2.0 * static_cast<double>(num_layers * kTokens * out * in), sgemm_flops,
+          [&] { ComputeOnCpu(op); });
+}
+
+// FLOPs of the visible half of the scores only.
+void BenchAttention(benchmark::State& state, int64_t kv_heads, int64_t sequence, bool backward,
+                    double sgemm_flops) {
+  Arena arena = NewArena();
+  const AttentionForward forward{
+      .qkv = Random(arena, {kTokens, (kHeads + 2 * kv_heads) * kHeadDim}),
+      .heads = kHeads,
+      .kv_heads = kv_heads,
+      .sequence = sequence,
+      .out = Random(arena, {kTokens, kHeads * kHeadDim}),
+      .lse = Random(arena, {kTokens, kHeads})};
+  const AttentionBackward gradient{.dout = Random(arena, {kTokens, kHeads * kHeadDim}),
+                                   .qkv = forward.qkv,
+                                   .out = forward.out,
+                                   .lse = forward.lse,
+                                   .heads = kHeads,
+                                   .kv_heads = kv_heads,
+                                   .sequence = sequence,
+                                   .dqkv = arena.New({kTokens, forward.qkv.dim(1)})};
+  ComputeOnCpu(forward);
+  const double product = static_cast<double>(kTokens * (sequence + 1) * kHeads * kHeadDim);
+  Measure(state, (backward ? 5 : 2) * product, sgemm_flops, [&] {
+    if (backward) {
+      ComputeOnCpu(gradient);
+    } else {
+      ComputeOnCpu(forward);
+    }
+  });
+}
+
+void BenchSwiGlu(benchmark::State& state, bool backward) {
+  Arena arena = NewArena();
+  const Tensor gate_up = Random(arena, {kTokens, 2 * kFfn}), y = Random(arena, {kTokens, kFfn});
+  const Tensor dgate_up = Random(arena, {kTokens, 2 * kFfn}), dy = Random(arena, {kTokens, kFfn});
+  const SwiGluForward forward{.gate_up = gate_up, .y = y};
+  const SwiGluBackward gradient{.dy = dy, .gate_up = gate_up, .dgate_up = dgate_up, .y = y};
+  for (auto _ : state) {
+    if (backward) {
+      ComputeOnCpu(gradient);
+    } else {
+      ComputeOnCpu(forward);
+    }
+  }
+  const double bytes = static_cast<double>(kTokens * kFfn * (backward ? 6 : 3)) * sizeof(float);
+  state.counters["GB/s"] =
+      benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+template <typename Function, typename... Args>
+void Register(const std::string& name, Function function, Args... args) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) { function(state, args...); })
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
+void RegisterAll(double peak) {
+  for (const GemmCase& gemm : kGemms) Register(gemm.name, BenchGemm, gemm, peak);
+  Register("grouped/gate_up", BenchGrouped, 2 * kFfn, kHidden, true, false, peak);
+  Register("grouped/gate_up_one_group", BenchGrouped, 2 * kFfn, kHidden, true, true, peak);
+  Register("grouped/gate_up_dx", BenchGrouped, kHidden, 2 * kFfn, false, false, peak);
+  Register("grouped/down", BenchGrouped, kHidden, kFfn, true, false, peak);
+  Register("grouped/down_dx", BenchGrouped, kFfn, kHidden, false, false, peak);
+  for (const int64_t layers : {1, 4, 12}) {
+    const std::string suffix = "/layers:" + std::to_string(layers);
+    Register("grouped/gate_up_dw" + suffix, BenchWeightGradient, 2 * kFfn, kHidden, layers, peak);
+    Register("grouped/down_dw" + suffix, BenchWeightGradient, kHidden, kFfn, layers, peak);
+  }
+  for (const int64_t kv_heads : {2, 4}) {
+    const std::string suffix = "/kv:" + std::to_string(kv_heads);
+    Register("attention/forward" + suffix, BenchAttention, kv_heads, 256, false, peak);
+    Register("attention/backward" + suffix, BenchAttention, kv_heads, 256, true, peak);
+  }
+  Register("attention/forward_1024", BenchAttention, 4, 1024, false, peak);
+  Register("attention/backward_1024", BenchAttention, 4, 1024, true, peak);
+  Register("swiglu/forward", BenchSwiGlu, false);
+  Register("swiglu/backward", BenchSwiGlu, true);
+}
+
+}  // namespace
+}  // namespace unipool
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  const int threads = omp_get_max_threads();
+  const double peak = unipool::MeasureSgemmFlops(threads, 2048);
+  benchmark::AddCustomContext("sgemm_2048_gflops", std::to_string(peak / 1e9));
+  benchmark::AddCustomContext("threads", std::to_string(threads));
+  unipool::RegisterAll(peak);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
