@@ -1,0 +1,70 @@
+#include "comm/expert_map.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace unipool {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+TEST(ExpertMap, BlocksAreFloorOrCeilAndContiguous) {
+  const ExpertMap map = ExpertMap::Blocks(7, 3);
+  EXPECT_EQ(map.experts(), 7);
+  EXPECT_EQ(map.ranks(), 3);
+  EXPECT_THAT(map.owned(0), ElementsAre(0, 1, 2));
+  EXPECT_THAT(map.owned(1), ElementsAre(3, 4));
+  EXPECT_THAT(map.owned(2), ElementsAre(5, 6));
+}
+
+TEST(ExpertMap, TheRemainderStartsAtFirstRank) {
+  const ExpertMap map = ExpertMap::Blocks(5, 3, 2);  // the larger ones go to ranks 2 and 0
+  EXPECT_THAT(map.owned(0), ElementsAre(0, 1));
+  EXPECT_THAT(map.owned(1), ElementsAre(2));
+  EXPECT_THAT(map.owned(2), ElementsAre(3, 4));
+}
+
+TEST(ExpertMap, ARankMayOwnNothing) {
+  const ExpertMap map = ExpertMap::Blocks(2, 4);
+  EXPECT_THAT(map.owned(1), ElementsAre(1));
+  EXPECT_THAT(map.owned(2), IsEmpty());
+  EXPECT_THAT(map.owned(3), IsEmpty());
+  EXPECT_EQ(map.first_order(3), 2);
+}
+
+TEST(ExpertMap, FromOwnersSortsByOwnerThenExpert) {
+  const ExpertMap map = ExpertMap::FromOwners({2, 0, 2, 0, 1}, 3);
+  EXPECT_THAT(map.owned(0), ElementsAre(1, 3));
+  EXPECT_THAT(map.owned(2), ElementsAre(0, 2));
+  EXPECT_EQ(map.owner(2), 2);
+  EXPECT_EQ(map.slot(2), 1);
+  EXPECT_EQ(map.order(1), 0);
+  EXPECT_EQ(map.order(3), 1);
+  EXPECT_EQ(map.order(4), 2);
+  EXPECT_EQ(map.order(0), 3);
+  EXPECT_EQ(map.order(2), 4);
+  EXPECT_EQ(map.first_order(1), 2);
+  EXPECT_EQ(map.first_order(2), 3);
+}
+
+TEST(ExpertMap, EveryExpertHasOnePlaceWhateverTheSizes) {
+  for (int experts : {0, 1, 7, 288}) {
+    for (int ranks : {1, 2, 7, 300}) {
+      const ExpertMap map = ExpertMap::Blocks(experts, ranks, ranks / 2);
+      for (int e = 0; e < experts; ++e) {
+        EXPECT_EQ(map.owned(map.owner(e))[map.slot(e)], e);
+        EXPECT_EQ(map.order(e), map.first_order(map.owner(e)) + map.slot(e));
+      }
+      for (int r = 0; r < ranks; ++r) {
+        const int owned = static_cast<int>(map.owned(r).size());
+        EXPECT_TRUE(owned == experts / ranks || owned == (experts + ranks - 1) / ranks) << owned;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace unipool

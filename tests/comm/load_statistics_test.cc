@@ -1,0 +1,91 @@
+#include "comm/load_statistics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "tests/support/on_ranks.h"
+#include "tests/support/workbench.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::OnRanks;
+using testing::Workbench;
+
+// Layers 0 and 1 share pool 0 of three experts; layer 2 has pool 1 of two.
+LoadStatistics TwoPools() { return LoadStatistics({0, 0, 1}, {3, 2}); }
+
+void Add(LoadStatistics& statistics, int layer, const std::vector<int64_t>& counts) {
+  int64_t* to = statistics.counts(layer).as<int64_t>();
+  for (size_t e = 0; e < counts.size(); ++e) to[e] += counts[e];
+}
+
+void FinishOneStep(LoadStatistics& statistics, Communicator& comm) {
+  Workbench bench;
+  Add(statistics, 0, {4, 0, 0});
+  Add(statistics, 1, {0, 1, 3});
+  Add(statistics, 2, {1, 1});
+  Add(statistics, 2, {comm.rank(), 0});
+  statistics.FinishStep(bench.ctx(), comm);
+}
+
+TEST(LoadStatistics, CountsAreSummedOverRanksAndMicroBatches) {
+  OnRanks(3, [](Communicator& comm) {
+    LoadStatistics statistics = TwoPools();
+    FinishOneStep(statistics, comm);
+    EXPECT_THAT(statistics.previous(0), ElementsAre(12, 0, 0));
+    EXPECT_THAT(statistics.previous(1), ElementsAre(0, 3, 9));
+    EXPECT_THAT(statistics.previous(2), ElementsAre(6, 3));
+  });
+}
+
+TEST(LoadStatistics, TheNextStepStartsFromZero) {
+  OnRanks(2, [](Communicator& comm) {
+    LoadStatistics statistics = TwoPools();
+    FinishOneStep(statistics, comm);
+    FinishOneStep(statistics, comm);
+    EXPECT_THAT(statistics.previous(1), ElementsAre(0, 2, 6));
+  });
+}
+
+TEST(LoadStatistics, SharesAndImbalanceByHand) {
+  OnRanks(1, [](Communicator& comm) {
+    LoadStatistics statistics = TwoPools();
+    FinishOneStep(statistics, comm);
+    double layer[3], pool[3], other_pool[2];
+    statistics.LayerShares(1, layer);
+    EXPECT_THAT(layer, ElementsAre(0, 0.25, 0.75));
+    statistics.PoolShares(0, pool);
+    EXPECT_THAT(pool, ElementsAre(0.5, 0.125, 0.375));
+    statistics.PoolShares(1, other_pool);
+    EXPECT_THAT(other_pool, ElementsAre(0.5, 0.5));
+    EXPECT_DOUBLE_EQ(statistics.LayerImbalance(), (3 + 2.25 + 1) / 3);
+    EXPECT_DOUBLE_EQ(statistics.PoolImbalance(), (1.5 + 1) / 2);
+  });
+}
+
+TEST(LoadStatistics, ALayerWithoutTokensIsBalanced) {
+  OnRanks(1, [](Communicator& comm) {
+    Workbench bench;
+    LoadStatistics statistics = TwoPools();
+    statistics.FinishStep(bench.ctx(), comm);
+    double shares[2];
+    statistics.LayerShares(2, shares);
+    EXPECT_THAT(shares, ElementsAre(0.5, 0.5));
+    EXPECT_EQ(statistics.LayerImbalance(), 1);
+    EXPECT_EQ(statistics.PoolImbalance(), 1);
+  });
+}
+
+TEST(LoadStatistics, NothingIsKnownBeforeTheFirstStep) {
+  const LoadStatistics statistics = TwoPools();
+  EXPECT_FALSE(statistics.has_previous());
+  EXPECT_EQ(statistics.LayerImbalance(), 0);
+  EXPECT_EQ(statistics.PoolImbalance(), 0);
+}
+
+}  // namespace
+}  // namespace unipool
