@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 
+int64_t RoundUp(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
 }  // namespace
 
 absl::StatusOr<Arena> Arena::Create(Device device, int64_t reserve_bytes) {
@@ -23,12 +25,12 @@ Arena::Arena(Buffer buffer) : buffer_(std::move(buffer)) {}
 Tensor Arena::Allocate(DType dtype, std::initializer_list<int64_t> dims) {
   Tensor tensor =
       Tensor::View(static_cast<char*>(buffer_.data()) + used_, dtype, dims, buffer_.device());
-  const int64_t bytes = (tensor.bytes() + kAlignment - 1) / kAlignment * kAlignment;
-  CHECK_LE(used_ + bytes, buffer_.bytes())
+  const int64_t left = buffer_.bytes() - used_;
+  CHECK(tensor.bytes() <= left && RoundUp(tensor.bytes()) <= left)
       << "the step's memory is used up: " << tensor.ShapeString() << " does not fit beside "
       << used_ << " bytes in use of " << buffer_.bytes() << " reserved on "
       << ToString(buffer_.device());
-  used_ += bytes;
+  used_ += RoundUp(tensor.bytes());
   peak_ = std::max(peak_, used_);
   return tensor;
 }

@@ -6,13 +6,28 @@
 
 namespace unipool {
 
-int64_t FirstNonFinite(const Tensor& tensor) {
-  if (tensor.absent() || tensor.dtype != DType::kFloat32) return -1;
-  const float* data = tensor.as<float>();
+namespace {
+
+template <typename T>
+int64_t FirstNonFiniteOf(const Tensor& tensor) {
+  const T* data = tensor.as<T>();
   const int64_t count = tensor.numel();
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(data[i])) return i;
   }
+  return -1;
+}
+
+double ValueAt(const Tensor& tensor, int64_t i) {
+  return tensor.dtype == DType::kFloat64 ? tensor.as<double>()[i] : double{tensor.as<float>()[i]};
+}
+
+}  // namespace
+
+int64_t FirstNonFinite(const Tensor& tensor) {
+  if (tensor.absent()) return -1;
+  if (tensor.dtype == DType::kFloat32) return FirstNonFiniteOf<float>(tensor);
+  if (tensor.dtype == DType::kFloat64) return FirstNonFiniteOf<double>(tensor);
   return -1;
 }
 
@@ -21,7 +36,7 @@ void FiniteCheck::Look(const char* op, const Tensor& tensor) {
   const int64_t at = FirstNonFinite(tensor);
   if (at < 0) return;
   first = absl::StrCat("output ", tensor.ShapeString(), " of ", op, " in ", where, ", element ", at,
-                       " = ", tensor.as<float>()[at]);
+                       " = ", ValueAt(tensor, at));
 }
 
 }  // namespace unipool

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -14,9 +15,11 @@ constexpr uint32_t kWeyl0 = 0x9E3779B9u;
 constexpr uint32_t kWeyl1 = 0xBB67AE85u;
 constexpr int kRounds = 10;
 
+// The middles of 2^52 equal parts of (0, 1): one bit fewer than a double holds, so that the half is
+// exact and the last middle does not round to 1.
 double ToUnit(uint32_t high, uint32_t low) {
-  const uint64_t bits = (static_cast<uint64_t>(high) << 32 | low) >> 11;
-  return (static_cast<double>(bits) + 0.5) * 0x1.0p-53;
+  const uint64_t bits = (static_cast<uint64_t>(high) << 32 | low) >> 12;
+  return (static_cast<double>(bits) + 0.5) * 0x1.0p-52;
 }
 
 }  // namespace
@@ -38,10 +41,9 @@ std::array<uint32_t, 4> Rng::Block(uint64_t block) const {
   for (int round = 0; round < kRounds; ++round) {
     const uint64_t product0 = static_cast<uint64_t>(kMultiplier0) * counter[0];
     const uint64_t product1 = static_cast<uint64_t>(kMultiplier1) * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key0,
-               static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key1,
-               static_cast<uint32_t>(product0)};
+    counter = {
+        static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key0, static_cast<uint32_t>(product1),
+        static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key1, static_cast<uint32_t>(product0)};
     key0 += kWeyl0;
     key1 += kWeyl1;
   }
@@ -75,9 +77,11 @@ void Rng::FillNormal(float stddev, const Tensor& tensor) const {
 void Rng::FillUniform(float low, float high, const Tensor& tensor) const {
   float* out = tensor.as<float>();
   const int64_t count = tensor.numel();
+  const float below_high = std::nextafter(high, low);  // where rounding would give `high`
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < count; ++i) {
-    out[i] = low + (high - low) * static_cast<float>(Uniform(static_cast<uint64_t>(i)));
+    const double value = low + (double{high} - low) * Uniform(static_cast<uint64_t>(i));
+    out[i] = std::min(static_cast<float>(value), below_high);
   }
 }
 

@@ -21,7 +21,7 @@ class Rng {
   // The four 32-bit words of block `block`.
   std::array<uint32_t, 4> Block(uint64_t block) const;
   uint64_t Word64(uint64_t i) const;  // 64 random bits
-  double Uniform(uint64_t i) const;   // in (0, 1), 53 bits
+  double Uniform(uint64_t i) const;   // in (0, 1), 52 bits
   // Values 0..numel of the stream as Normal(0, stddev), written to a float32 tensor.
   void FillNormal(float stddev, const Tensor& tensor) const;
   // The same with values uniform in [low, high).

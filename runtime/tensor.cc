@@ -18,7 +18,12 @@ Tensor Tensor::View(void* data, DType dtype, std::initializer_list<int64_t> dims
   std::copy(dims.begin(), dims.end(), tensor.dims);
   tensor.dtype = dtype;
   tensor.device = device;
-  for (int i = 0; i < tensor.rank; ++i) CHECK_GE(tensor.dims[i], 0) << tensor.ShapeString();
+  int64_t bytes = static_cast<int64_t>(SizeOf(dtype));
+  for (int i = 0; i < tensor.rank; ++i) {
+    CHECK_GE(tensor.dims[i], 0) << tensor.ShapeString();
+    CHECK(!__builtin_mul_overflow(bytes, tensor.dims[i], &bytes))
+        << "the size of " << tensor.ShapeString() << " overflows";
+  }
   return tensor;
 }
 
