@@ -7,9 +7,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RETURN_IF_ERROR(expression)                        \
-  do {                                                     \
-    if (absl::Status status_ = (expression); !status_.ok()) return status_; \
+#define RETURN_IF_ERROR(expression)                                 \
+  do {                                                              \
+    absl::Status return_if_error_status = (expression);             \
+    if (!return_if_error_status.ok()) return return_if_error_status; \
   } while (false)
 
 #define UNIPOOL_CONCAT_INNER(a, b) a##b
