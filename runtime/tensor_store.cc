@@ -1,0 +1,279 @@
+#include "runtime/tensor_store.h"
+
+#include <fcntl.h>
+#include <glog/logging.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "runtime/status.h"
+#include "runtime/tensor_store_header.h"
+
+namespace unipool {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "tensors are stored as they lie");
+
+constexpr int64_t kLengthBytes = 8;
+constexpr int64_t kChunkBytes = int64_t{1} << 20;
+
+std::string Shape(DType dtype, absl::Span<const int64_t> shape) {
+  return absl::StrCat(Name(dtype), "[", absl::StrJoin(shape, ", "), "]");
+}
+
+absl::Span<const int64_t> Dims(const Tensor& tensor) {
+  return absl::MakeSpan(tensor.dims, static_cast<size_t>(tensor.rank));
+}
+
+// A file that is closed at the end of a scope.
+class OpenFile {
+ public:
+  OpenFile(const std::string& path, int flags)
+      : file_(open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
+  ~OpenFile() {
+    if (file_ >= 0) close(file_);
+  }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  int get() const { return file_; }
+  int release() { return std::exchange(file_, -1); }
+
+ private:
+  int file_;
+};
+
+// The size of a regular file; anything else is refused, as it can be neither mapped nor removed.
+absl::StatusOr<int64_t> FileBytes(const std::string& path, const OpenFile& file) {
+  struct stat status;
+  if (file.get() < 0 || fstat(file.get(), &status) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  }
+  if (S_ISREG(status.st_mode)) return static_cast<int64_t>(status.st_size);
+  return absl::InvalidArgumentError(absl::StrCat(path, ": expected a regular file"));
+}
+
+}  // namespace
+
+class FileHash {
+ public:
+  FileHash() : state_(XXH3_createState()) {
+    CHECK(state_ != nullptr);
+    XXH3_128bits_reset(state_);
+  }
+  ~FileHash() { XXH3_freeState(state_); }
+  FileHash(const FileHash&) = delete;
+  FileHash& operator=(const FileHash&) = delete;
+
+  void Add(const void* data, int64_t bytes) {
+    XXH3_128bits_update(state_, data, static_cast<size_t>(bytes));
+  }
+  std::string Hex() const {
+    XXH128_canonical_t hash;
+    XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state_));
+    return absl::BytesToHexString(
+        absl::string_view(reinterpret_cast<const char*>(hash.digest), sizeof(hash.digest)));
+  }
+
+ private:
+  XXH3_state_t* const state_;
+};
+
+absl::StatusOr<FileDigest> DigestFile(const std::string& path) {
+  const OpenFile file(path, O_RDONLY);
+  RETURN_IF_ERROR(FileBytes(path, file).status());
+  std::vector<char> chunk(kChunkBytes);
+  FileHash hash;
+  FileDigest digest;
+  while (true) {
+    const ssize_t got = read(file.get(), chunk.data(), chunk.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      return absl::ErrnoToStatus(errno, absl::StrCat(path, ": byte ", digest.bytes, ": read"));
+    }
+    if (got == 0) break;
+    hash.Add(chunk.data(), got);
+    digest.bytes += got;
+  }
+  digest.xxh3_128 = hash.Hex();
+  return digest;
+}
+
+TensorFileWriter::TensorFileWriter(const std::string& path, std::vector<TensorSpec> specs, int file)
+    : path_(path), specs_(std::move(specs)), file_(file), hash_(std::make_unique<FileHash>()) {}
+
+TensorFileWriter::~TensorFileWriter() {
+  if (file_ < 0) return;
+  close(file_);
+  unlink(path_.c_str());
+}
+
+namespace {
+
+// The reader's own checks are the writer's: a header that would not be read back as it was meant is
+// not written.
+absl::Status CheckHeader(const std::string& path, const std::string& text,
+                         const std::vector<TensorSpec>& specs,
+                         const std::map<std::string, std::string>& metadata) {
+  int64_t bytes = kLengthBytes + static_cast<int64_t>(text.size());
+  std::vector<std::string> wanted, found;
+  for (const TensorSpec& spec : specs) {
+    int64_t tensor_bytes = static_cast<int64_t>(SizeOf(spec.dtype));
+    for (const int64_t dim : spec.shape) {
+      if (dim >= 0 && !__builtin_mul_overflow(tensor_bytes, dim, &tensor_bytes)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": tensor '", spec.name, "' cannot have shape ", Shape(spec.dtype, spec.shape)));
+    }
+    bytes += tensor_bytes;
+    wanted.push_back(spec.name);
+  }
+  const auto header = ParseTensorHeader(path, text, bytes);
+  if (!header.ok()) return absl::InvalidArgumentError(header.status().message());
+  for (const auto& [name, info] : header->tensors) found.push_back(name);
+  std::sort(wanted.begin(), wanted.end());
+  std::sort(found.begin(), found.end());
+  if (wanted == found && header->metadata == metadata &&
+      static_cast<int64_t>(text.size()) <= kMaxHeaderBytes) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": names and metadata must be UTF-8, and all of them fit in ",
+                   kMaxHeaderBytes, " bytes"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TensorFileWriter>> TensorFileWriter::Create(
+    const std::string& path, std::vector<TensorSpec> specs,
+    const std::map<std::string, std::string>& metadata) {
+  const std::string text = FormatTensorHeader(specs, metadata);
+  RETURN_IF_ERROR(CheckHeader(path, text, specs, metadata));
+  OpenFile file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  RETURN_IF_ERROR(FileBytes(path, file).status());
+  auto writer = std::unique_ptr<TensorFileWriter>(
+      new TensorFileWriter(path, std::move(specs), file.release()));
+  const uint64_t text_bytes = text.size();
+  RETURN_IF_ERROR(writer->Append(&text_bytes, kLengthBytes));
+  RETURN_IF_ERROR(writer->Append(text.data(), static_cast<int64_t>(text.size())));
+  return writer;
+}
+
+// Chunk by chunk, so that the second of hashing and copying finds the bytes in cache.
+absl::Status TensorFileWriter::Append(const void* data, int64_t bytes) {
+  const char* at = static_cast<const char*>(data);
+  const char* const end = at + bytes;
+  while (at < end && status_.ok()) {
+    const ssize_t put = write(file_, at, static_cast<size_t>(std::min(kChunkBytes, end - at)));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      status_ = absl::ErrnoToStatus(errno, absl::StrCat(path_, ": byte ", written_, ": write"));
+      break;
+    }
+    hash_->Add(at, put);
+    at += put;
+    written_ += put;
+  }
+  return status_;
+}
+
+absl::Status TensorFileWriter::Write(const std::string& name, const Tensor& tensor) {
+  CHECK_LT(next_, specs_.size()) << path_ << ": '" << name << "' after the last tensor";
+  const TensorSpec& spec = specs_[next_];
+  CHECK_EQ(name, spec.name) << path_ << ": out of order";
+  CHECK(tensor.device.type == DeviceType::kCpu) << name;
+  CHECK(tensor.dtype == spec.dtype && Dims(tensor) == absl::MakeConstSpan(spec.shape))
+      << path_ << ": '" << name << "' was to be " << Shape(spec.dtype, spec.shape) << ", not "
+      << tensor.ShapeString();
+  ++next_;
+  return Append(tensor.data, tensor.bytes());
+}
+
+absl::StatusOr<FileDigest> TensorFileWriter::Finish() {
+  CHECK_GE(file_, 0) << path_ << ": finished already";
+  RETURN_IF_ERROR(status_);
+  CHECK_EQ(next_, specs_.size()) << path_ << ": '" << specs_[next_].name << "' is missing";
+  if (fsync(file_) != 0) {
+    status_ = absl::ErrnoToStatus(errno, absl::StrCat(path_, ": fsync"));
+    return status_;
+  }
+  if (close(std::exchange(file_, -1)) != 0) {
+    status_ = absl::ErrnoToStatus(errno, absl::StrCat(path_, ": close"));
+    unlink(path_.c_str());
+    return status_;
+  }
+  return FileDigest{.bytes = written_, .xxh3_128 = hash_->Hex()};
+}
+
+TensorFile::TensorFile(const std::string& path, const char* data, int64_t bytes)
+    : path_(path), data_(data), bytes_(bytes) {}
+
+TensorFile::~TensorFile() { munmap(const_cast<char*>(data_), static_cast<size_t>(bytes_)); }
+
+namespace {
+
+absl::StatusOr<absl::string_view> HeaderText(const std::string& path, const char* data,
+                                             int64_t bytes) {
+  uint64_t length;
+  std::memcpy(&length, data, kLengthBytes);
+  const int64_t most = std::min(bytes - kLengthBytes, kMaxHeaderBytes);
+  if (length > static_cast<uint64_t>(most)) {
+    return absl::DataLossError(absl::StrCat(path, ": byte 0: expected a header of at most ", most,
+                                            " bytes in a file of ", bytes, ", found a length of ",
+                                            length));
+  }
+  return absl::string_view(data + kLengthBytes, length);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TensorFile>> TensorFile::Open(const std::string& path) {
+  const OpenFile file(path, O_RDONLY);
+  ASSIGN_OR_RETURN(const int64_t bytes, FileBytes(path, file));
+  if (bytes < kLengthBytes) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": byte ", bytes, ": expected 8 bytes of header length, found the end"));
+  }
+  void* const map =
+      mmap(nullptr, static_cast<size_t>(bytes), PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (map == MAP_FAILED) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": mmap"));
+  auto opened =
+      std::unique_ptr<TensorFile>(new TensorFile(path, static_cast<const char*>(map), bytes));
+  ASSIGN_OR_RETURN(const absl::string_view text, HeaderText(path, opened->data_, bytes));
+  ASSIGN_OR_RETURN(TensorHeader header, ParseTensorHeader(path, text, bytes));
+  for (auto& [name, info] : header.tensors) {
+    opened->names_.push_back(name);
+    opened->tensors_.emplace(name, std::move(info));
+  }
+  opened->metadata_ = std::move(header.metadata);
+  return opened;
+}
+
+absl::StatusOr<TensorInfo> TensorFile::Info(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found != tensors_.end()) return found->second;
+  return absl::NotFoundError(absl::StrCat(path_, ": holds no tensor '", name, "'"));
+}
+
+absl::Status TensorFile::Read(const std::string& name, const Tensor& out) const {
+  CHECK(out.device.type == DeviceType::kCpu) << name;
+  ASSIGN_OR_RETURN(const TensorInfo info, Info(name));
+  if (out.dtype != info.dtype || Dims(out) != absl::MakeConstSpan(info.shape)) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor '", name, "' at byte ",
+                                                   info.begin, ": expected ", out.ShapeString(),
+                                                   ", found ", Shape(info.dtype, info.shape)));
+  }
+  if (info.bytes > 0) std::memcpy(out.data, data_ + info.begin, static_cast<size_t>(info.bytes));
+  return absl::OkStatus();
+}
+
+}  // namespace unipool

@@ -1,0 +1,254 @@
+#include "runtime/tensor_store_header.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kMetadata[] = "__metadata__";
+constexpr int64_t kTextBegin = 8;
+constexpr std::array kDTypes = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64};
+
+// Text that is not UTF-8 is altered instead of thrown about; the writer sees that it came out
+// altered and refuses it.
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// What the parser into a document does not tell: where it stopped, and keys that come twice.
+class Syntax : public nlohmann::json_sax<Json> {
+ public:
+  const std::string& error() const { return error_; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return Enter(); }
+  bool end_object() override { return Leave(); }
+  bool start_array(size_t) override { return Enter(); }
+  bool end_array() override { return Leave(); }
+  bool key(string_t& name) override {
+    if (keys_.back().insert(name).second) return true;
+    error_ =
+        absl::StrCat("expected distinct names, found '", absl::Utf8SafeCEscape(name), "' twice");
+    return false;
+  }
+  bool parse_error(size_t position, const std::string& token,
+                   const nlohmann::detail::exception&) override {
+    error_ = absl::StrCat("expected JSON, which ends at byte ",
+                          kTextBegin + static_cast<int64_t>(position), " before '",
+                          absl::Utf8SafeCEscape(token.substr(0, 40)), "'");
+    return false;
+  }
+
+ private:
+  static constexpr size_t kMaxDepth = 3;
+
+  bool Enter() {
+    keys_.emplace_back();
+    if (keys_.size() <= kMaxDepth) return true;
+    error_ = "expected tensors, found deeper nesting";
+    return false;
+  }
+  bool Leave() {
+    keys_.pop_back();
+    return true;
+  }
+
+  std::vector<std::set<std::string>> keys_;
+  std::string error_;
+};
+
+// Checks one header; remembers what every message says.
+class Parser {
+ public:
+  Parser(const std::string& path, absl::string_view text, int64_t file_bytes)
+      : path_(path),
+        text_(text),
+        data_begin_(kTextBegin + static_cast<int64_t>(text.size())),
+        data_bytes_(file_bytes - data_begin_) {}
+
+  absl::StatusOr<TensorHeader> Parse() const {
+    Syntax syntax;
+    if (!Json::sax_parse(text_.begin(), text_.end(), &syntax)) return Damage(syntax.error());
+    const Json document = Json::parse(text_.begin(), text_.end(), nullptr, false);
+    if (!document.is_object()) return Damage("expected a JSON object");
+    TensorHeader header;
+    for (const auto& [name, value] : document.items()) {
+      if (name == kMetadata) {
+        RETURN_IF_ERROR(ParseMetadata(value, &header.metadata));
+        continue;
+      }
+      ASSIGN_OR_RETURN(TensorInfo info, ParseTensor(name, value));
+      header.tensors.emplace_back(name, std::move(info));
+    }
+    RETURN_IF_ERROR(Arrange(&header));
+    return header;
+  }
+
+ private:
+  absl::Status Damage(absl::string_view what) const {
+    return absl::DataLossError(absl::StrCat(path_, ": header at byte ", kTextBegin, ": ", what));
+  }
+
+  template <typename... Parts>
+  absl::Status TensorDamage(const std::string& name, const Parts&... parts) const {
+    const size_t found = text_.find(absl::StrCat("\"", name, "\""));
+    const int64_t byte =
+        kTextBegin + (found == absl::string_view::npos ? 0 : static_cast<int64_t>(found));
+    return absl::DataLossError(absl::StrCat(path_, ": tensor '", absl::Utf8SafeCEscape(name),
+                                            "' at byte ", byte, ": ", parts...));
+  }
+
+  absl::Status ParseMetadata(const Json& json, std::map<std::string, std::string>* out) const {
+    if (!json.is_object()) return Damage("expected __metadata__ to be an object");
+    for (const auto& [key, value] : json.items()) {
+      if (!value.is_string()) {
+        return Damage(absl::StrCat("expected text for __metadata__ '", absl::Utf8SafeCEscape(key),
+                                   "', found ", Dump(value).substr(0, 80)));
+      }
+      (*out)[key] = value.get<std::string>();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<TensorInfo> ParseTensor(const std::string& name, const Json& json) const {
+    if (!json.is_object() || json.size() != 3 || !json.contains("dtype") ||
+        !json.contains("shape") || !json.contains("data_offsets")) {
+      return TensorDamage(name, "expected dtype, shape and data_offsets, found ",
+                          Dump(json).substr(0, 80));
+    }
+    TensorInfo info;
+    ASSIGN_OR_RETURN(info.dtype, ParseDType(name, json["dtype"]));
+    ASSIGN_OR_RETURN(info.shape, ParseNumbers(name, "shape", json["shape"]));
+    ASSIGN_OR_RETURN(const auto offsets, ParseNumbers(name, "data_offsets", json["data_offsets"]));
+    int64_t bytes = static_cast<int64_t>(SizeOf(info.dtype));
+    for (const int64_t dim : info.shape) {
+      if (!__builtin_mul_overflow(bytes, dim, &bytes)) continue;
+      return TensorDamage(name, "expected a size below 2^63 bytes, found shape ",
+                          Dump(json["shape"]));
+    }
+    if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data_bytes_) {
+      return TensorDamage(name, "expected data_offsets to be two rising numbers up to ",
+                          data_bytes_, ", found ", Dump(json["data_offsets"]));
+    }
+    info.begin = data_begin_ + offsets[0];
+    info.bytes = offsets[1] - offsets[0];
+    if (info.bytes == bytes) return info;
+    return TensorDamage(name, "expected ", bytes, " bytes for ", FileName(info.dtype), " ",
+                        Dump(json["shape"]), ", found data_offsets ", Dump(json["data_offsets"]));
+  }
+
+  absl::StatusOr<DType> ParseDType(const std::string& name, const Json& json) const {
+    for (const DType dtype : kDTypes) {
+      if (json.is_string() && FileName(dtype) == json.get_ref<const std::string&>()) return dtype;
+    }
+    return TensorDamage(name, "expected dtype F32, F64, I32 or I64, found ",
+                        Dump(json).substr(0, 80));
+  }
+
+  absl::StatusOr<std::vector<int64_t>> ParseNumbers(const std::string& name,
+                                                    absl::string_view field,
+                                                    const Json& json) const {
+    std::vector<int64_t> numbers;
+    const auto fits = [](const Json& value) {
+      return value.is_number_unsigned() &&
+             value.get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()};
+    };
+    if (!json.is_array() || !std::all_of(json.begin(), json.end(), fits)) {
+      return TensorDamage(name, "expected ", field,
+                          " to be a list of whole numbers below 2^63, found ",
+                          Dump(json).substr(0, 80));
+    }
+    for (const Json& value : json) numbers.push_back(value.get<int64_t>());
+    return numbers;
+  }
+
+  // Sorts by place, and checks that the tensors cover the data without overlap, gap or rest.
+  absl::Status Arrange(TensorHeader* header) const {
+    std::stable_sort(header->tensors.begin(), header->tensors.end(),
+                     [](const auto& a, const auto& b) {
+                       return std::tie(a.second.begin, a.second.bytes) <
+                              std::tie(b.second.begin, b.second.bytes);
+                     });
+    int64_t end = data_begin_;
+    for (const auto& [name, info] : header->tensors) {
+      if (info.begin != end) {
+        return TensorDamage(name, "expected its data at byte ", end,
+                            " of the file, found them at byte ", info.begin,
+                            info.begin < end ? " (overlap)" : " (gap)");
+      }
+      end += info.bytes;
+    }
+    if (end == data_begin_ + data_bytes_) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(path_, ": byte ", end,
+                                            ": expected the end of the file, found ",
+                                            data_begin_ + data_bytes_ - end, " trailing bytes"));
+  }
+
+  const std::string& path_;
+  const absl::string_view text_;
+  const int64_t data_begin_;
+  const int64_t data_bytes_;
+};
+
+}  // namespace
+
+absl::string_view FileName(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return "F32";
+    case DType::kFloat64:
+      return "F64";
+    case DType::kInt32:
+      return "I32";
+    case DType::kInt64:
+      return "I64";
+  }
+  LOG(FATAL) << "unknown dtype " << static_cast<int>(dtype);
+}
+
+std::string FormatTensorHeader(const std::vector<TensorSpec>& specs,
+                               const std::map<std::string, std::string>& metadata) {
+  std::string text = "{";
+  if (!metadata.empty()) absl::StrAppend(&text, "\"", kMetadata, "\":", Dump(Json(metadata)), ",");
+  uint64_t begin = 0;
+  for (const TensorSpec& spec : specs) {
+    uint64_t end = SizeOf(spec.dtype);
+    for (const int64_t dim : spec.shape) end *= static_cast<uint64_t>(dim);
+    end += begin;
+    absl::StrAppend(&text, Dump(Json(spec.name)), ":{\"dtype\":\"", FileName(spec.dtype),
+                    "\",\"shape\":[", absl::StrJoin(spec.shape, ","), "],\"data_offsets\":[", begin,
+                    ",", end, "]},");
+    begin = end;
+  }
+  if (text.back() == ',') text.pop_back();
+  text.push_back('}');
+  text.append((8 - text.size() % 8) % 8, ' ');
+  return text;
+}
+
+absl::StatusOr<TensorHeader> ParseTensorHeader(const std::string& path, absl::string_view text,
+                                               int64_t file_bytes) {
+  return Parser(path, text, file_bytes).Parse();
+}
+
+}  // namespace unipool
