@@ -155,13 +155,12 @@ TEST(IndexedDataset, ABinOfTheWrongSizeIsRefusedWithTheSequence) {
                 "x.bin: 14 bytes, the index needs 12");
 }
 
-TEST(IndexedDataset, EachDamagedFieldIsNamedWithItsByte) {
-  const TempFolder folder;
-  Write(folder.Path("x"), 257, {{1, 2, 3}, {4, 5}, {6}});
-  const std::string idx = folder.ReadAll("x.idx");
+// Indexes with one field damaged, and what each error says. `idx` is of sequences of 3, 2 and 1
+// ids.
+std::vector<std::pair<std::string, std::string>> DamagedIndexes(const std::string& idx) {
   const int64_t offsets = kHeader + 4 * 3, documents = offsets + 8 * 3;
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {With<char>(idx, 3, 'x'), "byte 3 is 0x78, expected 0x49"},
+  return {
+      {With<char>(idx, 3, 'x'), "byte 3 is 0x78, expected 0x44"},
       {With<char>(idx, 8, 1), "byte 8 is 0x01, expected 0x00"},
       {With<int64_t>(idx, 9, 2), "version 2 at byte 9"},
       {With<uint8_t>(idx, 17, 5), "dtype code 5 at byte 17"},
@@ -177,7 +176,13 @@ TEST(IndexedDataset, EachDamagedFieldIsNamedWithItsByte) {
       {With<int64_t>(idx, documents + 8, 3), "document entry 2 is 2 at byte 86, expected 3"},
       {With<int64_t>(idx, documents + 16, 4), "document entry 2 is 4 at byte 86, expected 1 to 3"},
       {With<int64_t>(idx, documents + 24, 2), "document entry 3 is 2 at byte 94, expected 3"}};
-  for (const auto& [damaged, message] : cases) {
+}
+
+TEST(IndexedDataset, EachDamagedFieldIsNamedWithItsByte) {
+  const TempFolder folder;
+  Write(folder.Path("x"), 257, {{1, 2, 3}, {4, 5}, {6}});
+  const std::string idx = folder.ReadAll("x.idx");
+  for (const auto& [damaged, message] : DamagedIndexes(idx)) {
     folder.Write("x.idx", damaged);
     EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kInvalidArgument, message);
   }

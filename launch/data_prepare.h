@@ -1,0 +1,42 @@
+// Text files to token ids on disk: streams documents out of JSON lines and plain files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace unipool {
+
+enum class TextFormat {
+  kAuto,       // by name: .jsonl and .json are JSON lines, all others plain text
+  kPlain,      // a file is a document
+  kJsonLines,  // a line is an object, its text field a document
+};
+
+struct PrepareOptions {
+  std::vector<std::string> inputs;  // files, or folders with all files below, in order of name
+  std::string output;               // PREFIX of PREFIX.bin and PREFIX.idx; its folder is made
+  TextFormat format = TextFormat::kAuto;
+  std::string text_field = "text";
+  bool skip_bad = false;   // malformed lines are counted instead of ending the work
+  bool overwrite = false;  // of an output that is there
+};
+
+struct PrepareReport {
+  int64_t files = 0;
+  int64_t input_bytes = 0;
+  int64_t documents = 0;
+  int64_t tokens = 0;
+  int64_t bad_lines = 0;
+  std::string first_bad_line;  // what was wrong with it, with file and line
+  double seconds = 0;
+};
+
+// Tokenizes with the byte vocabulary, an end of document after each text that is not empty. An
+// error names the file, and the line of a malformed one, and leaves no output. On a terminal,
+// progress goes to standard error. `report` may be null.
+absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report = nullptr);
+
+}  // namespace unipool

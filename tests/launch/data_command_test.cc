@@ -1,0 +1,116 @@
+#include "launch/data_command.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TempFolder;
+
+struct Outcome {
+  int exit_status;
+  std::string out;
+  std::string error;
+};
+
+Outcome Call(std::vector<std::string> args) {
+  std::vector<char*> pointers;
+  for (std::string& arg : args) pointers.push_back(arg.data());
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  const int exit_status = DataCommand(absl::MakeConstSpan(pointers));
+  return {exit_status, ::testing::internal::GetCapturedStdout(),
+          ::testing::internal::GetCapturedStderr()};
+}
+
+TEST(DataCommand, PreparesInspectsAndMeasures) {
+  const TempFolder folder;
+  std::string lines;
+  for (int i = 0; i < 20; ++i) lines += "{\"text\": \"the cat, the \\\"mat\\\"\"}\n";
+  const std::string input = folder.Write("a.jsonl", lines), prefix = folder.Path("x");
+  const Outcome prepared = Call({"prepare", "--input", input, "--output=" + prefix});
+  EXPECT_EQ(prepared.exit_status, 0) << prepared.error;
+  EXPECT_THAT(prepared.out, HasSubstr("20 documents, 380 tokens from 1 files"));
+  const Outcome inspected = Call({"inspect", prefix});
+  EXPECT_EQ(inspected.exit_status, 0) << inspected.error;
+  EXPECT_THAT(inspected.out, HasSubstr("documents  20 (20 sequences)"));
+  EXPECT_THAT(inspected.out, HasSubstr("uint16, 760 bytes"));
+  EXPECT_THAT(inspected.out, HasSubstr("median 19"));
+  EXPECT_THAT(inspected.out, HasSubstr("\"the cat, the \\\"mat\\\"\""));
+  const Outcome measured = Call({"bigram", prefix, "--split", "90,5,5"});
+  EXPECT_EQ(measured.exit_status, 0) << measured.error;
+  EXPECT_THAT(measured.out, HasSubstr("nats per token (342 training tokens, 18 predicted)"));
+}
+
+TEST(DataCommand, ReportsSkippedLines) {
+  const TempFolder folder;
+  const std::string input = folder.Write("a.txt", "{\"body\": \"x\"}\nbad\n");
+  const Outcome outcome =
+      Call({"prepare", "--input", input, "--output", folder.Path("x"), "--format", "jsonl",
+            "--text-field", "body", "--skip-bad", "--overwrite"});
+  EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("1 malformed lines skipped, the first: " + input + " line 2"));
+}
+
+TEST(DataCommand, InspectsAnEmptyDataset) {
+  const TempFolder folder;
+  ASSERT_EQ(Call({"prepare", "--input", folder.Write("a.txt", ""), "--output", folder.Path("x")})
+                .exit_status,
+            0);
+  const Outcome outcome = Call({"inspect", folder.Path("x")});
+  EXPECT_EQ(outcome.exit_status, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("documents  1 (0 sequences)"));
+}
+
+TEST(DataCommand, ErrorsOfTheCommandLineAreOneLineAndStatusTwo) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "expected prepare, inspect or bigram"},
+      {{"make"}, "got \"make\""},
+      {{"prepare", "--frobnicate"}, "unknown flag --frobnicate"},
+      {{"prepare", "--input"}, "--input needs a value"},
+      {{"prepare", "--input", "a"}, "--output is missing"},
+      {{"prepare", "--output", "a"}, "--input is missing"},
+      {{"prepare", "--input", "a", "--output", "b", "--format", "xml"}, "--format xml"},
+      {{"prepare", "a"}, "unexpected \"a\""},
+      {{"inspect"}, "expected one PREFIX"},
+      {{"inspect", "a", "b"}, "got \"a b\""},
+      {{"bigram", "a"}, "--split is missing"},
+      {{"bigram", "a", "--split", "90,5,5", "--vocab", "x"}, "--vocab x"}};
+  for (const auto& [args, message] : cases) {
+    const Outcome outcome = Call(args);
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_THAT(outcome.error, HasSubstr(message));
+    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
+  }
+}
+
+TEST(DataCommand, ErrorsOfTheDataAreStatusOne) {
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"inspect", "/nowhere/x"},
+        {"bigram", "/nowhere/x", "--split", "90,5,5"},
+        {"prepare", "--input", "/nowhere/x", "--output", "/nowhere/y"}}) {
+    const Outcome outcome = Call(args);
+    EXPECT_EQ(outcome.exit_status, 1);
+    EXPECT_THAT(outcome.error, HasSubstr("/nowhere/x"));
+  }
+}
+
+TEST(DataCommand, HelpShowsTheUsage) {
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"--help"}, {"prepare", "--help"}}) {
+    const Outcome outcome = Call(args);
+    EXPECT_EQ(outcome.exit_status, 0);
+    EXPECT_THAT(outcome.out, HasSubstr("unipool data prepare --input"));
+  }
+}
+
+}  // namespace
+}  // namespace unipool
