@@ -16,9 +16,9 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, int64_t bytes) {
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("cannot allocate ", bytes, " bytes (", bytes >> 20, " MiB) of memory on ",
-                     ToString(device), ": the system refused"));
+    return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes (",
+                                                     bytes >> 20, " MiB) of memory on ",
+                                                     ToString(device), ": the system refused"));
   }
   // Large pages spare page faults and TLB misses; where the system has none, nothing is lost.
   constexpr int64_t kHugePageBytes = int64_t{2} << 20;

@@ -12,7 +12,8 @@ struct Context {
   Stream* stream = nullptr;
   Arena* arena = nullptr;
   Profiler* profiler = nullptr;
-  // When set, every op's outputs are checked, and the first that holds a NaN or an infinity is noted.
+  // When set, every op's outputs are checked, and the first that holds a NaN or an infinity is
+  // noted.
   struct FiniteCheck* finite_check = nullptr;
 };
 

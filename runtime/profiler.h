@@ -1,5 +1,5 @@
-// Where a step's time goes, by name: "gemm", "exchange.dispatch". A scope costs two clock reads when
-// the profiler is on and one branch when it is off. One Profiler belongs to one thread.
+// Where a step's time goes, by name: "gemm", "exchange.dispatch". A scope costs two clock reads
+// when the profiler is on and one branch when it is off. One Profiler belongs to one thread.
 #pragma once
 
 #include <chrono>

@@ -1,6 +1,6 @@
-// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): value i of stream s under seed k
-// is a pure function of (k, s, i), so any rank can compute any part of any sequence and the numbers
-// do not depend on how many ranks share the work.
+// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): value i of stream s under seed
+// k is a pure function of (k, s, i), so any rank can compute any part of any sequence and the
+// numbers do not depend on how many ranks share the work.
 #pragma once
 
 #include <array>

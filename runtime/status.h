@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RETURN_IF_ERROR(expression)                                 \
-  do {                                                              \
-    absl::Status return_if_error_status = (expression);             \
+#define RETURN_IF_ERROR(expression)                                  \
+  do {                                                               \
+    absl::Status return_if_error_status = (expression);              \
     if (!return_if_error_status.ok()) return return_if_error_status; \
   } while (false)
 

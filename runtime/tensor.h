@@ -28,7 +28,7 @@ struct Tensor {
   static Tensor View(void* data, DType dtype, std::initializer_list<int64_t> dims, Device device);
 
   int64_t dim(int i) const { return dims[i]; }
-  int64_t numel() const;   // 1 for rank 0 with data, 0 for an empty tensor
+  int64_t numel() const;  // 1 for rank 0 with data, 0 for an empty tensor
   int64_t bytes() const;
   bool empty() const { return numel() == 0; }
   // True where an op may be given no tensor at all (an optional field left as Tensor{}).

@@ -31,7 +31,7 @@ DOORS = [
     (r"cuda.*\.h(pp)?|cub/.*|mma\.h",
      r".*_cuda\.(cu|cc)|comm/nccl_communicator\.cc|(tests|tools)/.*"),
     (r"(cublas|cudnn).*\.h", r"runtime/ops/.*_cuda\.cc|runtime/cublas_cuda\..*|(tests|tools)/.*"),
-    (r"cblas\.h", r"runtime/ops/.*_cpu\.cc|(tests|tools)/.*"),
+    (r"cblas\.h", r"runtime/blas_cpu\.cc|runtime/ops/.*_cpu\.cc|(tests|tools)/.*"),
     (r".*\.pb\.h|google/protobuf/.*", r"launch/.*|model/.*\.cc|(tests|tools)/.*"),
     (r"glog/.*", r".*\.cc|runtime/ops/compute\.h"),
     (r"(gtest|gmock)/.*", r"tests/.*"),

@@ -19,7 +19,8 @@ struct CrossEntropyForward {
 };
 void ComputeOnCpu(const CrossEntropyForward& op);
 
-// The losses, and in place of the logits their gradient: scale * (softmax(logits) - onehot(target)).
+// The losses, and in place of the logits their gradient: scale * (softmax(logits) -
+// onehot(target)).
 struct CrossEntropyGradient {
   static constexpr char kName[] = "cross_entropy_gradient";
   Tensor logits;   // in: logits; out: dlogits [tokens, vocab]

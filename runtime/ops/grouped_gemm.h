@@ -2,10 +2,11 @@
 // [offsets[g], offsets[g+1]) of the row tensors. A group may hold no row; all rows may be in one.
 //
 // Bits: on any number of threads, and whatever the other groups hold, a group's result is the same.
-// Inside a group a row's last bits may follow its place: OpenBLAS 0.3.21's Haswell kernel multiplies
-// rows in twelves and adds the last columns of every other six in another order, so they depend on
-// the row's number modulo 12 and, in the last twelve, on the number of rows. Its SkylakeX kernel
-// (AVX-512) does not, except for products small enough for its separate small-matrix kernels.
+// Inside a group a row's last bits may follow its place: OpenBLAS 0.3.21's Haswell kernel
+// multiplies rows in twelves and adds the last columns of every other six in another order, so they
+// depend on the row's number modulo 12 and, in the last twelve, on the number of rows. Its SkylakeX
+// kernel (AVX-512) does not, except for products small enough for its separate small-matrix
+// kernels.
 #pragma once
 
 #include <array>

@@ -25,7 +25,7 @@ struct SwiGluBackward {
   Tensor dy;        // [rows, ffn]
   Tensor gate_up;   // [rows, 2 * ffn]
   Tensor dgate_up;  // out [rows, 2 * ffn]; may be the same memory as gate_up
-  Tensor y;         // out [rows, ffn], the forward's result; may be the same memory as dy; or absent
+  Tensor y;  // out [rows, ffn], the forward's result; may be the same memory as dy; or absent
   auto Inputs() { return std::array{&dy, &gate_up}; }
   auto Outputs() { return std::array{&dgate_up, &y}; }
   void Check() const;

@@ -41,8 +41,13 @@ TEST(RmsNorm, GradientsMatchFiniteDifferences) {
     return Dot(y, dy);
   };
   loss();
-  Compute(bench.ctx(), RmsNormBackward{.dy = dy, .x = x, .weight = weight, .rstd = rstd, .dx = dx,
-                                       .dweight = dweight, .add_to_dx = false});
+  Compute(bench.ctx(), RmsNormBackward{.dy = dy,
+                                       .x = x,
+                                       .weight = weight,
+                                       .rstd = rstd,
+                                       .dx = dx,
+                                       .dweight = dweight,
+                                       .add_to_dx = false});
   ExpectGradient(x, dx, loss);
   ExpectGradient(weight, dweight, loss);
 }
@@ -52,8 +57,13 @@ TEST(RmsNorm, BackwardAddsToParameterAndResidualGradients) {
   const Tensor x = bench.Random("x", {3, 8}), weight = bench.Random("weight", {8});
   const Tensor dy = bench.Random("dy", {3, 8}), rstd = bench.Random("rstd", {3});
   const Tensor dx = bench.Poisoned({3, 8}), dweight = bench.Zeros({8});
-  RmsNormBackward op{.dy = dy, .x = x, .weight = weight, .rstd = rstd, .dx = dx,
-                     .dweight = dweight, .add_to_dx = false};
+  RmsNormBackward op{.dy = dy,
+                     .x = x,
+                     .weight = weight,
+                     .rstd = rstd,
+                     .dx = dx,
+                     .dweight = dweight,
+                     .add_to_dx = false};
   Compute(bench.ctx(), op);
   const Tensor once_dx = bench.Copy(dx), once_dweight = bench.Copy(dweight);
   op.add_to_dx = true;
