@@ -1,0 +1,45 @@
+#include "model/block.h"
+
+#include <utility>
+
+#include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
+
+namespace unipool {
+
+Block::Block(Norm attention_norm, Attention attention, Norm ffn_norm,
+             std::unique_ptr<FeedForward> ffn)
+    : attention_norm_(std::move(attention_norm)),
+      attention_(std::move(attention)),
+      ffn_norm_(std::move(ffn_norm)),
+      ffn_(std::move(ffn)) {}
+
+Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, LossSums* sums,
+                      Saved* saved) const {
+  const int64_t tokens = x.dim(0), hidden = x.dim(1);
+  const Tensor y = ctx.arena->New({tokens, hidden});
+  saved->x = x;
+  saved->attention_in = ctx.arena->New({tokens, hidden});
+  saved->attention_rstd = ctx.arena->New({tokens});
+  saved->middle = ctx.arena->New({tokens, hidden});
+  saved->ffn_in = ctx.arena->New({tokens, hidden});
+  saved->ffn_rstd = ctx.arena->New({tokens});
+
+  attention_norm_.Forward(ctx, x, saved->attention_in, saved->attention_rstd);
+  Compute(ctx, Copy{.x = x, .y = saved->middle});
+  attention_.Forward(ctx, saved->attention_in, rope_table, saved->middle, &saved->attention);
+
+  ffn_norm_.Forward(ctx, saved->middle, saved->ffn_in, saved->ffn_rstd);
+  Compute(ctx, Copy{.x = saved->middle, .y = y});
+  ffn_->Forward(ctx, saved->ffn_in, y, sums, &saved->ffn);
+  return y;
+}
+
+void Block::Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch) {
+  ffn_->Backward(ctx, dx, saved.ffn_in, saved.ffn, dbranch);
+  ffn_norm_.Backward(ctx, dbranch, saved.middle, saved.ffn_rstd, dx, true);
+  attention_.Backward(ctx, dx, saved.attention_in, rope_table, saved.attention, dbranch);
+  attention_norm_.Backward(ctx, dbranch, saved.x, saved.attention_rstd, dx, true);
+}
+
+}  // namespace unipool

@@ -1,0 +1,44 @@
+// A pre-norm LLaMA block: x + attention(norm(x)), then x + ffn(norm(x)).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "model/attention.h"
+#include "model/moe_layer.h"
+#include "model/norm.h"
+#include "runtime/context.h"
+
+namespace unipool {
+
+class Block {
+ public:
+  struct Saved {
+    Tensor x;  // the input; borrowed from the layer below
+    Tensor attention_in;
+    Tensor attention_rstd;
+    Attention::Saved attention;
+    Tensor middle;  // x + attention
+    Tensor ffn_in;
+    Tensor ffn_rstd;
+    FeedForward::Saved ffn;
+  };
+
+  Block(Norm attention_norm, Attention attention, Norm ffn_norm, std::unique_ptr<FeedForward> ffn);
+
+  // Returns the block's output [tokens, hidden], from the arena.
+  Tensor Forward(Context& ctx, Tensor x, Tensor rope_table, LossSums* sums, Saved* saved) const;
+  // dx holds the output's gradient and is turned into the input's. `dbranch`, of the same shape, is
+  // working memory.
+  void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch);
+
+  ExpertPool& pool() { return ffn_->pool(); }
+
+ private:
+  Norm attention_norm_;
+  Attention attention_;
+  Norm ffn_norm_;
+  std::unique_ptr<FeedForward> ffn_;
+};
+
+}  // namespace unipool

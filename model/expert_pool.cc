@@ -1,0 +1,123 @@
+#include "model/expert_pool.h"
+
+#include "absl/strings/str_cat.h"
+#include "runtime/ops/compute.h"
+#include "runtime/ops/swiglu.h"
+
+namespace unipool {
+namespace {
+
+const Parameter* AddMatrix(ParameterList& parameters, const std::string& name, ParameterKind kind,
+                           int64_t out, int64_t in, float init_std) {
+  return parameters.Add({.name = name,
+                         .shape = {out, in},
+                         .kind = kind,
+                         .init_std = init_std,
+                         .decay = true,
+                         .value = {},
+                         .grad = {}});
+}
+
+// `first` stands at the start of memory that all matrices of the kind share; null without experts.
+Tensor Stack(const Parameter* first, bool gradient, int64_t experts, int64_t out, int64_t in) {
+  if (first == nullptr) return Tensor::Of<float>(nullptr, {experts, out, in});
+  return Tensor::Of((gradient ? first->grad : first->value).as<float>(), {experts, out, in});
+}
+
+}  // namespace
+
+ExpertPool ExpertPool::Sharded(ParameterList& parameters, int pool, absl::Span<const int> owned,
+                               const ExpertShape& shape) {
+  std::vector<std::string> prefixes;
+  for (const int expert : owned) {
+    prefixes.push_back(absl::StrCat("model.expert_pools.", pool, ".experts.", expert));
+  }
+  return ExpertPool(parameters, prefixes, ParameterKind::kExpert, shape);
+}
+
+ExpertPool ExpertPool::Dense(ParameterList& parameters, int layer, const ExpertShape& shape) {
+  return ExpertPool(parameters, {absl::StrCat("model.layers.", layer, ".mlp")},
+                    ParameterKind::kReplicated, shape);
+}
+
+// Gate and up of an expert lie side by side, and experts in slot order, so that the list's memory
+// is the stacked operand of the grouped product.
+ExpertPool::ExpertPool(ParameterList& parameters, const std::vector<std::string>& prefixes,
+                       ParameterKind kind, const ExpertShape& shape)
+    : experts_(static_cast<int64_t>(prefixes.size())), hidden_(shape.hidden), ffn_(shape.ffn) {
+  for (const std::string& prefix : prefixes) {
+    const Parameter* gate = AddMatrix(parameters, absl::StrCat(prefix, ".gate_proj.weight"), kind,
+                                      ffn_, hidden_, shape.init_std);
+    AddMatrix(parameters, absl::StrCat(prefix, ".up_proj.weight"), kind, ffn_, hidden_,
+              shape.init_std);
+    if (first_gate_ == nullptr) first_gate_ = gate;
+  }
+  for (const std::string& prefix : prefixes) {
+    const Parameter* down = AddMatrix(parameters, absl::StrCat(prefix, ".down_proj.weight"), kind,
+                                      hidden_, ffn_, shape.output_init_std);
+    if (first_down_ == nullptr) first_down_ = down;
+  }
+}
+
+Tensor ExpertPool::GateUp(bool gradient) const {
+  return Stack(first_gate_, gradient, experts_, 2 * ffn_, hidden_);
+}
+
+Tensor ExpertPool::Down(bool gradient) const {
+  return Stack(first_down_, gradient, experts_, hidden_, ffn_);
+}
+
+void ExpertPool::Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results,
+                         Saved* saved) const {
+  saved->rows = rows;
+  saved->offsets = offsets;
+  saved->gate_up = ctx.arena->New({rows.dim(0), 2 * ffn_});
+  ArenaScope scope(*ctx.arena);
+  const Tensor hidden = ctx.arena->New({rows.dim(0), ffn_});
+  Compute(ctx, GroupedGemm{.a = rows,
+                           .weight = GateUp(false),
+                           .offsets = offsets,
+                           .c = saved->gate_up,
+                           .transpose_weight = true});
+  Compute(ctx, SwiGluForward{.gate_up = saved->gate_up, .y = hidden});
+  Compute(ctx, GroupedGemm{.a = hidden,
+                           .weight = Down(false),
+                           .offsets = offsets,
+                           .c = results,
+                           .transpose_weight = true});
+}
+
+void ExpertPool::Backward(Context& ctx, const Saved& saved, Tensor dresults, Tensor hidden_grad,
+                          Tensor drows) {
+  Compute(ctx, GroupedGemm{.a = dresults,
+                           .weight = Down(false),
+                           .offsets = saved.offsets,
+                           .c = hidden_grad,
+                           .transpose_weight = false});
+  // The gradient takes the place of gate_up, and the recomputed activation that of its own
+  // gradient.
+  Compute(ctx, SwiGluBackward{.dy = hidden_grad,
+                              .gate_up = saved.gate_up,
+                              .dgate_up = saved.gate_up,
+                              .y = hidden_grad});
+  Compute(ctx, GroupedGemm{.a = saved.gate_up,
+                           .weight = GateUp(false),
+                           .offsets = saved.offsets,
+                           .c = drows,
+                           .transpose_weight = false});
+  gate_up_rows_.push_back({.dy = saved.gate_up, .x = saved.rows, .offsets = saved.offsets});
+  down_rows_.push_back({.dy = dresults, .x = hidden_grad, .offsets = saved.offsets});
+}
+
+void ExpertPool::Flush(Context& ctx) {
+  Compute(ctx, GroupedWeightGradient{.layers = gate_up_rows_.data(),
+                                     .num_layers = noted_layers(),
+                                     .dweight = GateUp(true)});
+  Compute(ctx,
+          GroupedWeightGradient{
+              .layers = down_rows_.data(), .num_layers = noted_layers(), .dweight = Down(true)});
+  gate_up_rows_.clear();
+  down_rows_.clear();
+}
+
+}  // namespace unipool

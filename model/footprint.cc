@@ -1,0 +1,153 @@
+#include "model/footprint.h"
+
+#include <algorithm>
+
+#include "configs/run.pb.h"
+
+namespace unipool {
+namespace {
+
+constexpr int64_t kFloat = 4;
+constexpr int64_t kChunkTokens = 512;  // of the cross-entropy
+
+int64_t ExpertParameters(const config::Model& model) { return 3 * model.hidden() * model.ffn(); }
+
+bool IsDense(const config::Run& run) { return run.model().ffn_kind() == config::Model::DENSE; }
+
+int64_t NumPools(const config::Run& run) {
+  return run.model().layers() / run.pool().layers_per_pool();
+}
+
+int64_t ExpertRanks(const config::Run& run, int ranks) {
+  return run.parallel().expert_parallel() == 0 ? ranks : run.parallel().expert_parallel();
+}
+
+// Remainders start at another rank in each pool, as Transformer lays them out.
+int64_t ExpertsOnRank(const config::Run& run, int ranks, int rank) {
+  const int64_t experts = run.pool().experts(), owners = ExpertRanks(run, ranks);
+  const int64_t position = rank % owners, remainder = experts % owners;
+  int64_t total = 0;
+  for (int64_t pool = 0; pool < NumPools(run); ++pool) {
+    const int64_t first = pool * remainder % owners;
+    total += experts / owners + ((position - first + owners) % owners < remainder ? 1 : 0);
+  }
+  return total;
+}
+
+int64_t QkvWidth(const config::Model& model) {
+  return (model.heads() + 2 * model.kv_heads()) * model.head_dim();
+}
+
+// The most tokens that a rank has in one micro-batch.
+int64_t MicroBatchTokens(const config::Run& run, int ranks) {
+  const int64_t share = (run.data().global_batch() + ranks - 1) / ranks;
+  const int64_t limit = run.data().micro_batch() == 0 ? share : run.data().micro_batch();
+  return std::min(share, limit) * run.model().sequence();
+}
+
+// What the arena holds, as elements, at its peak: the backward of the lowest layer of a pool, with
+// everything saved and everything noted for the pool's weight gradients.
+struct Activations {
+  int64_t saved_per_layer;
+  int64_t noted_per_layer;  // kept from a layer's backward until the pool's Flush
+  int64_t backward_scratch;
+};
+
+Activations PerLayer(const config::Run& run, int64_t tokens, int ranks) {
+  const config::Model& model = run.model();
+  const int64_t hidden = model.hidden(), ffn = model.ffn();
+  const int64_t attention_width = model.heads() * model.head_dim();
+  // Output, both normed inputs, the middle; qkv, attention output; per-row statistics.
+  const int64_t backbone =
+      tokens * (4 * hidden + QkvWidth(model) + attention_width + model.heads() + 2);
+  const int64_t attention_scratch = tokens * (attention_width + QkvWidth(model));
+  if (IsDense(run)) {
+    return {.saved_per_layer = backbone + tokens * (2 * ffn + hidden),
+            .noted_per_layer = tokens * (hidden + ffn),
+            .backward_scratch = attention_scratch};
+  }
+  const int64_t experts = run.pool().experts(), top_k = run.pool().top_k();
+  const int64_t rows = tokens * top_k;  // with an even load a rank receives as many as it sends
+  const bool norm = run.pool().router() == config::Pool::NORM;
+  const int64_t routing = tokens * experts * (norm ? 2 : 1) + 4 * rows;
+  const bool travels = ExpertRanks(run, ranks) > 1;
+  const int64_t moe = routing + rows * (2 * hidden + 2 * ffn) + (travels ? rows * (hidden + 2) : 0);
+  const int64_t moe_scratch =
+      rows * hidden + std::max(tokens * experts, travels ? rows * hidden : 0);
+  return {.saved_per_layer = backbone + moe,
+          .noted_per_layer = rows * (hidden + ffn + 1),
+          .backward_scratch = std::max(attention_scratch, moe_scratch)};
+}
+
+int64_t ActivationBytes(const config::Run& run, int ranks) {
+  const config::Model& model = run.model();
+  const int64_t tokens = MicroBatchTokens(run, ranks);
+  const Activations layer = PerLayer(run, tokens, ranks);
+  int64_t together = IsDense(run) ? 1 : run.pool().layers_per_pool();
+  if (!IsDense(run) && run.pool().gradient_layers() > 0) {
+    together = std::min(together, run.pool().gradient_layers());
+  }
+  const int64_t saved = model.layers() * layer.saved_per_layer;
+  const int64_t streams = tokens * (5 * model.hidden() + 1);  // embedding, y, dx, dlast, dbranch
+  const int64_t backward = streams + together * layer.noted_per_layer + layer.backward_scratch;
+  const int64_t head =
+      3 * tokens * model.hidden() + tokens + std::min(tokens, kChunkTokens) * model.vocab();
+  return kFloat * (saved + std::max(backward, head));
+}
+
+}  // namespace
+
+int64_t ParameterCounts::total() const {
+  return embedding + head + attention + norms + ffn + routers + router_scales;
+}
+
+ParameterCounts CountParameters(const config::Run& run) {
+  const config::Model& model = run.model();
+  ParameterCounts counts;
+  counts.embedding = counts.head = model.vocab() * model.hidden();
+  const int64_t query_width = model.heads() * model.head_dim();
+  counts.attention = model.layers() * model.hidden() * (QkvWidth(model) + query_width);
+  counts.norms = (2 * model.layers() + 1) * model.hidden();
+  if (IsDense(run)) {
+    counts.ffn = model.layers() * ExpertParameters(model);
+    return counts;
+  }
+  counts.ffn = NumPools(run) * run.pool().experts() * ExpertParameters(model);
+  counts.routers = model.layers() * run.pool().experts() * model.hidden();
+  counts.router_scales = run.pool().router() == config::Pool::NORM ? model.layers() : 0;
+  return counts;
+}
+
+int64_t ActiveParameters(const config::Run& run) {
+  const ParameterCounts counts = CountParameters(run);
+  if (IsDense(run)) return counts.total();
+  return counts.dense() + run.model().layers() * run.pool().top_k() * ExpertParameters(run.model());
+}
+
+int64_t RankParameters(const config::Run& run, int ranks, int rank) {
+  const ParameterCounts counts = CountParameters(run);
+  if (IsDense(run)) return counts.total();
+  return counts.dense() + ExpertsOnRank(run, ranks, rank) * ExpertParameters(run.model());
+}
+
+double TrainingFlopsPerToken(const config::Run& run) {
+  const config::Model& model = run.model();
+  const ParameterCounts counts = CountParameters(run);
+  const double weights = static_cast<double>(ActiveParameters(run) - counts.embedding -
+                                             counts.norms - counts.router_scales);
+  const double attention = static_cast<double>(model.layers() * model.heads() * model.head_dim() *
+                                               (model.sequence() + 1));
+  return 6.0 * weights + 6.0 * attention;
+}
+
+MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank) {
+  const ParameterCounts counts = CountParameters(run);
+  const int64_t replicated = IsDense(run) ? counts.total() : counts.dense();
+  const int64_t here = RankParameters(run, ranks, rank);
+  return {.values = here * kFloat,
+          .gradients = here * kFloat,
+          .moments = 2 * kFloat * (here - replicated + (replicated + ranks - 1) / ranks),
+          .activations = ActivationBytes(run, ranks)};
+}
+
+}  // namespace unipool

@@ -1,0 +1,38 @@
+// y = x W^T without bias, W [out, in]. One Linear may stand for several named matrices stacked
+// along `out` (query, key and value), which then run as one product.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/parameter.h"
+#include "runtime/context.h"
+
+namespace unipool {
+
+class Linear {
+ public:
+  struct Part {
+    std::string name;
+    int64_t out;
+  };
+  // Adds one parameter a part to `parameters`, which outlives this.
+  Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_t in, float init_std);
+
+  int64_t out() const { return out_; }
+  Tensor weight() const;   // [out, in]
+  Tensor dweight() const;  // [out, in]
+
+  // y (+)= x W^T; x [tokens, in], y [tokens, out].
+  void Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const;
+  // dW += dy^T x and dx (+)= dy W.
+  void Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const;
+
+ private:
+  const Parameter* first_;
+  int64_t out_ = 0;
+  int64_t in_;
+};
+
+}  // namespace unipool

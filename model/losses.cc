@@ -1,0 +1,109 @@
+#include "model/losses.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "runtime/ops/compute.h"
+#include "runtime/ops/cross_entropy.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/top_k.h"
+
+namespace unipool {
+namespace {
+
+// Large enough that products run at full rate, small enough that logits stay in a shared cache.
+constexpr int64_t kChunkTokens = 512;
+
+double Sum(const Tensor& losses) {
+  const float* values = losses.as<float>();
+  return std::accumulate(values, values + losses.numel(), 0.0);
+}
+
+}  // namespace
+
+double CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
+                               float scale, Tensor dx) {
+  const int64_t tokens = x.dim(0);
+  ArenaScope scope(*ctx.arena);
+  const Tensor logits = ctx.arena->New({std::min(tokens, kChunkTokens), head.out()});
+  const Tensor losses = ctx.arena->New({tokens});
+  for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
+    const int64_t end = std::min(tokens, begin + kChunkTokens);
+    const Tensor chunk = logits.Rows(0, end - begin);
+    head.Forward(ctx, x.Rows(begin, end), chunk, false);
+    Compute(ctx, CrossEntropyGradient{.logits = chunk,
+                                      .targets = targets.Rows(begin, end),
+                                      .scale = scale,
+                                      .losses = losses.Rows(begin, end)});
+    head.Backward(ctx, chunk, x.Rows(begin, end), dx.Rows(begin, end), false);
+  }
+  return scale * Sum(losses);
+}
+
+void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
+                          Tensor losses) {
+  const int64_t tokens = x.dim(0);
+  ArenaScope scope(*ctx.arena);
+  const Tensor logits = ctx.arena->New({std::min(tokens, kChunkTokens), head.out()});
+  for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
+    const int64_t end = std::min(tokens, begin + kChunkTokens);
+    const Tensor chunk = logits.Rows(0, end - begin);
+    head.Forward(ctx, x.Rows(begin, end), chunk, false);
+    Compute(ctx, CrossEntropyForward{.logits = chunk,
+                                     .targets = targets.Rows(begin, end),
+                                     .losses = losses.Rows(begin, end)});
+  }
+}
+
+BalanceLosses::BalanceLosses(const LoadStatistics& statistics, double pool_coefficient,
+                             double layer_coefficient)
+    : statistics_(statistics),
+      pool_coefficient_(pool_coefficient),
+      layer_coefficient_(layer_coefficient),
+      layers_of_pool_(statistics.num_pools(), 0),
+      layers_(statistics.num_layers()) {
+  for (int layer = 0; layer < statistics.num_layers(); ++layer) {
+    ++layers_of_pool_[statistics.pool_of_layer(layer)];
+    const int experts = statistics.experts(layer);
+    layers_[layer] = {std::vector<double>(experts), std::vector<double>(experts),
+                      std::vector<float>(experts)};
+  }
+}
+
+void BalanceLosses::StartStep(int64_t total_tokens) {
+  if (!statistics_.has_previous()) return;
+  for (int l = 0; l < statistics_.num_layers(); ++l) {
+    Layer& layer = layers_[l];
+    const int pool = statistics_.pool_of_layer(l);
+    const double experts_per_token =
+        static_cast<double>(statistics_.experts(l)) / static_cast<double>(total_tokens);
+    statistics_.PoolShares(pool, absl::MakeSpan(layer.pool_weights));
+    statistics_.LayerShares(l, absl::MakeSpan(layer.layer_weights));
+    for (size_t e = 0; e < layer.column.size(); ++e) {
+      layer.pool_weights[e] *= pool_coefficient_ * experts_per_token / layers_of_pool_[pool];
+      layer.layer_weights[e] *= layer_coefficient_ * experts_per_token;
+      layer.column[e] = static_cast<float>(layer.pool_weights[e] + layer.layer_weights[e]);
+    }
+  }
+}
+
+void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, LossSums* sums) const {
+  if (!statistics_.has_previous()) return;
+  const Layer& weights = layers_[layer];
+  ArenaScope scope(*ctx.arena);
+  const Tensor column_sums = ctx.arena->New<double>({scores.dim(1)});
+  double* sum = column_sums.as<double>();
+  std::fill_n(sum, scores.dim(1), 0.0);
+  Compute(ctx, ColumnSums{.scores = scores, .sums = column_sums});
+  sums->pool_balance +=
+      std::inner_product(sum, sum + scores.dim(1), weights.pool_weights.begin(), 0.0);
+  sums->layer_balance +=
+      std::inner_product(sum, sum + scores.dim(1), weights.layer_weights.begin(), 0.0);
+}
+
+Tensor BalanceLosses::column(int layer) const {
+  const std::vector<float>& column = layers_[layer].column;
+  return Tensor::Of(const_cast<float*>(column.data()), {static_cast<int64_t>(column.size())});
+}
+
+}  // namespace unipool

@@ -1,0 +1,63 @@
+#include "model/moe_layer.h"
+
+#include <utility>
+
+#include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
+
+namespace unipool {
+
+MoeLayer::MoeLayer(int layer, Router router, ExpertPool& pool, const ExpertMap& map,
+                   SharedParts shared)
+    : layer_(layer), router_(std::move(router)), pool_(pool), map_(map), shared_(shared) {}
+
+void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const {
+  const bool training = sums != nullptr;
+  const Tensor counts =
+      training ? shared_.statistics->counts(layer_) : ctx.arena->New<int64_t>({map_.experts()});
+  if (!training) Compute(ctx, Fill{.x = counts, .value = 0});
+
+  router_.Forward(ctx, x, counts, &saved->router);
+  saved->plan = shared_.exchange->Plan(ctx, map_, saved->router.ids);
+  const Tensor rows = shared_.exchange->Dispatch(ctx, saved->plan, x);
+  const Tensor results = ctx.arena->New({rows.dim(0), rows.dim(1)});
+  pool_.Forward(ctx, rows, saved->plan.offsets, results, &saved->experts);
+  shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, y, true,
+                            &saved->returned);
+  if (training) shared_.balance->Add(ctx, layer_, saved->router.scores, sums);
+}
+
+void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
+  const DispatchPlan& plan = saved.plan;
+  // What the pool's weight gradients need stays beyond this call; the rest is in the scope below.
+  const Tensor dgates = ctx.arena->New({plan.tokens, plan.top_k});
+  const Tensor dresults =
+      shared_.exchange->CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates);
+  const Tensor hidden_grad = ctx.arena->New({plan.received, saved.experts.gate_up.dim(1) / 2});
+  ArenaScope scope(*ctx.arena);
+  const Tensor drows = ctx.arena->New({plan.received, x.dim(1)});
+  pool_.Backward(ctx, saved.experts, dresults, hidden_grad, drows);
+  router_.Backward(ctx, dgates, shared_.balance->column(layer_), x, saved.router, dx);
+  shared_.exchange->DispatchBackward(ctx, plan, drows, dx, true);
+}
+
+DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}
+
+void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, LossSums*, Saved* saved) const {
+  const Tensor offsets = ctx.arena->New<int64_t>({2});
+  offsets.as<int64_t>()[0] = 0;
+  offsets.as<int64_t>()[1] = x.dim(0);
+  const Tensor results = ctx.arena->New({x.dim(0), x.dim(1)});
+  pool_.Forward(ctx, x, offsets, results, &saved->experts);
+  Compute(ctx, Add{.a = y, .b = results, .y = y});
+}
+
+void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
+  // dy is the residual's gradient, which changes before the weight gradients are taken.
+  const Tensor dresults = ctx.arena->New({x.dim(0), x.dim(1)});
+  const Tensor hidden_grad = ctx.arena->New({x.dim(0), saved.experts.gate_up.dim(1) / 2});
+  Compute(ctx, Copy{.x = dy, .y = dresults});
+  pool_.Backward(ctx, saved.experts, dresults, hidden_grad, dx);
+}
+
+}  // namespace unipool

@@ -1,0 +1,72 @@
+// The feed-forward half of a block: a Mixture-of-Experts layer, or a dense one.
+//
+// An MoeLayer owns its router and borrows everything that layers share: the pool, the map of the
+// pool's experts, the exchange, the statistics and the balance losses.
+#pragma once
+
+#include "comm/expert_map.h"
+#include "comm/load_statistics.h"
+#include "comm/token_exchange.h"
+#include "model/expert_pool.h"
+#include "model/losses.h"
+#include "model/router.h"
+#include "runtime/context.h"
+
+namespace unipool {
+
+// What the layers of a model share. Borrowed; outlives them.
+struct SharedParts {
+  TokenExchange* exchange;
+  LoadStatistics* statistics;
+  BalanceLosses* balance;
+};
+
+class FeedForward {
+ public:
+  struct Saved {
+    Router::Saved router;
+    DispatchPlan plan;
+    ExpertPool::Saved experts;
+    Tensor returned;  // the experts' results as they came back
+  };
+
+  virtual ~FeedForward() = default;
+
+  // y += f(x); x, y [tokens, hidden]. Where `sums` is given, this is training: choices are counted
+  // and balance losses added to it.
+  virtual void Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const = 0;
+  // Overwrites dx, given dy. Uses up `saved`; leaves what the pool notes for its Flush in the
+  // arena.
+  virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) = 0;
+  virtual ExpertPool& pool() = 0;
+};
+
+class MoeLayer : public FeedForward {
+ public:
+  MoeLayer(int layer, Router router, ExpertPool& pool, const ExpertMap& map, SharedParts shared);
+
+  void Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const override;
+  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
+  ExpertPool& pool() override { return pool_; }
+
+ private:
+  int layer_;
+  Router router_;
+  ExpertPool& pool_;
+  const ExpertMap& map_;
+  SharedParts shared_;
+};
+
+class DenseLayer : public FeedForward {
+ public:
+  explicit DenseLayer(ExpertPool pool);
+
+  void Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const override;
+  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
+  ExpertPool& pool() override { return pool_; }
+
+ private:
+  ExpertPool pool_;
+};
+
+}  // namespace unipool

@@ -1,0 +1,77 @@
+#include "model/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "runtime/ops/adamw.h"
+#include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/status.h"
+
+namespace unipool {
+
+absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(ParameterList& parameters,
+                                                             const GradientReducer& reducer,
+                                                             const AdamWSettings& settings) {
+  auto self = std::unique_ptr<Optimizer>(new Optimizer(parameters, settings));
+  const Tensor values = parameters.values(ParameterKind::kReplicated);
+  const Tensor shard = reducer.DenseShard(values);
+  const int64_t shard_begin = shard.as<float>() - values.as<float>();
+  const int64_t decayed = std::clamp<int64_t>(
+      parameters.decayed(ParameterKind::kReplicated) - shard_begin, 0, shard.numel());
+  RETURN_IF_ERROR(self->AddPart(shard,
+                                reducer.DenseShard(parameters.grads(ParameterKind::kReplicated)),
+                                decayed, &self->dense_));
+  RETURN_IF_ERROR(self->AddPart(parameters.values(ParameterKind::kExpert),
+                                parameters.grads(ParameterKind::kExpert),
+                                parameters.decayed(ParameterKind::kExpert), &self->expert_));
+  return self;
+}
+
+absl::Status Optimizer::AddPart(Tensor values, Tensor grads, int64_t decayed, Part* part) {
+  const int64_t elements = values.numel();
+  ASSIGN_OR_RETURN(part->moments, Buffer::Allocate(values.device, 2 * values.bytes()));
+  float* moments = static_cast<float*>(part->moments.data());
+  part->values = values;
+  part->grads = grads;
+  part->m = Tensor::Of(moments, {elements}, values.device);
+  part->v = Tensor::Of(moments + elements, {elements}, values.device);
+  part->decayed = decayed;
+  return absl::OkStatus();
+}
+
+void Optimizer::Step(Context& ctx, int64_t step, double lr, double grad_scale) {
+  Update(ctx, dense_, step, lr, grad_scale);
+  Update(ctx, expert_, step, lr, grad_scale);
+  // AdamW clears what it read; of the dense gradients that was this rank's shard.
+  const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
+  if (dense_.grads.numel() < dense_grads.numel()) {
+    Compute(ctx, Fill{.x = dense_grads, .value = 0});
+  }
+}
+
+void Optimizer::Update(Context& ctx, const Part& part, int64_t step, double lr, double grad_scale) {
+  const auto update = [&](int64_t begin, int64_t end, float weight_decay) {
+    if (begin == end) return;
+    const double beta1 = settings_.beta1, beta2 = settings_.beta2;
+    Compute(ctx, AdamW{.value = part.values.Rows(begin, end),
+                       .grad = part.grads.Rows(begin, end),
+                       .m = part.m.Rows(begin, end),
+                       .v = part.v.Rows(begin, end),
+                       .lr = static_cast<float>(lr),
+                       .beta1 = settings_.beta1,
+                       .beta2 = settings_.beta2,
+                       .eps = settings_.eps,
+                       .weight_decay = weight_decay,
+                       .bias1 = static_cast<float>(1 - std::pow(beta1, step)),
+                       .bias2 = static_cast<float>(1 - std::pow(beta2, step)),
+                       .grad_scale = static_cast<float>(grad_scale)});
+  };
+  update(0, part.decayed, settings_.weight_decay);
+  update(part.decayed, part.values.numel(), 0.0f);
+}
+
+int64_t Optimizer::state_bytes() const { return dense_.moments.bytes() + expert_.moments.bytes(); }
+
+}  // namespace unipool

@@ -1,0 +1,59 @@
+// AdamW over the parameter list. The moments of replicated parameters are sharded over all ranks
+// (ZeRO-1): each rank updates its part of the flat values, and GradientReducer::GatherDense brings
+// the parts together. The moments of experts live where the experts live.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "comm/gradient_reducer.h"
+#include "model/parameter.h"
+#include "runtime/buffer.h"
+#include "runtime/context.h"
+
+namespace unipool {
+
+struct AdamWSettings {
+  float beta1;
+  float beta2;
+  float eps;
+  float weight_decay;
+};
+
+class Optimizer {
+ public:
+  // `parameters` is Allocated; both references are borrowed and outlive this.
+  static absl::StatusOr<std::unique_ptr<Optimizer>> Create(ParameterList& parameters,
+                                                           const GradientReducer& reducer,
+                                                           const AdamWSettings& settings);
+
+  // Updates this rank's values from its reduced gradients times `grad_scale`, and clears all
+  // gradients. Steps count from 1.
+  void Step(Context& ctx, int64_t step, double lr, double grad_scale);
+
+  int64_t state_bytes() const;
+
+ private:
+  // What this rank updates of one kind of parameter.
+  struct Part {
+    Tensor values;
+    Tensor grads;
+    Tensor m;
+    Tensor v;
+    int64_t decayed;  // elements at the front to which weight decay applies
+    Buffer moments;
+  };
+
+  Optimizer(ParameterList& parameters, const AdamWSettings& settings)
+      : parameters_(parameters), settings_(settings) {}
+  absl::Status AddPart(Tensor values, Tensor grads, int64_t decayed, Part* part);
+  void Update(Context& ctx, const Part& part, int64_t step, double lr, double grad_scale);
+
+  ParameterList& parameters_;
+  AdamWSettings settings_;
+  Part dense_;
+  Part expert_;
+};
+
+}  // namespace unipool

@@ -1,0 +1,15 @@
+// The constant c of NormRouter (facts C.3): the mean over draws x ~ Normal(0, I_experts) of
+// 1 / |top-k of relu(x / |x|)|_2, estimated as the authors do (1e5 draws of numpy's legacy
+// generator, seed 42) so that the same (experts, top_k) gives the same c everywhere.
+#pragma once
+
+namespace unipool {
+
+struct RouterConstant {
+  double c;           // mean over the draws with a positive component
+  int dropped_draws;  // draws without one, for which the value would be infinite
+};
+
+RouterConstant EstimateRouterConstant(int experts, int top_k);
+
+}  // namespace unipool

@@ -1,0 +1,21 @@
+// The learning rate of each step: linear warmup, then a cosine to min_lr (facts B.3).
+#pragma once
+
+#include <cstdint>
+
+namespace unipool {
+
+struct Schedule {
+  double lr;
+  double min_lr;
+  int64_t warmup_steps;
+  int64_t decay_steps;  // the rate has reached min_lr here
+  // True: step i has the rate that belongs to i - 1 finished steps, so step 1 has rate 0
+  // (Megatron). False: step i has the rate of i.
+  bool lagging;
+
+  // Of step `step`, counted from 1.
+  double Rate(int64_t step) const;
+};
+
+}  // namespace unipool

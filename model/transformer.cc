@@ -1,0 +1,205 @@
+#include "model/transformer.h"
+
+#include <glog/logging.h>
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
+#include "model/router_constant.h"
+#include "runtime/finite_check.h"
+#include "runtime/ops/compute.h"
+#include "runtime/ops/rope.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+RouterSettings MakeRouterSettings(const config::Pool& pool) {
+  const bool norm = pool.router() == config::Pool::NORM;
+  double c = pool.router_c();
+  if (norm && c == 0) {
+    c = EstimateRouterConstant(static_cast<int>(pool.experts()), static_cast<int>(pool.top_k())).c;
+  }
+  return {.kind = norm ? RouterSettings::Kind::kNorm : RouterSettings::Kind::kSoftmax,
+          .experts = pool.experts(),
+          .top_k = pool.top_k(),
+          .c = static_cast<float>(c),
+          .eps = pool.router_eps()};
+}
+
+ExpertShape MakeExpertShape(const config::Model& model) {
+  return {
+      .hidden = model.hidden(),
+      .ffn = model.ffn(),
+      .init_std = model.init_std(),
+      .output_init_std = model.init_std() / std::sqrt(2.0f * static_cast<float>(model.layers()))};
+}
+
+// One map a pool. Remainders of experts over ranks start at another rank in each pool.
+std::vector<ExpertMap> MakeMaps(const config::Run& run, int ranks) {
+  std::vector<ExpertMap> maps;
+  if (run.model().ffn_kind() == config::Model::DENSE) return maps;
+  const int experts = static_cast<int>(run.pool().experts());
+  const int pools = static_cast<int>(run.model().layers() / run.pool().layers_per_pool());
+  for (int pool = 0; pool < pools; ++pool) {
+    maps.push_back(ExpertMap::Blocks(experts, ranks, pool * (experts % ranks) % ranks));
+  }
+  return maps;
+}
+
+std::unique_ptr<LoadStatistics> MakeStatistics(const config::Run& run,
+                                               const std::vector<ExpertMap>& maps) {
+  std::vector<int> pool_of_layer, experts_of_pool;
+  for (const ExpertMap& map : maps) experts_of_pool.push_back(map.experts());
+  for (int64_t layer = 0; !maps.empty() && layer < run.model().layers(); ++layer) {
+    pool_of_layer.push_back(static_cast<int>(layer / run.pool().layers_per_pool()));
+  }
+  return std::make_unique<LoadStatistics>(std::move(pool_of_layer), std::move(experts_of_pool));
+}
+
+absl::StatusOr<Buffer> MakeRopeTable(const config::Model& model, Tensor* table) {
+  const int64_t elements = model.sequence() * model.head_dim();
+  ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(Device{}, elements * int64_t{sizeof(float)}));
+  *table = Tensor::Of(static_cast<float*>(buffer.data()), {model.sequence(), model.head_dim()});
+  const RopeTable op{.base = model.rope_base(), .table = *table};
+  op.Check();
+  ComputeOnCpu(op);
+  return buffer;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::Run& run,
+                                                                 ParameterList& parameters,
+                                                                 Communicator& expert_group) {
+  const config::Model& model = run.model();
+  const bool dense = model.ffn_kind() == config::Model::DENSE;
+  const ExpertShape expert_shape = MakeExpertShape(model);
+  const AttentionShape attention_shape{.hidden = model.hidden(),
+                                       .heads = model.heads(),
+                                       .kv_heads = model.kv_heads(),
+                                       .head_dim = model.head_dim(),
+                                       .sequence = model.sequence()};
+  auto self = std::unique_ptr<Transformer>(new Transformer());
+  self->hidden_ = model.hidden();
+  self->gradient_layers_ = run.pool().gradient_layers();
+  ASSIGN_OR_RETURN(self->rope_buffer_, MakeRopeTable(model, &self->rope_table_));
+  self->maps_ = MakeMaps(run, expert_group.size());
+  self->statistics_ = MakeStatistics(run, self->maps_);
+  self->exchange_ = std::make_unique<TokenExchange>(expert_group);
+  self->balance_ = std::make_unique<BalanceLosses>(*self->statistics_, run.pool().pool_loss(),
+                                                   run.pool().layer_loss());
+  const SharedParts shared{.exchange = self->exchange_.get(),
+                           .statistics = self->statistics_.get(),
+                           .balance = self->balance_.get()};
+
+  self->embedding_ =
+      std::make_unique<Embedding>(parameters, model.vocab(), model.hidden(), model.init_std());
+  self->pools_.reserve(self->maps_.size());  // layers hold references into it
+  for (size_t pool = 0; pool < self->maps_.size(); ++pool) {
+    self->pools_.push_back(ExpertPool::Sharded(parameters, static_cast<int>(pool),
+                                               self->maps_[pool].owned(expert_group.rank()),
+                                               expert_shape));
+  }
+  const RouterSettings router = dense ? RouterSettings{} : MakeRouterSettings(run.pool());
+  for (int layer = 0; layer < model.layers(); ++layer) {
+    const std::string prefix = absl::StrCat("model.layers.", layer);
+    Norm attention_norm(parameters, prefix + ".input_layernorm.weight", model.hidden(),
+                        model.norm_eps());
+    Attention attention(parameters, prefix + ".self_attn", attention_shape, model.init_std(),
+                        expert_shape.output_init_std);
+    Norm ffn_norm(parameters, prefix + ".post_attention_layernorm.weight", model.hidden(),
+                  model.norm_eps());
+    std::unique_ptr<FeedForward> ffn;
+    if (dense) {
+      ffn = std::make_unique<DenseLayer>(ExpertPool::Dense(parameters, layer, expert_shape));
+    } else {
+      const int pool = self->statistics_->pool_of_layer(layer);
+      ffn = std::make_unique<MoeLayer>(
+          layer,
+          Router(parameters, prefix + ".mlp.router", model.hidden(), router, model.init_std()),
+          self->pools_[pool], self->maps_[pool], shared);
+    }
+    self->blocks_.emplace_back(std::move(attention_norm), std::move(attention), std::move(ffn_norm),
+                               std::move(ffn));
+  }
+  self->final_norm_ =
+      std::make_unique<Norm>(parameters, "model.norm.weight", model.hidden(), model.norm_eps());
+  self->head_ = std::make_unique<Linear>(
+      parameters, std::vector<Linear::Part>{{"lm_head.weight", model.vocab()}}, model.hidden(),
+      model.init_std());
+  return self;
+}
+
+Transformer::Saved Transformer::NewSaved() const {
+  return Saved{.blocks = std::vector<Block::Saved>(blocks_.size()), .last = {}, .rstd = {}};
+}
+
+void Transformer::StartStep(int64_t total_tokens) {
+  total_tokens_ = total_tokens;
+  balance_->StartStep(total_tokens);
+}
+
+void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
+                                  LossSums* sums) {
+  ArenaScope scope(*ctx.arena);
+  const Tensor y = Forward(ctx, tokens, sums, &saved);
+  const Tensor dx = ctx.arena->New({y.dim(0), y.dim(1)});
+  sums->cross_entropy += CrossEntropyAndGradient(ctx, *head_, y, targets,
+                                                 1.0f / static_cast<float>(total_tokens_), dx);
+  Backward(ctx, tokens, saved, dx);
+}
+
+void Transformer::Evaluate(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
+                           Tensor losses) const {
+  ArenaScope scope(*ctx.arena);
+  const Tensor y = Forward(ctx, tokens, nullptr, &saved);
+  CrossEntropyOfTokens(ctx, *head_, y, targets, losses);
+}
+
+Tensor Transformer::Forward(Context& ctx, Tensor tokens, LossSums* sums, Saved* saved) const {
+  Tensor x = ctx.arena->New({tokens.numel(), hidden_});
+  embedding_->Forward(ctx, tokens, x);
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    if (ctx.finite_check != nullptr) {
+      ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
+    }
+    x = blocks_[layer].Forward(ctx, x, rope_table_, sums, &saved->blocks[layer]);
+  }
+  if (ctx.finite_check != nullptr) ctx.finite_check->where = "the final norm and lm_head";
+  saved->last = x;
+  saved->rstd = ctx.arena->New({x.dim(0)});
+  const Tensor y = ctx.arena->New({x.dim(0), hidden_});
+  final_norm_->Forward(ctx, x, y, saved->rstd);
+  return y;
+}
+
+void Transformer::Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx) {
+  const Tensor dlast = ctx.arena->New({dx.dim(0), hidden_});
+  final_norm_->Backward(ctx, dx, saved.last, saved.rstd, dlast, false);
+  BackwardBlocks(ctx, saved, dlast);
+  embedding_->Backward(ctx, tokens, dlast);
+}
+
+// A pool's noted weight gradients are run when enough layers have been noted, and below the lowest
+// layer of the pool. What they needed in the arena is then free again.
+void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
+  const Tensor dbranch = ctx.arena->New({dx.dim(0), hidden_});
+  int64_t mark = ctx.arena->used_bytes();
+  for (int layer = num_layers() - 1; layer >= 0; --layer) {
+    if (ctx.finite_check != nullptr) {
+      ctx.finite_check->where = absl::StrCat("the backward of model.layers.", layer);
+    }
+    Block& block = blocks_[layer];
+    block.Backward(ctx, rope_table_, saved.blocks[layer], dx, dbranch);
+    const bool lowest = layer == 0 || &blocks_[layer - 1].pool() != &block.pool();
+    if (!lowest && block.pool().noted_layers() != gradient_layers_) continue;
+    block.pool().Flush(ctx);
+    ctx.arena->Release(mark);
+  }
+}
+
+}  // namespace unipool

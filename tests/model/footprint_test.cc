@@ -1,0 +1,65 @@
+#include "model/footprint.h"
+
+#include <gtest/gtest.h>
+
+#include "configs/run.pb.h"
+
+namespace unipool {
+namespace {
+
+config::Run PaperRun(int64_t layers, int64_t hidden, int64_t heads, int64_t experts) {
+  config::Run run;
+  config::Model& model = *run.mutable_model();
+  model.set_vocab(51200);
+  model.set_layers(layers);
+  model.set_hidden(hidden);
+  model.set_heads(heads);
+  model.set_kv_heads(4);
+  model.set_head_dim(hidden / heads);
+  model.set_ffn(4 * hidden);
+  run.mutable_pool()->set_experts(experts);
+  run.mutable_pool()->set_layers_per_pool(layers);
+  return run;
+}
+
+// Facts A.2.
+TEST(CountParameters, EqualsThePapersTotals) {
+  EXPECT_EQ(CountParameters(PaperRun(12, 768, 12, 96)).total(), 777'898'764);
+  EXPECT_EQ(CountParameters(PaperRun(24, 1024, 16, 192)).total(), 2'588'460'056);
+  EXPECT_EQ(CountParameters(PaperRun(36, 1024, 16, 288)).total(), 3'833'799'716);
+  EXPECT_EQ(CountParameters(PaperRun(48, 1024, 16, 384)).total(), 5'081'498'672);
+  EXPECT_EQ(CountParameters(PaperRun(24, 1536, 16, 192)).total(), 5'741'815'320);
+}
+
+TEST(CountParameters, CountsVanillaGroupedAndDense) {
+  config::Run run = PaperRun(12, 768, 12, 8);
+  run.mutable_pool()->set_layers_per_pool(1);
+  run.mutable_pool()->set_router(config::Pool::SOFTMAX);
+  EXPECT_EQ(CountParameters(run).total(), 777'087'744);
+  run = PaperRun(12, 768, 12, 16);
+  run.mutable_pool()->set_layers_per_pool(2);
+  EXPECT_EQ(CountParameters(run).total(), 777'161'484);
+  run.mutable_model()->set_ffn_kind(config::Model::DENSE);
+  EXPECT_EQ(CountParameters(run).total(), 182'471'424);
+  EXPECT_EQ(ActiveParameters(run), 182'471'424);
+}
+
+TEST(RankParameters, AddUpToOneCopyOfTheExpertsAndOneDensePartPerRank) {
+  config::Run run = PaperRun(12, 768, 12, 8);
+  run.mutable_pool()->set_layers_per_pool(1);
+  const ParameterCounts counts = CountParameters(run);
+  for (const int ranks : {1, 3, 5, 16}) {
+    int64_t sum = 0;
+    for (int rank = 0; rank < ranks; ++rank) sum += RankParameters(run, ranks, rank);
+    EXPECT_EQ(sum, ranks * counts.dense() + counts.ffn) << ranks << " ranks";
+  }
+}
+
+TEST(PlanMemory, TakesSixteenBytesAParameterOnOneRank) {
+  const config::Run run = PaperRun(12, 768, 12, 96);
+  const MemoryPlan plan = PlanMemory(run, 1, 0);
+  EXPECT_EQ(plan.values + plan.gradients + plan.moments, 16 * CountParameters(run).total());
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,99 @@
+#include "model/losses.h"
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "comm/local_communicator.h"
+#include "runtime/ops/compute.h"
+#include "tests/support/grad_check.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/workbench.h"
+
+namespace unipool {
+namespace {
+
+using testing::ExpectGradient;
+using testing::Workbench;
+
+struct Head {
+  ParameterList parameters;
+  Linear linear{parameters, {{"lm_head.weight", 11}}, 6, 0.5f};
+  Head() {
+    CHECK(parameters.Allocate(Device{}, 1).ok());
+    parameters.Initialize(3);
+  }
+};
+
+TEST(CrossEntropyAndGradient, UniformLogitsLoseLogVocab) {
+  Workbench bench;
+  Head head;
+  const Tensor x = bench.Zeros({4, 6}), dx = bench.Poisoned({4, 6});
+  const Tensor targets = bench.Ints({4}, {0, 3, 10, 5});
+  const double loss = CrossEntropyAndGradient(bench.ctx(), head.linear, x, targets, 0.25f, dx);
+  EXPECT_NEAR(loss, std::log(11.0), 1e-5);
+}
+
+// More tokens than one chunk holds, so that chunks meet.
+TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
+  Workbench bench;
+  Head head;
+  constexpr int64_t kTokens = 1100;
+  const Tensor x = bench.Random("x", {kTokens, 6}), dx = bench.Poisoned({kTokens, 6});
+  std::vector<int32_t> ids(kTokens);
+  for (int64_t t = 0; t < kTokens; ++t) ids[t] = static_cast<int32_t>(t * 7 % 11);
+  const Tensor targets = bench.Ints({kTokens}, ids), losses = bench.Poisoned({kTokens});
+  const auto loss = [&] {
+    CrossEntropyOfTokens(bench.ctx(), head.linear, x, targets, losses);
+    double sum = 0;
+    for (int64_t t = 0; t < kTokens; ++t) sum += losses.as<float>()[t];
+    return sum;
+  };
+  EXPECT_NEAR(CrossEntropyAndGradient(bench.ctx(), head.linear, x, targets, 1.0f, dx), loss(),
+              1e-3);
+  ExpectGradient(x, dx, loss);
+  ExpectGradient(head.linear.weight(), head.linear.dweight(), loss, {.tolerance = 2e-2});
+}
+
+// Two layers share a pool of 2 experts; the previous step's choices were 3:1 and 1:3.
+struct Balanced {
+  LoadStatistics statistics{{0, 0}, {2}};
+  Workbench bench;
+
+  void Previous(std::vector<int64_t> first, std::vector<int64_t> second) {
+    std::copy(first.begin(), first.end(), statistics.counts(0).as<int64_t>());
+    std::copy(second.begin(), second.end(), statistics.counts(1).as<int64_t>());
+    auto world = CreateLocalCommunicators(1, absl::Seconds(10));
+    statistics.FinishStep(bench.ctx(), *world[0]);
+  }
+};
+
+TEST(BalanceLosses, AreZeroInTheFirstStep) {
+  Balanced balanced;
+  BalanceLosses losses(balanced.statistics, 0.5, 0.5);
+  losses.StartStep(4);
+  LossSums sums;
+  losses.Add(balanced.bench.ctx(), 0, balanced.bench.Random("s", {4, 2}), &sums);
+  EXPECT_EQ(sums.pool_balance, 0);
+  EXPECT_EQ(losses.column(0).as<float>()[0], 0);
+}
+
+TEST(BalanceLosses, FollowTheFormulasByHand) {
+  Balanced balanced;
+  balanced.Previous({3, 1}, {1, 1});
+  BalanceLosses losses(balanced.statistics, 0.5, 0.25);
+  losses.StartStep(4);
+  const Tensor scores = balanced.bench.Floats({2, 2}, {1, 2, 3, 4});  // this rank's half
+  LossSums sums;
+  losses.Add(balanced.bench.ctx(), 0, scores, &sums);
+  // Layer: 0.25 * 2 * (3/4 * 4/4 + 1/4 * 6/4); pool: 0.5 * 2 / 2 * (4/6 * 4/4 + 2/6 * 6/4).
+  EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.75 * 1 + 0.25 * 1.5), 1e-9);
+  EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
+  // The gradient of a score is what the loss grows by when that score does.
+  const double expected = (0.25 * 2 * 0.75 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
+  EXPECT_NEAR(losses.column(0).as<float>()[0], expected, 1e-7);
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,62 @@
+#include "model/parameter.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/status_matchers.h"
+#include "tests/support/workbench.h"
+
+namespace unipool {
+namespace {
+
+using testing::ToVector;
+
+Parameter Make(const std::string& name, std::vector<int64_t> shape, ParameterKind kind,
+               float init_std, bool decay) {
+  return {.name = name,
+          .shape = std::move(shape),
+          .kind = kind,
+          .init_std = init_std,
+          .decay = decay,
+          .value = {},
+          .grad = {}};
+}
+
+TEST(ParameterList, PutsDecayedParametersFirstAndKeepsNeighboursTogether) {
+  ParameterList list;
+  const Parameter* norm = list.Add(Make("norm", {3}, ParameterKind::kReplicated, 0, false));
+  const Parameter* a = list.Add(Make("a", {2, 3}, ParameterKind::kReplicated, 0.1f, true));
+  const Parameter* b = list.Add(Make("b", {1, 3}, ParameterKind::kReplicated, 0.1f, true));
+  ASSERT_OK(list.Allocate(Device{}, 1));
+  EXPECT_EQ(a->value.data, list.values(ParameterKind::kReplicated).data);
+  EXPECT_EQ(b->value.as<float>(), a->value.as<float>() + 6);
+  EXPECT_EQ(norm->value.as<float>(), a->value.as<float>() + 9);
+  EXPECT_EQ(list.decayed(ParameterKind::kReplicated), 9);
+}
+
+TEST(ParameterList, PadsReplicatedValuesToWholeShards) {
+  ParameterList list;
+  list.Add(Make("a", {10}, ParameterKind::kReplicated, 0.1f, true));
+  list.Add(Make("e", {10}, ParameterKind::kExpert, 0.1f, true));
+  ASSERT_OK(list.Allocate(Device{}, 7));
+  EXPECT_EQ(list.values(ParameterKind::kReplicated).numel(), 14);
+  EXPECT_EQ(list.values(ParameterKind::kExpert).numel(), 10);
+}
+
+TEST(ParameterList, InitialValuesDependOnTheNameAlone) {
+  ParameterList one, two;
+  const Parameter* in_one = one.Add(Make("x", {50}, ParameterKind::kExpert, 0.5f, true));
+  two.Add(Make("before", {9}, ParameterKind::kExpert, 0.5f, true));
+  const Parameter* in_two = two.Add(Make("x", {50}, ParameterKind::kExpert, 0.5f, true));
+  const Parameter* ones = two.Add(Make("norm", {4}, ParameterKind::kReplicated, 0, false));
+  ASSERT_OK(one.Allocate(Device{}, 1));
+  ASSERT_OK(two.Allocate(Device{}, 3));
+  one.Initialize(7);
+  two.Initialize(7);
+  EXPECT_EQ(ToVector(in_one->value), ToVector(in_two->value));
+  EXPECT_EQ(ToVector(ones->value), std::vector<float>(4, 1.0f));
+  two.Initialize(8);
+  EXPECT_NE(ToVector(in_one->value), ToVector(in_two->value));
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,157 @@
+// The whole model: gradients of every parameter against finite differences, for each kind.
+#include "model/transformer.h"
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "comm/local_communicator.h"
+#include "configs/run.pb.h"
+#include "model/footprint.h"
+#include "tests/support/grad_check.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/workbench.h"
+
+namespace unipool {
+namespace {
+
+using testing::ExpectGradient;
+using testing::Workbench;
+
+constexpr int64_t kVocab = 19, kSequence = 6, kTokens = 12;
+
+config::Run TinyRun() {
+  config::Run run;
+  config::Model& model = *run.mutable_model();
+  model.set_vocab(kVocab);
+  model.set_hidden(8);
+  model.set_layers(2);
+  model.set_heads(4);
+  model.set_kv_heads(2);
+  model.set_head_dim(4);
+  model.set_ffn(12);
+  model.set_sequence(kSequence);
+  model.set_init_std(0.4f);
+  config::Pool& pool = *run.mutable_pool();
+  pool.set_experts(5);
+  pool.set_layers_per_pool(2);
+  pool.set_top_k(2);
+  pool.set_router_c(2.0);
+  pool.set_pool_loss(0.3);
+  pool.set_layer_loss(0.2);
+  run.mutable_data()->set_global_batch(kTokens / kSequence);
+  return run;
+}
+
+// A model on one rank with two sequences of fixed tokens and the statistics of a made-up step.
+class Tiny {
+ public:
+  explicit Tiny(const config::Run& run)
+      : ranks_(CreateLocalCommunicators(1, absl::Seconds(10))),
+        model_(Transformer::Create(run, parameters_, *ranks_[0]).value()),
+        saved_(model_->NewSaved()) {
+    CHECK(parameters_.Allocate(Device{}, 1).ok());
+    parameters_.Initialize(5);
+    std::vector<int32_t> ids(kTokens), next(kTokens);
+    for (int i = 0; i < kTokens; ++i) {
+      ids[i] = i * 5 % kVocab;
+      next[i] = (i * 3 + 1) % kVocab;
+    }
+    tokens_ = bench_.Ints({kTokens}, ids);
+    targets_ = bench_.Ints({kTokens}, next);
+    for (int layer = 0; layer < model_->statistics().num_layers(); ++layer) {
+      const Tensor counts = model_->statistics().counts(layer);
+      for (int64_t e = 0; e < counts.numel(); ++e) counts.as<int64_t>()[e] = 1 + e * (layer + 1);
+    }
+    model_->statistics().FinishStep(bench_.ctx(), *ranks_[0]);
+  }
+
+  double Loss() {
+    LossSums sums;
+    model_->StartStep(kTokens);
+    model_->TrainMicroBatch(bench_.ctx(), tokens_, targets_, saved_, &sums);
+    return sums.cross_entropy + sums.pool_balance + sums.layer_balance;
+  }
+
+  // Checks each parameter's gradient of the loss.
+  void CheckGradients() {
+    Loss();
+    std::vector<Tensor> grads;  // apart, since every further Loss adds to the parameters' own
+    for (const Parameter& parameter : parameters_.parameters()) {
+      grads.push_back(bench_.Copy(parameter.grad));
+    }
+    for (size_t i = 0; i < grads.size(); ++i) {
+      const Parameter& parameter = parameters_.parameters()[i];
+      SCOPED_TRACE(parameter.name);
+      ExpectGradient(parameter.value, grads[i], [this] { return Loss(); },
+                     {.step = 3e-4, .tolerance = 4e-3, .max_elements = 12});
+    }
+  }
+
+  Workbench& bench() { return bench_; }
+  ParameterList& parameters() { return parameters_; }
+
+ private:
+  Workbench bench_;
+  std::vector<std::unique_ptr<Communicator>> ranks_;
+  ParameterList parameters_;
+  std::unique_ptr<Transformer> model_;
+  Transformer::Saved saved_;
+  Tensor tokens_;
+  Tensor targets_;
+};
+
+TEST(Transformer, UniPoolGradientsMatchFiniteDifferences) { Tiny(TinyRun()).CheckGradients(); }
+
+TEST(Transformer, VanillaSoftmaxGradientsMatchFiniteDifferences) {
+  config::Run run = TinyRun();
+  run.mutable_pool()->set_layers_per_pool(1);
+  run.mutable_pool()->set_router(config::Pool::SOFTMAX);
+  Tiny(run).CheckGradients();
+}
+
+TEST(Transformer, DenseGradientsMatchFiniteDifferences) {
+  config::Run run = TinyRun();
+  run.mutable_model()->set_ffn_kind(config::Model::DENSE);
+  Tiny(run).CheckGradients();
+}
+
+TEST(Transformer, GradientsDoNotDependOnHowManyLayersAreFlushedTogether) {
+  config::Run run = TinyRun();
+  Tiny together(run);
+  run.mutable_pool()->set_gradient_layers(1);
+  Tiny one_by_one(run);
+  EXPECT_EQ(together.Loss(), one_by_one.Loss());
+  const Tensor a = together.parameters().grads(ParameterKind::kExpert);
+  const Tensor b = one_by_one.parameters().grads(ParameterKind::kExpert);
+  EXPECT_EQ(testing::ToVector(a), testing::ToVector(b));
+}
+
+TEST(Transformer, ParametersAreThoseThatAreCounted) {
+  for (const bool dense : {false, true}) {
+    config::Run run = TinyRun();
+    if (dense) run.mutable_model()->set_ffn_kind(config::Model::DENSE);
+    Tiny tiny(run);
+    int64_t total = 0;
+    for (const Parameter& parameter : tiny.parameters().parameters()) total += parameter.numel();
+    EXPECT_EQ(total, CountParameters(run).total());
+  }
+}
+
+TEST(Transformer, ActivationsAreThoseThatArePlanned) {
+  for (const int64_t gradient_layers : {0, 1}) {
+    config::Run run = TinyRun();
+    run.mutable_pool()->set_gradient_layers(gradient_layers);
+    Tiny tiny(run);
+    tiny.bench().arena().ResetPeak();
+    const int64_t before = tiny.bench().arena().used_bytes();
+    tiny.Loss();
+    const double used = static_cast<double>(tiny.bench().arena().peak_bytes() - before);
+    // Tensors are rounded up to 64 bytes, which shows in a tiny model.
+    EXPECT_NEAR(used / static_cast<double>(PlanMemory(run, 1, 0).activations), 1.05, 0.1);
+  }
+}
+
+}  // namespace
+}  // namespace unipool
