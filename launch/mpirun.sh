@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Starts the ranks of a program on this host: launch/mpirun.sh -np N [mpirun options] program args...
+# Starts the ranks of a program: launch/mpirun.sh -np N [mpirun options] program args...
 # A setting that is already in the environment stays as it is.
 set -eu
 
 if ! command -v mpirun > /dev/null; then
-  echo "mpirun.sh: mpirun is not installed; on Debian: apt-get install openmpi-bin libopenmpi-dev" >&2
+  echo "mpirun.sh: mpirun is not installed; on Debian: apt-get install openmpi-bin" >&2
   exit 127
 fi
 if [[ $# -eq 0 ]]; then
@@ -28,4 +28,8 @@ export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-5}"
 export OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-2}"
 export OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-3}"
 
-exec mpirun "$@"
+# Ranks cannot tell whether people watch; they write to pipes.
+UNIPOOL_TERMINAL="${UNIPOOL_TERMINAL:-$([[ -t 1 ]] && echo 1 || echo 0)}"
+export UNIPOOL_TERMINAL
+
+exec mpirun -x UNIPOOL_TERMINAL "$@"

@@ -8,8 +8,8 @@
 namespace unipool::testing {
 
 struct GradCheckOptions {
-  double step = 1e-2;       // of the difference, in units of x
-  double tolerance = 1e-2;  // |dx - difference| <= tolerance * (1 + |difference|)
+  double step = 1e-2;         // of the difference, in units of x
+  double tolerance = 1e-2;    // |dx - difference| <= tolerance * (1 + |difference|)
   int64_t max_elements = 64;  // of x, spread evenly, that are checked
 };
 

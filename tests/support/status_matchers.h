@@ -19,14 +19,12 @@ absl::Status StatusOf(const absl::StatusOr<T>& status_or) {
 
 }  // namespace unipool::testing
 
-#define EXPECT_OK(expression) \
-  EXPECT_EQ(::unipool::testing::StatusOf(expression).ToString(), "OK")
-#define ASSERT_OK(expression) \
-  ASSERT_EQ(::unipool::testing::StatusOf(expression).ToString(), "OK")
+#define EXPECT_OK(expression) EXPECT_EQ(::unipool::testing::StatusOf(expression).ToString(), "OK")
+#define ASSERT_OK(expression) ASSERT_EQ(::unipool::testing::StatusOf(expression).ToString(), "OK")
 // The status has this code and its message holds this text.
-#define EXPECT_STATUS(expression, expected_code, text)                                  \
-  do {                                                                                  \
-    const absl::Status seen_status = ::unipool::testing::StatusOf(expression);          \
-    EXPECT_EQ(seen_status.code(), absl::StatusCode::expected_code) << seen_status;      \
-    EXPECT_THAT(std::string(seen_status.message()), ::testing::HasSubstr(text));        \
+#define EXPECT_STATUS(expression, expected_code, text)                             \
+  do {                                                                             \
+    const absl::Status seen_status = ::unipool::testing::StatusOf(expression);     \
+    EXPECT_EQ(seen_status.code(), absl::StatusCode::expected_code) << seen_status; \
+    EXPECT_THAT(std::string(seen_status.message()), ::testing::HasSubstr(text));   \
   } while (false)

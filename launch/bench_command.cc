@@ -1,0 +1,164 @@
+// `unipool bench step`: speed of whole training steps on made-up text, beside the rate of a large
+// matrix product by the BLAS library in the same process.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "data/indexed_dataset.h"
+#include "launch/command_line.h"
+#include "launch/commands.h"
+#include "launch/exit_codes.h"
+#include "launch/run_config.h"
+#include "launch/trainer.h"
+#include "launch/world.h"
+#include "model/footprint.h"
+#include "omp.h"
+#include "runtime/blas.h"
+#include "runtime/rng.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+constexpr int64_t kSgemmSize = 2048;
+
+const CommandSpec kSpec{
+    .flags = {{"config", "FILE", "textproto of the run"},
+              {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
+              {"threads", "N", "CPU threads of each rank (parallel.threads)"},
+              {"steps", "N", "measured steps, after two for warming up (default 5)"},
+              {"profile", "", "prints where the time went"},
+              {"help", "", "prints this"}},
+    .arguments = {"step"}};
+
+// A folder that is gone with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "unipool-bench-XXXXXX").string();
+    if (mkdtemp(name.data()) != nullptr) path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Ids with the skew of words in text: id i is about as frequent as 1 / (i + 1).
+absl::Status WriteMadeUpText(const std::string& prefix, const config::Run& run) {
+  const int64_t vocab = run.model().vocab(), length = run.model().sequence() + 1;
+  ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(prefix, vocab));
+  const Rng rng(run.seed(), StreamId("bench"));
+  std::vector<int32_t> document(static_cast<size_t>(length));
+  for (int64_t d = 0; d < 4 * run.data().global_batch() + 8; ++d) {
+    for (int64_t i = 0; i < length; ++i) {
+      const double u = rng.Uniform(static_cast<uint64_t>(d * length + i));
+      document[i] = static_cast<int32_t>(
+          std::min<double>(vocab - 1, std::pow(static_cast<double>(vocab), u) - 1));
+    }
+    RETURN_IF_ERROR(writer->AddDocument(document));
+  }
+  return writer->Finish();
+}
+
+double Median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+double PeakMiB() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024.0;
+}
+
+void Print(const config::Run& run, const World& world, Trainer& trainer,
+           const std::vector<double>& seconds) {
+  const double best_rate = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize) * world.size();
+  const double step_seconds = Median(seconds);
+  const double tokens = static_cast<double>(trainer.tokens_per_step());
+  const double flops = tokens * TrainingFlopsPerToken(run) / step_seconds;
+  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank());
+  absl::PrintF("step              %.4f s median, %.4f s best of %d\n", step_seconds,
+               *std::min_element(seconds.begin(), seconds.end()), seconds.size());
+  absl::PrintF("tokens/s          %.0f\n", tokens / step_seconds);
+  absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
+  absl::PrintF("sgemm FLOP/s      %.2f G (OpenBLAS, %d^3, %d ranks x %d threads)\n",
+               best_rate / 1e9, kSgemmSize, world.size(), omp_get_max_threads());
+  absl::PrintF("share             %.1f %%\n", 100 * flops / best_rate);
+  absl::PrintF("peak memory       %.1f MiB of the process; plan %.1f MiB, of it activations %.1f\n",
+               PeakMiB(), plan.total() / 1048576.0, plan.activations / 1048576.0);
+  absl::PrintF("activations       %.1f MiB at their peak\n",
+               trainer.arena().peak_bytes() / 1048576.0);
+}
+
+absl::Status Bench(config::Run run, int64_t steps, bool profile, World& world) {
+  RETURN_IF_ERROR(CheckRanks(run, world.size()));
+  TemporaryFolder folder;
+  if (folder.path().empty()) {
+    return absl::FailedPreconditionError("cannot make a folder for made-up data");
+  }
+  RETURN_IF_ERROR(WriteMadeUpText(folder.path() + "/text", run));
+  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(folder.path() + "/text"));
+  run.mutable_data()->set_split("90,5,5");
+  ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(run, *dataset, world));
+  constexpr int kWarmSteps = 2;
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < kWarmSteps + steps; ++i) {
+    if (i == kWarmSteps) trainer->profiler().Reset();
+    trainer->profiler().set_enabled(profile && i >= kWarmSteps);
+    const auto start = std::chrono::steady_clock::now();
+    RETURN_IF_ERROR(trainer->Step().status());
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    if (i >= kWarmSteps) seconds.push_back(elapsed.count());
+  }
+  world.groups().world().Barrier();
+  if (world.is_first()) {
+    double total = 0;
+    for (const double s : seconds) total += s;
+    if (profile) std::fputs(trainer->profiler().Table(total).c_str(), stdout);
+    Print(run, world, *trainer, seconds);
+  }
+  world.groups().world().Barrier();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int BenchCommand(const std::vector<std::string>& args) {
+  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
+  if (!line.ok()) return Report(line.status());
+  if (line->Has("help") || line->arguments() != std::vector<std::string>{"step"}) {
+    const bool asked = line->Has("help");
+    std::fputs(UsageText("unipool bench", kSpec).c_str(), asked ? stdout : stderr);
+    return asked ? kExitDone : kExitBadInput;
+  }
+  const absl::StatusOr<int64_t> steps = line->Integer("steps", 5, 1);
+  if (!steps.ok()) return Report(steps.status());
+  std::vector<std::string> overrides = line->Values("set");
+  if (line->Has("threads")) {
+    overrides.push_back(absl::StrCat("parallel.threads=", line->Value("threads", "")));
+  }
+  const absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), overrides);
+  if (!run.ok()) return Report(run.status());
+  MpiSession session;
+  const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
+  if (!world.ok()) return Report(world.status());
+  return Report(Bench(*run, *steps, line->Has("profile"), **world));
+}
+
+}  // namespace unipool

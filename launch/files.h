@@ -1,0 +1,18 @@
+// Small files written so that a reader sees the old one or the new one, never a part.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace unipool {
+
+// mkdir -p. FAILED_PRECONDITION with the path and the reason.
+absl::Status MakeFolders(const std::string& path);
+// Writes beside `path`, syncs, renames.
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view text);
+// Makes renames inside a folder durable.
+absl::Status SyncFolder(const std::string& path);
+
+}  // namespace unipool

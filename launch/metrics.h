@@ -1,0 +1,84 @@
+// What a run tells: one record a step, to metrics.jsonl for machines and to the terminal for
+// people.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace unipool {
+
+struct Validation {
+  double loss;           // nats a token
+  double bits_per_byte;  // of the text behind the tokens
+  double perplexity() const;
+};
+
+struct StepRecord {
+  int64_t step = 0;    // counted from 1; 0 for the validation before training
+  int64_t tokens = 0;  // trained on so far, all ranks
+  double lm_loss = 0;  // cross-entropy, nats a token
+  double pool_loss = 0;
+  double layer_aux_loss = 0;
+  double grad_norm = 0;  // before clipping
+  double lr = 0;
+  double step_seconds = 0;
+  double tokens_per_second = 0;
+  double exposed_comm_seconds = 0;  // of the slowest rank: exchanges that nothing hid
+  double layer_imbalance = 0;       // facts in comm/load_statistics.h
+  double pool_imbalance = 0;
+  std::optional<Validation> validation;
+};
+
+// RUN/metrics.jsonl, one line a record, each written out at once.
+class MetricsFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path);
+  ~MetricsFile();
+  MetricsFile(const MetricsFile&) = delete;
+  MetricsFile& operator=(const MetricsFile&) = delete;
+
+  absl::Status Write(const StepRecord& record);
+
+ private:
+  MetricsFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+
+  const std::string path_;
+  std::FILE* const file_;
+};
+
+std::string ToJson(const StepRecord& record);
+
+// On a terminal a live line that is written over; otherwise a plain line now and then.
+class ProgressLine {
+ public:
+  // `live`: standard output is a terminal.
+  ProgressLine(int64_t total_steps, bool live);
+  ~ProgressLine();
+
+  void Show(const StepRecord& record);
+  // A line of its own, above the live one.
+  void Say(const std::string& text);
+
+ private:
+  void ClearLive();
+  bool Due(const StepRecord& record) const;
+
+  const int64_t total_steps_;
+  const bool live_;
+  bool shown_ = false;
+  absl::Time last_;
+  double seconds_per_step_ = 0;  // smoothed
+};
+
+// True where people watch: the launcher says so in UNIPOOL_TERMINAL, since ranks under mpirun
+// cannot tell; otherwise standard output is asked.
+bool OutputIsTerminal();
+
+}  // namespace unipool

@@ -1,0 +1,172 @@
+// `unipool train`: from a config to a trained model in a run folder.
+#include <glog/logging.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "data/indexed_dataset.h"
+#include "launch/checkpoint.h"
+#include "launch/command_line.h"
+#include "launch/commands.h"
+#include "launch/exit_codes.h"
+#include "launch/files.h"
+#include "launch/metrics.h"
+#include "launch/run_config.h"
+#include "launch/trainer.h"
+#include "launch/world.h"
+#include "model/footprint.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+const CommandSpec kSpec{
+    .flags = {{"config", "FILE", "textproto of the run"},
+              {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
+              {"threads", "N", "CPU threads of each rank (parallel.threads)"},
+              {"run-dir", "FOLDER", "where the run is written (run_dir)"},
+              {"force", "", "replaces a run that the folder already holds"},
+              {"help", "", "prints this"}}};
+
+// What one rank keeps open while it trains; only the first rank has files and a terminal.
+struct Outputs {
+  std::unique_ptr<MetricsFile> metrics;
+  std::unique_ptr<ProgressLine> progress;
+};
+
+absl::Status PrepareRunFolder(const config::Run& run, bool force) {
+  const std::string& folder = run.run_dir();
+  const std::string metrics = folder + "/metrics.jsonl";
+  if (!force && std::filesystem::exists(metrics)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder,
+                     ": already holds a run (metrics.jsonl); expected a new folder (--run-dir), or "
+                     "--force to replace it"));
+  }
+  RETURN_IF_ERROR(MakeFolders(folder + "/log"));
+  RETURN_IF_ERROR(MakeFolders(folder + "/checkpoints"));
+  return WriteFileAtomically(folder + "/config.textproto", ToText(run));
+}
+
+absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, bool force) {
+  Outputs outputs;
+  RETURN_IF_ERROR(PrepareRunFolder(run, force));
+  ASSIGN_OR_RETURN(outputs.metrics, MetricsFile::Create(run.run_dir() + "/metrics.jsonl"));
+  outputs.progress = std::make_unique<ProgressLine>(run.steps(), OutputIsTerminal());
+  return outputs;
+}
+
+std::string ValidationText(const Validation& validation) {
+  return absl::StrFormat("validation loss %.4f  perplexity %.3f  bits/byte %.4f", validation.loss,
+                         validation.perplexity(), validation.bits_per_byte);
+}
+
+void Introduce(const config::Run& run, const World& world, ProgressLine& progress) {
+  progress.Say(absl::StrFormat(
+      "%.2f M parameters (%.2f M active), %d ranks, %d sequences of %d tokens a step",
+      CountParameters(run).total() / 1e6, ActiveParameters(run) / 1e6, world.size(),
+      run.data().global_batch(), run.model().sequence()));
+}
+
+void Tell(const StepRecord& record, Outputs& outputs) {
+  const absl::Status written = outputs.metrics->Write(record);
+  LOG_IF_EVERY_N(WARNING, !written.ok(), 100) << written.message();
+  LOG(INFO) << ToJson(record);
+  if (record.step > 0) outputs.progress->Show(record);
+  if (record.validation.has_value()) {
+    outputs.progress->Say(
+        absl::StrFormat("step %d  %s", record.step, ValidationText(*record.validation)));
+  }
+}
+
+struct Summary {
+  Validation before{};
+  Validation after{};
+  double tokens = 0;
+  double seconds = 0;
+};
+
+void Note(const StepRecord& record, Summary* summary) {
+  summary->seconds += record.step_seconds;
+  summary->tokens += record.tokens_per_second * record.step_seconds;
+  if (!record.validation.has_value()) return;
+  if (record.step == 0) summary->before = *record.validation;
+  summary->after = *record.validation;
+}
+
+void Conclude(const config::Run& run, const Summary& summary, const std::string& checkpoint,
+              ProgressLine& progress) {
+  progress.Say(absl::StrFormat("\nvalidation loss   %.4f -> %.4f nats/token (%.4f bits/byte)",
+                               summary.before.loss, summary.after.loss,
+                               summary.after.bits_per_byte));
+  progress.Say(absl::StrFormat("training speed    %.0f tokens/s over %.1f s",
+                               summary.tokens / summary.seconds, summary.seconds));
+  if (!checkpoint.empty()) progress.Say(absl::StrCat("weights           ", checkpoint));
+  progress.Say(absl::StrCat("metrics, config   ", run.run_dir(), "/metrics.jsonl, ", run.run_dir(),
+                            "/config.textproto"));
+}
+
+absl::Status Train(const config::Run& run, bool force, World& world) {
+  RETURN_IF_ERROR(CheckRanks(run, world.size()));
+  absl::StatusOr<std::unique_ptr<IndexedDataset>> dataset =
+      IndexedDataset::Open(run.data().prefix());
+  RETURN_IF_ERROR(world.Agree(dataset.status()));
+  absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(run, **dataset, world);
+  RETURN_IF_ERROR(world.Agree(trainer.status()));
+  absl::StatusOr<Outputs> outputs = Outputs{};
+  if (world.is_first()) outputs = OpenOutputs(run, force);
+  RETURN_IF_ERROR(world.Agree(outputs.status()));
+  google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
+
+  if (world.is_first()) Introduce(run, world, *outputs->progress);
+  Summary summary;
+  RETURN_IF_ERROR((*trainer)->Run([&](const StepRecord& record) {
+    Note(record, &summary);
+    if (world.is_first()) Tell(record, *outputs);
+  }));
+  std::string checkpoint;
+  if (run.checkpoint().save_final()) {
+    ASSIGN_OR_RETURN(checkpoint, SaveWeights(run.run_dir() + "/checkpoints", run,
+                                             (*trainer)->step(), (*trainer)->parameters(), world));
+  }
+  if (!world.is_first()) return absl::OkStatus();
+  Conclude(run, summary, checkpoint, *outputs->progress);
+  if (run.profile().enabled()) {
+    outputs->progress->Say(absl::StrCat("\n", (*trainer)->profiler().Table(summary.seconds)));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> Overrides(const CommandLine& line) {
+  std::vector<std::string> overrides = line.Values("set");
+  if (line.Has("threads")) {
+    overrides.push_back(absl::StrCat("parallel.threads=", line.Value("threads", "")));
+  }
+  if (line.Has("run-dir")) {
+    overrides.push_back(absl::StrCat("run_dir=", line.Value("run-dir", "")));
+  }
+  return overrides;
+}
+
+}  // namespace
+
+int TrainCommand(const std::vector<std::string>& args) {
+  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
+  if (!line.ok()) return Report(line.status());
+  if (line->Has("help")) {
+    std::fputs(UsageText("unipool train", kSpec).c_str(), stdout);
+    return kExitDone;
+  }
+  const absl::StatusOr<config::Run> run =
+      LoadRunConfig(line->Value("config", ""), Overrides(*line));
+  if (!run.ok()) return Report(run.status());
+  MpiSession session;
+  const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
+  if (!world.ok()) return Report(world.status());
+  return Report(Train(*run, line->Has("force"), **world));
+}
+
+}  // namespace unipool

@@ -1,0 +1,226 @@
+#include "launch/trainer.h"
+
+#include <glog/logging.h>
+
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
+#include "data/sample_order.h"
+#include "runtime/device.h"
+#include "runtime/finite_check.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+Schedule MakeSchedule(const config::Schedule& schedule) {
+  return {.lr = schedule.lr(),
+          .min_lr = schedule.min_lr(),
+          .warmup_steps = schedule.warmup_steps(),
+          .decay_steps = schedule.decay_steps(),
+          .lagging = schedule.convention() == config::Schedule::MEGATRON};
+}
+
+AdamWSettings MakeAdamW(const config::Optimizer& optimizer) {
+  return {.beta1 = static_cast<float>(optimizer.beta1()),
+          .beta2 = static_cast<float>(optimizer.beta2()),
+          .eps = static_cast<float>(optimizer.eps()),
+          .weight_decay = static_cast<float>(optimizer.weight_decay())};
+}
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
+                                                         const IndexedDataset& dataset,
+                                                         World& world) {
+  auto self = std::unique_ptr<Trainer>(new Trainer(world));
+  self->settings_ = {.steps = run.steps(),
+                     .eval_every = run.eval().every_steps(),
+                     .clip_norm = run.optimizer().clip_norm()};
+  self->schedule_ = MakeSchedule(run.schedule());
+  self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
+  self->tokenizer_ = CreateByteTokenizer();
+  RETURN_IF_ERROR(self->CreateLoaders(run, dataset));
+
+  ASSIGN_OR_RETURN(self->model_,
+                   Transformer::Create(run, self->parameters_, world.groups().expert()));
+  RETURN_IF_ERROR(self->parameters_.Allocate(Device{}, world.size()));
+  self->parameters_.Initialize(run.seed());
+  self->saved_ = self->model_->NewSaved();
+  ASSIGN_OR_RETURN(self->optimizer_, Optimizer::Create(self->parameters_, self->reducer_,
+                                                       MakeAdamW(run.optimizer())));
+
+  // Address space only: pages become memory when a step first touches them.
+  ASSIGN_OR_RETURN(Arena arena, Arena::Create(Device{}, HostMemoryBytes()));
+  self->arena_ = std::make_unique<Arena>(std::move(arena));
+  self->stream_ = Stream::Create(Device{});
+  self->profiler_.set_enabled(run.profile().enabled());
+  self->ctx_.stream = self->stream_.get();
+  self->ctx_.arena = self->arena_.get();
+  self->ctx_.profiler = &self->profiler_;
+  return self;
+}
+
+absl::Status Trainer::CreateLoaders(const config::Run& run, const IndexedDataset& dataset) {
+  const int64_t sequence = run.model().sequence();
+  BatchLoaderOptions options{.sequence = sequence,
+                             .global_batch = run.data().global_batch(),
+                             .micro_batch = run.data().micro_batch(),
+                             .rank = world_.rank(),
+                             .ranks = world_.size(),
+                             .vocab = run.model().vocab()};
+  if (options.micro_batch == 0) {
+    options.micro_batch = (options.global_batch + world_.size() - 1) / world_.size();
+  }
+  ASSIGN_OR_RETURN(const TokenRange train_range,
+                   SplitRange(dataset, run.data().split(), Split::kTrain));
+  ASSIGN_OR_RETURN(const SampleOrder train,
+                   SampleOrder::Create(train_range, sequence, run.seed(), true));
+  ASSIGN_OR_RETURN(train_, BatchLoader::Create(dataset, train, options));
+
+  ASSIGN_OR_RETURN(const TokenRange validation_range,
+                   SplitRange(dataset, run.data().split(), Split::kValidation));
+  ASSIGN_OR_RETURN(const SampleOrder validation,
+                   SampleOrder::Create(validation_range, sequence, run.seed(), false));
+  options.global_batch = validation.samples_per_epoch();
+  if (run.eval().sequences() > 0) {
+    options.global_batch = std::min(options.global_batch, run.eval().sequences());
+  }
+  ASSIGN_OR_RETURN(validation_, BatchLoader::Create(dataset, validation, options));
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Run(const Report& report) {
+  StepRecord before;
+  ASSIGN_OR_RETURN(before.validation, Validate());
+  report(before);
+  while (step_ < settings_.steps) {
+    ASSIGN_OR_RETURN(StepRecord record, TimedStep());
+    const bool due = settings_.eval_every > 0 && step_ % settings_.eval_every == 0;
+    if (due || step_ == settings_.steps) {
+      ASSIGN_OR_RETURN(record.validation, Validate());
+    }
+    report(record);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepRecord> Trainer::TimedStep() {
+  const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(StepRecord record, Step());
+  record.step_seconds = SecondsSince(start);
+  record.tokens_per_second = static_cast<double>(tokens_per_step_) / record.step_seconds;
+  return record;
+}
+
+absl::StatusOr<StepRecord> Trainer::Step() {
+  const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
+  const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
+  LossSums sums;
+  model_->StartStep(tokens_per_step_);
+  RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(&sums), &sums));
+  reducer_.Reduce(ctx_, dense_grads, expert_grads);
+  const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
+  RETURN_IF_ERROR(CheckFinite(sums, norm));
+  model_->statistics().FinishStep(ctx_, world_.groups().world());
+
+  const double lr = schedule_.Rate(step_ + 1);
+  optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
+  reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
+  ++step_;
+
+  StepRecord record;
+  record.step = step_;
+  record.tokens = step_ * tokens_per_step_;
+  record.lm_loss = sums.cross_entropy;
+  record.pool_loss = sums.pool_balance;
+  record.layer_aux_loss = sums.layer_balance;
+  record.grad_norm = norm;
+  record.lr = lr;
+  record.exposed_comm_seconds = model_->exchange().TakeExposedSeconds();
+  record.layer_imbalance = model_->statistics().LayerImbalance();
+  record.pool_imbalance = model_->statistics().PoolImbalance();
+  return record;
+}
+
+// A rank whose data fail goes on with empty batches, so that no other rank waits for it; all learn
+// of it together with the sums.
+absl::Status Trainer::TrainMicroBatches(LossSums* sums) {
+  for (int i = 0; i < train_->num_micro_steps(); ++i) {
+    const Batch& batch = train_->Next();
+    model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums);
+  }
+  return train_->status();
+}
+
+absl::Status Trainer::SumOverRanks(const absl::Status& mine, LossSums* sums) {
+  double values[] = {sums->cross_entropy, sums->pool_balance, sums->layer_balance,
+                     mine.ok() ? 0.0 : 1.0};
+  world_.groups().world().AllReduce(Tensor::Of(values, {4}), ReduceOp::kSum, *stream_);
+  *sums = {.cross_entropy = values[0], .pool_balance = values[1], .layer_balance = values[2]};
+  return values[3] == 0 ? absl::OkStatus() : world_.Agree(mine);
+}
+
+// Facts B.2.
+double Trainer::GradScale(double norm) const {
+  if (settings_.clip_norm == 0) return 1.0;
+  return std::min(1.0, settings_.clip_norm / (norm + 1e-6));
+}
+
+absl::Status Trainer::CheckFinite(const LossSums& sums, double norm) {
+  const double loss = sums.cross_entropy + sums.pool_balance + sums.layer_balance;
+  if (std::isfinite(loss) && std::isfinite(norm)) return absl::OkStatus();
+  const std::string bad = FindFirstBad();
+  // All ranks saw the same sums; the lowest one that found a bad tensor tells of it.
+  const absl::Status found = absl::OutOfRangeError(
+      absl::StrCat("diverged at step ", step_ + 1, ": loss ", loss, ", gradient norm ", norm,
+                   "; first bad tensor: ", bad.empty() ? "none on a second run" : bad));
+  const absl::Status told = world_.Agree(bad.empty() ? absl::OkStatus() : found);
+  return told.ok() ? found : told;
+}
+
+// Runs the step again with every op's outputs checked. Collective.
+std::string Trainer::FindFirstBad() {
+  FiniteCheck check;
+  for (const Parameter& parameter : parameters_.parameters()) {
+    const int64_t at = FirstNonFinite(parameter.value);
+    if (at >= 0 && check.first.empty()) {
+      check.first = absl::StrCat("weight ", parameter.name, ", element ", at);
+    }
+  }
+  ctx_.finite_check = &check;
+  train_->Seek(step_);
+  LossSums sums;
+  model_->StartStep(tokens_per_step_);
+  const absl::Status status = TrainMicroBatches(&sums);
+  ctx_.finite_check = nullptr;
+  return status.ok() ? check.first : std::string(status.message());
+}
+
+absl::StatusOr<Validation> Trainer::Validate() {
+  double sums[] = {0, 0, 0};  // loss, tokens, bytes
+  validation_->Seek(0);
+  for (int i = 0; i < validation_->num_micro_steps(); ++i) {
+    const Batch& batch = validation_->Next();
+    ArenaScope scope(*arena_);
+    const Tensor losses = arena_->New({batch.targets.numel()});
+    model_->Evaluate(ctx_, batch.tokens, batch.targets, saved_, losses);
+    for (int64_t t = 0; t < losses.numel(); ++t) {
+      sums[0] += losses.as<float>()[t];
+      sums[2] += tokenizer_->NumBytes(batch.targets.as<int32_t>()[t]);
+    }
+    sums[1] += static_cast<double>(losses.numel());
+  }
+  RETURN_IF_ERROR(world_.Agree(validation_->status()));
+  world_.groups().world().AllReduce(Tensor::Of(sums, {3}), ReduceOp::kSum, *stream_);
+  return Validation{.loss = sums[0] / sums[1], .bits_per_byte = sums[0] / std::log(2.0) / sums[2]};
+}
+
+}  // namespace unipool

@@ -1,0 +1,87 @@
+// Trains: owns the model, the optimizer, the loaders and the step's memory, and knows the order of
+// things in a step. It reports records; files and terminals are others' work.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "comm/gradient_reducer.h"
+#include "data/batch_loader.h"
+#include "data/indexed_dataset.h"
+#include "data/tokenizer.h"
+#include "launch/metrics.h"
+#include "launch/world.h"
+#include "model/optimizer.h"
+#include "model/parameter.h"
+#include "model/schedule.h"
+#include "model/transformer.h"
+#include "runtime/context.h"
+
+namespace unipool {
+
+class Trainer {
+ public:
+  // `run` is resolved and checked; `dataset` and `world` are borrowed and outlive the trainer.
+  // Collective.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const config::Run& run,
+                                                         const IndexedDataset& dataset,
+                                                         World& world);
+
+  // Trains all steps. `report` gets a record a step on every rank, and before them one of step 0
+  // that holds only a validation. OUT_OF_RANGE, naming the step and the first bad tensor, when a
+  // loss or the gradient's norm is not finite: the weights are then those before that step.
+  using Report = std::function<void(const StepRecord&)>;
+  absl::Status Run(const Report& report);
+
+  // One optimizer step; the record has no validation and no times.
+  absl::StatusOr<StepRecord> Step();
+  // On the validation part. Collective.
+  absl::StatusOr<Validation> Validate();
+
+  int64_t step() const { return step_; }  // finished
+  ParameterList& parameters() { return parameters_; }
+  Transformer& model() { return *model_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  Profiler& profiler() { return profiler_; }
+  Arena& arena() { return *arena_; }
+  int64_t tokens_per_step() const { return tokens_per_step_; }
+
+ private:
+  struct Settings {
+    int64_t steps;
+    int64_t eval_every;
+    double clip_norm;
+  };
+
+  explicit Trainer(World& world) : world_(world), reducer_(world.groups()) {}
+  absl::Status CreateLoaders(const config::Run& run, const IndexedDataset& dataset);
+  absl::Status TrainMicroBatches(LossSums* sums);
+  absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
+  absl::Status CheckFinite(const LossSums& sums, double norm);
+  std::string FindFirstBad();
+  double GradScale(double norm) const;
+  absl::StatusOr<StepRecord> TimedStep();
+
+  World& world_;
+  GradientReducer reducer_;
+  Settings settings_{};
+  Schedule schedule_{};
+  int64_t tokens_per_step_ = 0;
+  ParameterList parameters_;
+  std::unique_ptr<Transformer> model_;
+  Transformer::Saved saved_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<BatchLoader> train_;
+  std::unique_ptr<BatchLoader> validation_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Arena> arena_;
+  Profiler profiler_;
+  Context ctx_;
+  int64_t step_ = 0;
+};
+
+}  // namespace unipool

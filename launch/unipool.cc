@@ -1,0 +1,98 @@
+// main: picks the sub-command.
+#include <glog/logging.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "comm/mpi_communicator.h"
+#include "launch/commands.h"
+#include "launch/data_command.h"
+#include "launch/exit_codes.h"
+#include "launch/world.h"
+
+namespace unipool {
+
+int Report(const absl::Status& status) {
+  if (status.ok()) return kExitDone;
+  const bool diverged = status.code() == absl::StatusCode::kOutOfRange;
+  const bool bad_input = status.code() == absl::StatusCode::kInvalidArgument ||
+                         status.code() == absl::StatusCode::kFailedPrecondition ||
+                         status.code() == absl::StatusCode::kNotFound ||
+                         status.code() == absl::StatusCode::kDataLoss;
+  if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
+  if (diverged) return kExitDiverged;
+  return bad_input ? kExitBadInput : kExitFailure;
+}
+
+namespace {
+
+constexpr char kUsage[] =
+    "usage: unipool COMMAND [ARGUMENTS]\n"
+    "  train         trains a model: --config FILE [--set model.layers=4 ...]\n"
+    "  config show   the resolved config, its parameter counts and the memory of each rank\n"
+    "  data          prepare | inspect | bigram: token files from text\n"
+    "  bench step    speed of a training step\n"
+    "Each command explains itself with --help.\n";
+
+// Logs carry the rank; a fatal error ends all ranks without a stack trace.
+void LogPrefix(std::ostream& stream, const google::LogMessageInfo& info, void*) {
+  stream << info.severity[0] << " rank " << LaunchRank() << " " << info.filename << ":"
+         << info.line_number;
+}
+
+[[noreturn]] void EndAllRanks() {
+  if (LaunchedByMpi()) AbortMpi(kExitFailure);
+  _exit(kExitFailure);
+}
+
+void StartLogging(const char* program) {
+  FLAGS_stderrthreshold = google::WARNING;
+  FLAGS_logtostderr = false;
+  for (const auto severity : {google::INFO, google::WARNING, google::ERROR, google::FATAL}) {
+    google::SetLogDestination(severity, "");
+    google::SetLogSymlink(severity, "");
+  }
+  google::InitGoogleLogging(program, &LogPrefix);
+  google::InstallFailureFunction(&EndAllRanks);
+}
+
+bool CpuCanRunThis() {
+#if defined(__x86_64__) && defined(__AVX2__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
+int Main(int argc, char** argv) {
+  if (!CpuCanRunThis()) {
+    std::fputs(
+        "unipool: this CPU has no AVX2 and FMA; expected one, or a build with "
+        "-DUNIPOOL_MARCH=native\n",
+        stderr);
+    return kExitFailure;
+  }
+  StartLogging(argv[0]);
+  const std::vector<std::string> args(argv + std::min(argc, 2), argv + argc);
+  const std::string command = argc > 1 ? argv[1] : "";
+  if (command == "train") return TrainCommand(args);
+  if (command == "config") return ConfigCommand(args);
+  if (command == "bench") return BenchCommand(args);
+  if (command == "data") return DataCommand(absl::MakeSpan(argv + 2, argc - 2));
+  if (command == "--help" || command == "help") {
+    std::fputs(kUsage, stdout);
+    return kExitDone;
+  }
+  if (LaunchRank() == 0) std::fputs(kUsage, stderr);
+  return kExitBadInput;
+}
+
+}  // namespace
+}  // namespace unipool
+
+int main(int argc, char** argv) { return unipool::Main(argc, argv); }

@@ -1,0 +1,95 @@
+#include "launch/world.h"
+
+#include <glog/logging.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
+#include "comm/local_communicator.h"
+#include "comm/mpi_communicator.h"
+#include "configs/run.pb.h"
+#include "runtime/blas.h"
+#include "runtime/device.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+// Payload of statuses that went through Agree: "here" or "elsewhere".
+constexpr char kTeller[] = "unipool/teller";
+constexpr char kHere[] = "here";
+constexpr char kElsewhere[] = "elsewhere";
+
+absl::Status WithTeller(absl::Status status, const char* teller) {
+  status.SetPayload(kTeller, absl::Cord(teller));
+  return status;
+}
+
+int EnvironmentInt(const char* name, int otherwise) {
+  const char* text = std::getenv(name);
+  int value = 0;
+  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
+}
+
+// OpenMP runs our loops and calls OpenBLAS from inside them, one thread each.
+void SetThreads(int threads, int ranks_on_host) {
+  if (threads == 0) threads = std::max(1, HostCores() / ranks_on_host);
+  omp_set_num_threads(threads);
+  SetBlasThreads(1);
+}
+
+}  // namespace
+
+int LaunchRank() { return EnvironmentInt("OMPI_COMM_WORLD_RANK", EnvironmentInt("PMIX_RANK", 0)); }
+
+bool TellsOf(const absl::Status& status) {
+  const absl::optional<absl::Cord> teller = status.GetPayload(kTeller);
+  return teller.has_value() ? *teller == kHere : LaunchRank() == 0;
+}
+
+MpiSession::MpiSession() : started_(LaunchedByMpi()) {
+  if (started_) InitializeMpi();
+}
+
+MpiSession::~MpiSession() {
+  if (started_) FinalizeMpi();
+}
+
+absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
+  const absl::Duration deadline = absl::Seconds(run.parallel().deadline_seconds());
+  SetThreads(run.parallel().threads(), LaunchedByMpi() ? MpiLocalRank().size : 1);
+  if (LaunchedByMpi()) return Create(run, CreateMpiWorld(deadline));
+  return Create(run, std::move(CreateLocalCommunicators(1, deadline)[0]));
+}
+
+absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run,
+                                                     std::unique_ptr<Communicator> ranks) {
+  auto self = std::unique_ptr<World>(new World());
+  ASSIGN_OR_RETURN(ProcessGroups groups,
+                   ProcessGroups::Create(std::move(ranks), run.parallel().expert_parallel()));
+  self->groups_ = std::make_unique<ProcessGroups>(std::move(groups));
+  return self;
+}
+
+absl::Status World::Agree(const absl::Status& mine) const {
+  // The largest of -1 - rank over failed ranks is that of the lowest one; 0 bits mean all is well.
+  int32_t failed = mine.ok() ? -size() - 1 : -1 - rank();
+  const std::unique_ptr<Stream> stream = Stream::Create(Device{});
+  groups_->world().AllReduce(Tensor::Of(&failed, {1}), ReduceOp::kMax, *stream);
+  if (failed == -size() - 1) return absl::OkStatus();
+  const int first_failed = -1 - failed;
+  int32_t code = static_cast<int32_t>(mine.code());  // all ranks shall end with the same exit code
+  groups_->world().Broadcast(Tensor::Of(&code, {1}), first_failed, *stream);
+  if (first_failed == rank()) return WithTeller(mine, kHere);
+  return WithTeller(absl::Status(static_cast<absl::StatusCode>(code),
+                                 absl::StrCat("rank ", first_failed, " reported an error")),
+                    kElsewhere);
+}
+
+}  // namespace unipool

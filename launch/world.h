@@ -1,0 +1,61 @@
+// The ranks of this run and this rank's place among them: starts and ends MPI, makes the process
+// groups up front, gives this process its share of the host's cores, and lets ranks agree on
+// errors.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "comm/process_groups.h"
+
+namespace unipool {
+
+namespace config {
+class Run;
+}
+
+// Rank of this process as its launcher says, before MPI is started; 0 without a launcher.
+int LaunchRank();
+
+// True where this rank has to tell of an error: of one that ranks agreed on, the rank that has it;
+// of any other, which all ranks have alike, the first.
+bool TellsOf(const absl::Status& status);
+
+// Starts MPI where the process was launched by it, and ends it when destroyed; at most one a
+// process. A process that ends without destroying it leaves the ending to the launcher.
+class MpiSession {
+ public:
+  MpiSession();
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+ private:
+  bool started_;
+};
+
+class World {
+ public:
+  // All ranks of the launch, or this process alone. Collective. `run` is resolved and checked.
+  static absl::StatusOr<std::unique_ptr<World>> Create(const config::Run& run);
+  // The same over ranks made by the caller.
+  static absl::StatusOr<std::unique_ptr<World>> Create(const config::Run& run,
+                                                       std::unique_ptr<Communicator> ranks);
+
+  int rank() const { return groups_->world().rank(); }
+  int size() const { return groups_->world().size(); }
+  bool is_first() const { return rank() == 0; }
+  const ProcessGroups& groups() const { return *groups_; }
+
+  // OK where all ranks' statuses are. Otherwise every rank gets an error; the lowest rank that
+  // failed keeps its own message, which it alone has to tell. Collective.
+  absl::Status Agree(const absl::Status& mine) const;
+
+ private:
+  World() = default;
+
+  std::unique_ptr<ProcessGroups> groups_;
+};
+
+}  // namespace unipool

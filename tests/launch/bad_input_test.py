@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""What a user can get wrong: each mistake is one clear line, the right exit code, and nothing
+written; also on two ranks, where only one of them may speak."""
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import command_support as support
+
+BAD_INPUT, DIVERGED = 2, 3
+
+
+def own_lines(text):
+    """The program's own lines of standard error; mpirun adds a paragraph about the exit code."""
+    return [line for line in text.splitlines() if line.startswith("unipool:")]
+
+
+class BadInputTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.prefix = support.write_text(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def expect_refusal(self, settings, *parts, prefix=None, run_dir=None, code=BAD_INPUT):
+        for ranks in (0, 2):
+            target = f"{run_dir}-{ranks}" if run_dir else os.path.join(self.folder.name, "refused")
+            command = support.train_command(prefix or self.prefix, target, settings)
+            done = support.run(command, ranks)
+            self.assertEqual(done.returncode, code, done.stderr)
+            lines = own_lines(done.stderr)
+            self.assertEqual(len(lines), 1, done.stderr)
+            for part in parts:
+                self.assertIn(part, lines[0])
+            if run_dir is None:
+                self.assertFalse(os.path.exists(target), "something was written")
+
+    def test_config_mistakes_name_the_field(self):
+        self.expect_refusal({"pool.top_k": 8}, "pool.top_k", "7")
+        self.expect_refusal({"model.heads": 5}, "model.heads")
+        self.expect_refusal({"steps": 0}, "steps")
+        self.expect_refusal({"model.hiden": 32}, "hiden", "hidden")
+        self.expect_refusal({"model.layers": "four"}, "model.layers=four")
+
+    def test_missing_data_names_the_file(self):
+        self.expect_refusal({}, "/nowhere/text.idx", prefix="/nowhere/text")
+
+    def test_truncated_data_names_the_file_and_the_byte(self):
+        prefix = os.path.join(self.folder.name, "short")
+        for suffix in (".bin", ".idx"):
+            data = pathlib.Path(self.prefix + suffix).read_bytes()
+            pathlib.Path(prefix + suffix).write_bytes(data[:-10] if suffix == ".bin" else data)
+        size = os.path.getsize(prefix + ".bin")
+        self.expect_refusal({}, "short.bin", str(size), str(size + 10), prefix=prefix)
+
+    def test_a_sequence_longer_than_the_data_is_refused(self):
+        self.expect_refusal({"model.sequence": 10**6}, "1000000", "tokens")
+
+    def test_an_unwritable_run_folder_is_refused(self):
+        blocker = os.path.join(self.folder.name, "a-file")
+        pathlib.Path(blocker).write_text("in the way")
+        self.expect_refusal({}, "a-file", run_dir=os.path.join(blocker, "run"))
+
+    def test_a_run_folder_in_use_is_refused_unless_forced(self):
+        run_dir = os.path.join(self.folder.name, "used")
+        settings = {"steps": 1, "schedule.warmup_steps": 0}
+        command = support.train_command(self.prefix, run_dir, settings)
+        self.assertEqual(support.run(command).returncode, 0)
+        before = pathlib.Path(run_dir, "metrics.jsonl").read_bytes()
+        refused = support.run(command)
+        self.assertEqual(refused.returncode, BAD_INPUT)
+        self.assertIn("--force", refused.stderr)
+        self.assertEqual(pathlib.Path(run_dir, "metrics.jsonl").read_bytes(), before)
+        self.assertEqual(support.run(command + ["--force"]).returncode, 0)
+
+    def test_a_nan_loss_stops_with_the_step_and_the_tensor(self):
+        settings = {"schedule.lr": 1e38, "schedule.min_lr": 1e37}
+        self.expect_refusal(settings, "diverged at step 3", "first bad tensor:", code=DIVERGED,
+                            run_dir=os.path.join(self.folder.name, "diverged"))
+
+    def test_a_rank_that_dies_ends_the_others_within_seconds(self):
+        run_dir = os.path.join(self.folder.name, "killed")
+        command = support.train_command(self.prefix, run_dir, {"steps": 10**6})
+        job = subprocess.Popen([support.LAUNCHER, "-np", "3", support.PROGRAM] +
+                               [str(word) for word in command], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+        try:
+            victim = self.wait_for_rank(job.pid, run_dir)
+            killed_at = time.monotonic()
+            os.kill(victim, signal.SIGKILL)
+            self.assertNotEqual(job.wait(timeout=30), 0)
+            self.assertLess(time.monotonic() - killed_at, 10)
+        finally:
+            job.kill()
+            job.wait()
+        folders = os.listdir(os.path.join(run_dir, "checkpoints"))
+        self.assertEqual(folders, [], "a checkpoint was left behind")
+
+    def wait_for_rank(self, launcher_pid, run_dir):
+        """The process id of a rank, once the run has trained a few steps."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            path = pathlib.Path(run_dir, "metrics.jsonl")
+            if path.exists() and len(path.read_text().splitlines()) > 3:
+                children = pathlib.Path(f"/proc/{launcher_pid}/task/{launcher_pid}/children")
+                return int(children.read_text().split()[1])
+        raise AssertionError("the run did not start")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,67 @@
+"""What tests of the `unipool` program share: where it is, running it alone or under the launcher,
+and a small run to train."""
+import json
+import os
+import pathlib
+import random
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("UNIPOOL_PROGRAM", str(ROOT / "build" / "launch" / "unipool"))
+LAUNCHER = str(ROOT / "launch" / "mpirun.sh")
+
+SETTINGS = {
+    "steps": 10,
+    "model.vocab": 257, "model.hidden": 32, "model.layers": 3, "model.heads": 4,
+    "model.kv_heads": 2, "model.ffn": 48, "model.sequence": 32, "model.init_std": 0.05,
+    "pool.experts": 7, "pool.router_c": 2,
+    "data.split": "90,5,5", "data.global_batch": 12,
+    "schedule.lr": 1e-2, "schedule.min_lr": 1e-3, "schedule.warmup_steps": 2,
+    "eval.sequences": 8,
+}
+
+VARIANTS = {
+    "dense": {"model.ffn_kind": "DENSE"},
+    "vanilla": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
+                "pool.pool_loss": 0},
+    "unipool": {},
+    "top2": {"pool.top_k": 2},
+}
+
+
+def run(command, ranks=0, timeout=120, environment=None):
+    """The finished process of `unipool COMMAND...`, under the launcher where ranks > 0."""
+    words = [PROGRAM] + [str(word) for word in command]
+    if ranks:
+        words = [LAUNCHER, "-np", str(ranks)] + words
+    return subprocess.run(words, capture_output=True, text=True, timeout=timeout,
+                          env=dict(os.environ, **(environment or {})), check=False)
+
+
+def write_text(folder, documents=60):
+    """A folder's text.bin and text.idx, made from made-up sentences; returns the prefix."""
+    generator = random.Random(5)
+    words = ["pool", "expert", "token", "router", "layer", "rank", "loss", "gate"]
+    source = pathlib.Path(folder) / "text.jsonl"
+    with source.open("w") as file:
+        for _ in range(documents):
+            text = " ".join(generator.choice(words) for _ in range(60))
+            file.write(json.dumps({"text": text}) + "\n")
+    prefix = str(pathlib.Path(folder) / "text")
+    done = run(["data", "prepare", "--input", source, "--output", prefix])
+    assert done.returncode == 0, done.stderr
+    return prefix
+
+
+def train_command(prefix, run_dir, settings=None):
+    merged = dict(SETTINGS, **(settings or {}))
+    merged["data.prefix"] = prefix
+    command = ["train", "--run-dir", run_dir]
+    for field, value in merged.items():
+        command += ["--set", f"{field}={value}"]
+    return command
+
+
+def metrics(run_dir):
+    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
+        return [json.loads(line) for line in file]

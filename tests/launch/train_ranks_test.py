@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Whole runs of the program: the same losses on 1, 2, 3 and 4 ranks under the launcher as without
+it, and the same bits twice."""
+import os
+import tempfile
+import unittest
+
+import command_support as support
+
+COMPARED = ["lm_loss", "pool_loss", "layer_aux_loss"]
+
+
+class TrainRanksTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.prefix = support.write_text(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def train(self, name, settings, ranks):
+        run_dir = os.path.join(self.folder.name, name)
+        done = support.run(support.train_command(self.prefix, run_dir, settings), ranks)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return support.metrics(run_dir)
+
+    def expect_same(self, one, other):
+        self.assertEqual(len(one), len(other))
+        for a, b in zip(one, other):
+            for key in COMPARED:
+                self.assertAlmostEqual(a[key], b[key], delta=1e-5, msg=f"{key}, step {a['step']}")
+        self.assertAlmostEqual(one[-1]["validation_loss"], other[-1]["validation_loss"], delta=1e-5)
+
+    def test_any_number_of_ranks_gives_the_same_losses(self):
+        for variant, settings in support.VARIANTS.items():
+            alone = self.train(f"{variant}-alone", settings, 0)
+            self.assertLess(alone[-1]["validation_loss"], alone[0]["validation_loss"] - 1)
+            for ranks in (1, 2, 3, 4):
+                with self.subTest(variant=variant, ranks=ranks):
+                    self.expect_same(alone, self.train(f"{variant}-{ranks}", settings, ranks))
+
+    def test_the_same_run_twice_gives_the_same_bits(self):
+        keys = COMPARED + ["grad_norm"]
+        first, second = (self.train(f"twice-{i}", {"pool.top_k": 2}, 3) for i in (1, 2))
+        self.assertEqual([[record[key] for key in keys] for record in first],
+                         [[record[key] for key in keys] for record in second])
+
+
+if __name__ == "__main__":
+    unittest.main()

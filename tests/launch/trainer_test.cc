@@ -1,0 +1,133 @@
+// The whole system on threads as ranks: the same losses for any number of ranks, the same bits
+// twice, and ten losses that are known.
+#include "launch/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "tests/support/on_ranks.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_run.h"
+
+namespace unipool {
+namespace {
+
+using testing::TempFolder;
+using testing::TinyRun;
+using testing::Variant;
+
+constexpr Variant kVariants[] = {Variant::kDense, Variant::kVanilla, Variant::kUniPool,
+                                 Variant::kUniPoolTop2};
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest() : prefix_(folder_.Path("text")) {
+    testing::WriteTinyDataset(prefix_);
+    dataset_ = IndexedDataset::Open(prefix_).value();
+  }
+
+  config::Run Run(Variant variant) const { return TinyRun(variant, prefix_); }
+
+  // Trains on `ranks` threads and gives rank 0's records.
+  std::vector<StepRecord> Train(const config::Run& run, int ranks) const {
+    std::vector<StepRecord> records;
+    testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
+      const auto world = World::Create(run, std::move(comm)).value();
+      const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+      ASSERT_OK(trainer->Run([&](const StepRecord& record) {
+        if (world->is_first()) records.push_back(record);
+      }));
+    });
+    return records;
+  }
+
+  static void ExpectSame(const std::vector<StepRecord>& a, const std::vector<StepRecord>& b,
+                         double tolerance) {
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_NEAR(a[i].lm_loss, b[i].lm_loss, tolerance) << "step " << a[i].step;
+      EXPECT_NEAR(a[i].pool_loss, b[i].pool_loss, tolerance) << "step " << a[i].step;
+      EXPECT_NEAR(a[i].layer_aux_loss, b[i].layer_aux_loss, tolerance) << "step " << a[i].step;
+      EXPECT_NEAR(a[i].grad_norm, b[i].grad_norm, tolerance * 10) << "step " << a[i].step;
+    }
+    EXPECT_NEAR(a.back().validation->loss, b.back().validation->loss, tolerance);
+  }
+
+  TempFolder folder_;
+  std::string prefix_;
+  std::unique_ptr<IndexedDataset> dataset_;
+};
+
+TEST_F(TrainerTest, AnyNumberOfRanksGivesTheSameLosses) {
+  for (const Variant variant : kVariants) {
+    const std::vector<StepRecord> one = Train(Run(variant), 1);
+    for (const int ranks : {2, 3, 4, 7}) {
+      SCOPED_TRACE(::testing::Message()
+                   << "variant " << static_cast<int>(variant) << ", " << ranks << " ranks");
+      ExpectSame(Train(Run(variant), ranks), one, 1e-5);
+    }
+  }
+}
+
+TEST_F(TrainerTest, RanksThatDoNotDivideTheBatchGiveTheSameLosses) {
+  config::Run run = Run(Variant::kUniPool);
+  run.mutable_data()->set_global_batch(5);
+  ExpectSame(Train(run, 7), Train(run, 1), 1e-5);
+}
+
+TEST_F(TrainerTest, AccumulationGivesTheSameLosses) {
+  config::Run run = Run(Variant::kUniPool);
+  const std::vector<StepRecord> whole = Train(run, 1);
+  run.mutable_data()->set_micro_batch(2);
+  ExpectSame(Train(run, 1), whole, 1e-5);
+  ExpectSame(Train(run, 3), whole, 1e-5);
+}
+
+TEST_F(TrainerTest, ReplicasOfExpertsGiveTheSameLosses) {
+  config::Run run = Run(Variant::kUniPool);
+  const std::vector<StepRecord> one = Train(run, 1);
+  run.mutable_parallel()->set_expert_parallel(2);
+  ExpectSame(Train(run, 4), one, 1e-5);
+  run.mutable_parallel()->set_expert_parallel(1);
+  ExpectSame(Train(run, 3), one, 1e-5);
+}
+
+TEST_F(TrainerTest, TheSameRunTwiceGivesTheSameBits) {
+  for (const int ranks : {1, 3}) {
+    const std::vector<StepRecord> first = Train(Run(Variant::kUniPoolTop2), ranks);
+    const std::vector<StepRecord> second = Train(Run(Variant::kUniPoolTop2), ranks);
+    ExpectSame(first, second, 0);
+  }
+}
+
+TEST_F(TrainerTest, TheLossFallsAndTheFirstStepOfMegatronsScheduleChangesNothing) {
+  const std::vector<StepRecord> records = Train(Run(Variant::kUniPool), 1);
+  EXPECT_NEAR(records.front().validation->loss, std::log(257.0), 0.05);
+  EXPECT_EQ(records[1].lr, 0);
+  EXPECT_LT(records.back().validation->loss, records.front().validation->loss - 1.0);
+  EXPECT_EQ(records[1].pool_loss, 0);  // no statistics yet
+  EXPECT_GT(records[2].pool_loss, 0);
+}
+
+TEST_F(TrainerTest, DivergenceStopsWithTheStepAndTheFirstBadTensor) {
+  config::Run run = Run(Variant::kUniPool);
+  run.mutable_schedule()->set_lr(1e38);
+  run.mutable_schedule()->set_min_lr(1e37);
+  testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
+    const auto world = World::Create(run, std::move(comm)).value();
+    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    const absl::Status status = trainer->Run([](const StepRecord&) {});
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+    if (world->is_first()) {
+      EXPECT_STATUS(status, kOutOfRange, "diverged at step 3");
+      EXPECT_STATUS(status, kOutOfRange, "first bad tensor: ");
+    }
+  });
+}
+
+}  // namespace
+}  // namespace unipool
