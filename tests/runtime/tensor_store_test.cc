@@ -68,6 +68,13 @@ class TensorStore : public ::testing::Test {
     return TensorFile::Open(path_).status();
   }
 
+  // A file of 8 data bytes with one tensor of these fields.
+  absl::Status OpenTensor(const char* dtype, const char* shape, const char* offsets) {
+    return OpenText(absl::StrCat(R"({"w":{"dtype":)", dtype, R"(,"shape":)", shape,
+                                 R"(,"data_offsets":)", offsets, "}}"),
+                    8);
+  }
+
   const std::string path_;
   float floats_[5] = {1.5f, -2, 3, 4, 1e-40f};
   int64_t longs_[2] = {int64_t{1} << 50, -1};
@@ -259,27 +266,28 @@ TEST_F(TensorStore, BadJsonIsNamedWithItsByte) {
   EXPECT_STATUS(OpenText(R"({"__metadata__": {"k": 1}})", 0), kDataLoss, "expected text");
 }
 
-TEST_F(TensorStore, EachFieldOfATensorIsChecked) {
-  const auto open = [&](const char* dtype, const char* shape, const char* offsets) {
-    return OpenText(absl::StrCat(R"({"w":{"dtype":)", dtype, R"(,"shape":)", shape,
-                                 R"(,"data_offsets":)", offsets, "}}"),
-                    8);
-  };
-  EXPECT_OK(open(R"("F32")", "[2]", "[0,8]"));
-  EXPECT_STATUS(open(R"("BF16")", "[4]", "[0,8]"), kDataLoss,
+TEST_F(TensorStore, TypeAndShapeOfATensorAreChecked) {
+  EXPECT_OK(OpenTensor(R"("F32")", "[2]", "[0,8]"));
+  EXPECT_STATUS(OpenTensor(R"("BF16")", "[4]", "[0,8]"), kDataLoss,
                 "tensor 'w' at byte 9: expected dtype F32, F64, I32 or I64, found \"BF16\"");
-  EXPECT_STATUS(open("3", "[2]", "[0,8]"), kDataLoss, "expected dtype");
-  EXPECT_STATUS(open(R"("F32")", "[-2]", "[0,8]"), kDataLoss, "expected shape to be a list");
-  EXPECT_STATUS(open(R"("F32")", "[2.0]", "[0,8]"), kDataLoss, "expected shape to be a list");
-  EXPECT_STATUS(open(R"("F32")", "2", "[0,8]"), kDataLoss, "expected shape to be a list");
-  EXPECT_STATUS(open(R"("F32")", "[4294967296,4294967296]", "[0,0]"), kDataLoss, "below 2^63");
-  EXPECT_STATUS(open(R"("F32")", "[18446744073709551615]", "[0,8]"), kDataLoss, "below 2^63");
-  EXPECT_STATUS(open(R"("F32")", "[3]", "[0,8]"), kDataLoss, "expected 12 bytes for F32 [3]");
-  EXPECT_STATUS(open(R"("F32")", "[2]", "[0,9]"), kDataLoss, "two rising numbers up to 8");
-  EXPECT_STATUS(open(R"("F32")", "[2]", "[8,0]"), kDataLoss, "two rising numbers up to 8");
-  EXPECT_STATUS(open(R"("F32")", "[2]", "[0,8,8]"), kDataLoss, "two rising numbers up to 8");
-  EXPECT_STATUS(open(R"("F32")", "[1]", "[0,4]"), kDataLoss, "found 4 trailing bytes");
-  EXPECT_STATUS(open(R"("F32")", "[1]", "[4,8]"), kDataLoss, "(gap)");
+  EXPECT_STATUS(OpenTensor("3", "[2]", "[0,8]"), kDataLoss, "expected dtype");
+  for (const char* shape : {"[-2]", "[2.0]", "2", "[18446744073709551615]"}) {
+    EXPECT_STATUS(
+        OpenTensor(R"("F32")", shape, "[0,8]"), kDataLoss,
+        absl::StrCat("expected shape to be a list of whole numbers below 2^63, found ", shape));
+  }
+  EXPECT_STATUS(OpenTensor(R"("F32")", "[4294967296,4294967296]", "[0,0]"), kDataLoss,
+                "expected a size below 2^63 bytes");
+}
+
+TEST_F(TensorStore, OffsetsOfATensorAreChecked) {
+  for (const char* offsets : {"[0,9]", "[8,0]", "[0,8,8]", "[]"}) {
+    EXPECT_STATUS(OpenTensor(R"("F32")", "[2]", offsets), kDataLoss,
+                  absl::StrCat("two rising numbers up to 8, found ", offsets));
+  }
+  EXPECT_STATUS(OpenTensor(R"("F32")", "[3]", "[0,8]"), kDataLoss, "expected 12 bytes for F32 [3]");
+  EXPECT_STATUS(OpenTensor(R"("F32")", "[1]", "[0,4]"), kDataLoss, "found 4 trailing bytes");
+  EXPECT_STATUS(OpenTensor(R"("F32")", "[1]", "[4,8]"), kDataLoss, "(gap)");
   EXPECT_STATUS(OpenText(R"({"w":{"dtype":"F32","shape":[2]}})", 8), kDataLoss, "data_offsets");
 }
 
