@@ -119,7 +119,8 @@ std::string WrongValue(const std::string& message, const std::string& field) {
   const std::string front = field.empty() ? "" : absl::StrCat(field, ": ");
   for (const auto& [theirs, ours] : kKinds) {
     if (absl::StartsWith(message, theirs)) {
-      return absl::StrCat(front, ours, message.substr(std::string(theirs).size()));
+      const std::string got = message.substr(std::string(theirs).size());
+      return absl::StrCat(front, ours, got.empty() ? "the end of the file" : got);
     }
   }
   std::string lower = message;

@@ -127,6 +127,8 @@ TEST_F(RunConfig, ParseErrorsNameThePlaceTheFieldAndWhatWasExpected) {
   EXPECT_EQ(Error("model {\n\thidden: abc\n}"),
             "x.textproto:2:17: hidden: expected an integer, got abc");
   EXPECT_EQ(Error("steps: 1.5"), "x.textproto:1:8: steps: expected an integer, got 1.5");
+  EXPECT_EQ(Error("steps:"),
+            "x.textproto:1:7: steps: expected an integer, got the end of the file");
   EXPECT_EQ(Error("schedule { lr: big }"), "x.textproto:1:16: lr: expected a number, got big");
   EXPECT_EQ(Error("run_dir: 5"), "x.textproto:1:10: run_dir: expected a text in quotes, got 5");
   EXPECT_EQ(Error("steps: 99999999999999999999"),
