@@ -18,6 +18,7 @@ import sys
 LEAST_BYTES = 2_000  # of a document; smaller files are put together
 MOST_BYTES = 32_000
 PIECE_BYTES = 12_000  # a larger file is cut into pieces of about this size
+BLOCK_CHARACTERS = 7_000  # cut no finer than this; four bytes each are still a document
 LEAST_CORPUS_BYTES = 20_000_000
 
 NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffd]")
@@ -87,14 +88,18 @@ def size(text):
 
 
 def blocks_of(text):
-    """Paragraphs; one that is too long for a document is cut at ends of lines, or anywhere."""
+    """Paragraphs; one that is too long is cut at ends of lines, and a line that is too long anywhere."""
     for paragraph in text.split("\n\n"):
-        if len(paragraph) <= PIECE_BYTES:
-            yield paragraph
-            continue
-        lines = [line[i : i + 2000] for line in paragraph.split("\n") for i in range(0, len(line) or 1, 2000)]
-        for i in range(0, len(lines), 50):
-            yield "\n".join(lines[i : i + 50])
+        block = ""
+        for line in paragraph.split("\n"):
+            for start in range(0, len(line) or 1, BLOCK_CHARACTERS):
+                part = line[start : start + BLOCK_CHARACTERS]
+                if block and len(block) + len(part) >= BLOCK_CHARACTERS:
+                    yield block
+                    block = part
+                else:
+                    block = block + "\n" + part if block else part
+        yield block
 
 
 def pieces_of(text):

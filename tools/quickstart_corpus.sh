@@ -14,7 +14,7 @@ die() {
 
 [[ $# -eq 1 && $1 != -* ]] || { echo "usage: tools/quickstart_corpus.sh FOLDER" >&2; exit 2; }
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-mkdir -p "$1" || die "cannot make the folder $1"
+mkdir -p "$1" 2>/dev/null || die "cannot make the folder $1"
 folder=$(cd "$1" && pwd)
 recipe=$(cat "$tools/quickstart_corpus.sh" "$tools/quickstart_corpus.py" | sha256sum | cut -d' ' -f1)
 if [[ -s $folder/corpus.jsonl && $(cat "$folder/corpus.recipe" 2>/dev/null) == "$recipe" ]]; then
@@ -38,7 +38,9 @@ fetch() { "${apt[@]}" download "$@" >>"$log" 2>&1; }
 use_own_lists() {
   mkdir -p "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial"
   apt+=(-o "Dir::State::Lists=$folder/apt/lists" -o "Dir::Cache=$folder/apt/cache")
-  "${apt[@]}" update >>"$log" 2>&1
+  "${apt[@]}" update >>"$log" 2>&1 || return 1
+  # Without a network apt-get only warns.
+  compgen -G "$folder/apt/lists/*_Packages*" >/dev/null
 }
 
 : >"$log"
