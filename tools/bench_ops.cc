@@ -26,7 +26,7 @@ constexpr int64_t kHeads = 4, kHeadDim = 64;
 
 Tensor Random(Arena& arena, std::initializer_list<int64_t> dims) {
   const Tensor tensor = arena.New(dims);
-  Rng(1, StreamId("bench")).FillNormal(1.0f, tensor);
+  Rng(1, StreamId("bench")).FillUniform(-1.0f, 1.0f, tensor);
   return tensor;
 }
 
