@@ -72,6 +72,12 @@ absl::Status SetEnum(const std::string& text, const FieldDescriptor& field, Mess
   return absl::OkStatus();
 }
 
+// Both data.prefix=text and, as in a textproto, data.prefix="text".
+std::string WithoutQuotes(const std::string& text) {
+  const bool quoted = text.size() >= 2 && text.front() == '"' && text.back() == '"';
+  return quoted ? text.substr(1, text.size() - 2) : text;
+}
+
 absl::Status SetFromText(const std::string& text, const FieldDescriptor& field, Message* holder) {
   const Reflection& access = *holder->GetReflection();
   const auto to_integer = [](const std::string& from, auto* value) {
@@ -100,7 +106,7 @@ absl::Status SetFromText(const std::string& text, const FieldDescriptor& field, 
     case FieldDescriptor::CPPTYPE_ENUM:
       return SetEnum(text, field, holder);
     case FieldDescriptor::CPPTYPE_STRING:
-      access.SetString(holder, &field, text);
+      access.SetString(holder, &field, WithoutQuotes(text));
       return absl::OkStatus();
     default:
       LOG(FATAL) << field.full_name() << " has a type that overrides cannot set";

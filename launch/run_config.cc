@@ -21,8 +21,6 @@ namespace {
 
 // Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
 constexpr double kLargestSize = 2147483647;
-// Facts C.3: with fewer experts some of the Monte Carlo draws have no positive logit at all.
-constexpr int64_t kFewExperts = 16;
 constexpr int64_t kByteVocab = 257;
 
 // States one rule at a time; a broken one is reported where its field was given.
@@ -137,11 +135,6 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
       "pool.layers_per_pool", absl::StrCat("a divisor of ", rules.Other("model.layers"))));
   RETURN_IF_ERROR(rules.NotNegative("pool.router_eps"));
   RETURN_IF_ERROR(rules.NotNegative("pool.router_c"));
-  RETURN_IF_ERROR(rules.Require(
-      pool.router() != config::Pool::NORM || pool.router_c() > 0 || pool.experts() > kFewExperts,
-      "pool.router_c",
-      absl::StrCat("a number above 0, as its estimate diverges for the NORM router with ",
-                   rules.Other("pool.experts"), ", ", kFewExperts, " or fewer")));
   RETURN_IF_ERROR(rules.NotNegative("pool.pool_loss"));
   return rules.NotNegative("pool.layer_loss");
 }

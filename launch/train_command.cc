@@ -64,11 +64,24 @@ std::string ValidationText(const Validation& validation) {
                          validation.perplexity(), validation.bits_per_byte);
 }
 
+// Facts C.3, M.11: with few experts the mean that c estimates is ruled by rare draws.
+bool EstimatesPoorly(const config::Run& run) {
+  constexpr int64_t kFewExperts = 16;
+  return run.model().ffn_kind() == config::Model::MOE &&
+         run.pool().router() == config::Pool::NORM && run.pool().router_c() == 0 &&
+         run.pool().experts() <= kFewExperts;
+}
+
 void Introduce(const config::Run& run, const World& world, ProgressLine& progress) {
   progress.Say(absl::StrFormat(
       "%.2f M parameters (%.2f M active), %d ranks, %d sequences of %d tokens a step",
       CountParameters(run).total() / 1e6, ActiveParameters(run) / 1e6, world.size(),
       run.data().global_batch(), run.model().sequence()));
+  if (EstimatesPoorly(run)) {
+    progress.Say(absl::StrFormat(
+        "note: the router's constant c is a poor estimate for %d experts; pool.router_c states it",
+        run.pool().experts()));
+  }
 }
 
 void Tell(const StepRecord& record, Outputs& outputs) {

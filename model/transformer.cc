@@ -76,13 +76,6 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::R
                                                                  ParameterList& parameters,
                                                                  Communicator& expert_group) {
   const config::Model& model = run.model();
-  const bool dense = model.ffn_kind() == config::Model::DENSE;
-  const ExpertShape expert_shape = MakeExpertShape(model);
-  const AttentionShape attention_shape{.hidden = model.hidden(),
-                                       .heads = model.heads(),
-                                       .kv_heads = model.kv_heads(),
-                                       .head_dim = model.head_dim(),
-                                       .sequence = model.sequence()};
   auto self = std::unique_ptr<Transformer>(new Transformer());
   self->hidden_ = model.hidden();
   self->gradient_layers_ = run.pool().gradient_layers();
@@ -92,46 +85,55 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::R
   self->exchange_ = std::make_unique<TokenExchange>(expert_group);
   self->balance_ = std::make_unique<BalanceLosses>(*self->statistics_, run.pool().pool_loss(),
                                                    run.pool().layer_loss());
-  const SharedParts shared{.exchange = self->exchange_.get(),
-                           .statistics = self->statistics_.get(),
-                           .balance = self->balance_.get()};
-
   self->embedding_ =
       std::make_unique<Embedding>(parameters, model.vocab(), model.hidden(), model.init_std());
   self->pools_.reserve(self->maps_.size());  // layers hold references into it
   for (size_t pool = 0; pool < self->maps_.size(); ++pool) {
     self->pools_.push_back(ExpertPool::Sharded(parameters, static_cast<int>(pool),
                                                self->maps_[pool].owned(expert_group.rank()),
-                                               expert_shape));
+                                               MakeExpertShape(model)));
   }
-  const RouterSettings router = dense ? RouterSettings{} : MakeRouterSettings(run.pool());
-  for (int layer = 0; layer < model.layers(); ++layer) {
-    const std::string prefix = absl::StrCat("model.layers.", layer);
-    Norm attention_norm(parameters, prefix + ".input_layernorm.weight", model.hidden(),
-                        model.norm_eps());
-    Attention attention(parameters, prefix + ".self_attn", attention_shape, model.init_std(),
-                        expert_shape.output_init_std);
-    Norm ffn_norm(parameters, prefix + ".post_attention_layernorm.weight", model.hidden(),
-                  model.norm_eps());
-    std::unique_ptr<FeedForward> ffn;
-    if (dense) {
-      ffn = std::make_unique<DenseLayer>(ExpertPool::Dense(parameters, layer, expert_shape));
-    } else {
-      const int pool = self->statistics_->pool_of_layer(layer);
-      ffn = std::make_unique<MoeLayer>(
-          layer,
-          Router(parameters, prefix + ".mlp.router", model.hidden(), router, model.init_std()),
-          self->pools_[pool], self->maps_[pool], shared);
-    }
-    self->blocks_.emplace_back(std::move(attention_norm), std::move(attention), std::move(ffn_norm),
-                               std::move(ffn));
-  }
+  self->AddBlocks(run, parameters);
   self->final_norm_ =
       std::make_unique<Norm>(parameters, "model.norm.weight", model.hidden(), model.norm_eps());
   self->head_ = std::make_unique<Linear>(
       parameters, std::vector<Linear::Part>{{"lm_head.weight", model.vocab()}}, model.hidden(),
       model.init_std());
   return self;
+}
+
+void Transformer::AddBlocks(const config::Run& run, ParameterList& parameters) {
+  const config::Model& model = run.model();
+  const bool dense = model.ffn_kind() == config::Model::DENSE;
+  const RouterSettings router = dense ? RouterSettings{} : MakeRouterSettings(run.pool());
+  const ExpertShape expert = MakeExpertShape(model);
+  const AttentionShape attention{.hidden = model.hidden(),
+                                 .heads = model.heads(),
+                                 .kv_heads = model.kv_heads(),
+                                 .head_dim = model.head_dim(),
+                                 .sequence = model.sequence()};
+  const SharedParts shared{
+      .exchange = exchange_.get(), .statistics = statistics_.get(), .balance = balance_.get()};
+  for (int layer = 0; layer < model.layers(); ++layer) {
+    const std::string prefix = absl::StrCat("model.layers.", layer);
+    std::unique_ptr<FeedForward> ffn;
+    if (dense) {
+      ffn = std::make_unique<DenseLayer>(ExpertPool::Dense(parameters, layer, expert));
+    } else {
+      const int pool = statistics_->pool_of_layer(layer);
+      ffn = std::make_unique<MoeLayer>(
+          layer,
+          Router(parameters, prefix + ".mlp.router", model.hidden(), router, model.init_std()),
+          pools_[pool], maps_[pool], shared);
+    }
+    blocks_.emplace_back(
+        Norm(parameters, prefix + ".input_layernorm.weight", model.hidden(), model.norm_eps()),
+        Attention(parameters, prefix + ".self_attn", attention, model.init_std(),
+                  expert.output_init_std),
+        Norm(parameters, prefix + ".post_attention_layernorm.weight", model.hidden(),
+             model.norm_eps()),
+        std::move(ffn));
+  }
 }
 
 Transformer::Saved Transformer::NewSaved() const {

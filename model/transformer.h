@@ -58,6 +58,7 @@ class Transformer {
  private:
   Transformer() = default;
 
+  void AddBlocks(const config::Run& run, ParameterList& parameters);
   // Returns the normed output of the last block.
   Tensor Forward(Context& ctx, Tensor tokens, LossSums* sums, Saved* saved) const;
   // dx holds the gradient of Forward's result.

@@ -63,7 +63,8 @@ void CheckLayout(const Op& op) {
   CHECK(op.lse.dim(0) == op.out.dim(0) && op.lse.dim(1) == op.heads) << op.lse.ShapeString();
 }
 
-// Room for a block's scores, kept by the thread from call to call.
+// Room for a block's scores, kept by the thread from call to call. Every thread of a team asks for
+// it before the work is handed out, lest one that had none so far allocates in a later step.
 float* Scratch(int64_t floats) {
   thread_local std::vector<float> scratch;
   if (scratch.size() < static_cast<size_t>(floats)) scratch.resize(static_cast<size_t>(floats));
@@ -122,9 +123,9 @@ float SoftmaxRow(float* scores, int64_t visible, int64_t keys) {
   return largest + std::log(sum);
 }
 
-void ForwardBlock(const AttentionForward& op, const Layout& layout, const Block& block) {
+void ForwardBlock(const AttentionForward& op, const Layout& layout, const Block& block,
+                  float* scores) {
   const float* qkv = op.qkv.as<float>();
-  float* scores = Scratch(kBlock * layout.sequence);
   Scores(layout, block, qkv, scores);
   for (int64_t i = 0; i < block.queries; ++i) {
     const int64_t token = block.origin + block.first + i;
@@ -148,11 +149,15 @@ void ComputeOnCpu(const AttentionForward& op) {
   const Layout layout = LayoutOf(op);
   const int64_t blocks = layout.blocks();
   const int64_t items = layout.sequences * layout.heads * blocks;
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t item = 0; item < items; ++item) {
-    const int64_t head = item / blocks % layout.heads;
-    const int64_t sequence_id = item / blocks / layout.heads;
-    ForwardBlock(op, layout, BlockOf(layout, sequence_id, head, item % blocks));
+#pragma omp parallel
+  {
+    float* const scores = Scratch(kBlock * layout.sequence);
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < items; ++item) {
+      const int64_t head = item / blocks % layout.heads;
+      const int64_t sequence_id = item / blocks / layout.heads;
+      ForwardBlock(op, layout, BlockOf(layout, sequence_id, head, item % blocks), scores);
+    }
   }
 }
 
@@ -218,12 +223,12 @@ void ScoreGradients(const AttentionBackward& op, const Layout& layout, const Blo
   }
 }
 
-// Adds the block's part to the gradients of its keys and values, or writes it where `first`.
+// Adds the block's part to the gradients of its keys and values, or writes it where `first`. `p`
+// has room for two blocks' scores.
 void BackwardBlock(const AttentionBackward& op, const Layout& layout, const Block& block,
-                   bool first) {
+                   bool first, float* p) {
   const float* qkv = op.qkv.as<float>();
   float* dqkv = op.dqkv.as<float>();
-  float* p = Scratch(2 * kBlock * layout.sequence);
   float* ds = p + kBlock * layout.sequence;
   ScoreGradients(op, layout, block, p, ds);
   const int64_t token = block.origin + block.first, stride = layout.qkv_stride;
@@ -261,13 +266,17 @@ void BackwardBlock(const AttentionBackward& op, const Layout& layout, const Bloc
 void ComputeOnCpu(const AttentionBackward& op) {
   const Layout layout = LayoutOf(op);
   const int64_t items = layout.sequences * layout.kv_heads, group = layout.group();
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t item = 0; item < items; ++item) {
-    const int64_t sequence_id = item / layout.kv_heads, kv_head = item % layout.kv_heads;
-    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      for (int64_t block_id = layout.blocks() - 1; block_id >= 0; --block_id) {
-        const bool first = head == kv_head * group && block_id == layout.blocks() - 1;
-        BackwardBlock(op, layout, BlockOf(layout, sequence_id, head, block_id), first);
+#pragma omp parallel
+  {
+    float* const scratch = Scratch(2 * kBlock * layout.sequence);
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < items; ++item) {
+      const int64_t sequence_id = item / layout.kv_heads, kv_head = item % layout.kv_heads;
+      for (int64_t i = 0; i < group * layout.blocks(); ++i) {
+        const int64_t head = kv_head * group + i / layout.blocks();
+        const int64_t block_id = layout.blocks() - 1 - i % layout.blocks();
+        const Block block = BlockOf(layout, sequence_id, head, block_id);
+        BackwardBlock(op, layout, block, i == 0, scratch);
       }
     }
   }

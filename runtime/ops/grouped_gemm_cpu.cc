@@ -58,6 +58,9 @@ const std::vector<Piece>& RowPieces(const GroupedGemm& op) {
   thread_local std::vector<Piece> pieces;
   pieces.clear();
   const int64_t groups = op.weight.dim(0), n = op.c.dim(1), k = op.a.dim(1);
+  // As many as there can be, however the rows fall: a later step must not need more room.
+  const int64_t most = (groups + op.a.dim(0) / kRows) * ((n + kColumns - 1) / kColumns);
+  pieces.reserve(static_cast<size_t>(most));
   const int64_t* offsets = op.offsets.as<int64_t>();
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t row = offsets[g]; row < offsets[g + 1]; row += kRows) {
@@ -117,6 +120,8 @@ const std::vector<Piece>& GradientPieces(const GroupedWeightGradient& op) {
   thread_local std::vector<Piece> pieces;
   pieces.clear();
   const int64_t groups = op.dweight.dim(0), out = op.dweight.dim(1), in = op.dweight.dim(2);
+  const int64_t most = groups * ((out + kRows - 1) / kRows) * ((in + kColumns - 1) / kColumns);
+  pieces.reserve(static_cast<size_t>(most));  // whichever groups have rows
   for (int64_t g = 0; g < groups; ++g) {
     int64_t terms = 0;
     for (int64_t i = 0; i < op.num_layers; ++i) {
