@@ -51,14 +51,14 @@ absl::StatusOr<TokenRange> Part(const IndexedDataset& dataset, const std::string
 }  // namespace
 
 absl::StatusOr<BigramReport> BigramLoss(const IndexedDataset& dataset, const std::string& split,
-                                        int64_t vocab) {
+                                        int64_t vocab, int64_t tokens) {
   if (vocab <= 0 || vocab > kLargestVocab) {
     return absl::InvalidArgumentError(
         absl::StrCat("a vocabulary of ", vocab, ", expected 1 to ", kLargestVocab));
   }
   ASSIGN_OR_RETURN(const TokenRange train, Part(dataset, split, Split::kTrain, "training"));
-  ASSIGN_OR_RETURN(const TokenRange validation,
-                   Part(dataset, split, Split::kValidation, "validation"));
+  ASSIGN_OR_RETURN(TokenRange validation, Part(dataset, split, Split::kValidation, "validation"));
+  if (tokens > 0) validation.end = std::min(validation.end, validation.begin + tokens + 1);
   std::vector<int64_t> pairs(vocab * vocab), firsts(vocab);
   RETURN_IF_ERROR(ForEachPair(dataset, train, vocab, [&](int32_t before, int32_t token) {
     ++pairs[before * vocab + token];

@@ -17,9 +17,10 @@ struct BigramReport {
 };
 
 // p(b | a) = (count(a, b) + 1) / (count(a) + vocab) with the counts of the training part of `split`
-// ("90,5,5"), over the stream of the validation part. Errors name what is missing, an id outside
-// the vocabulary, or a vocabulary too large for a table of its pairs.
+// ("90,5,5"), over the stream of the validation part, of which only the first `tokens` are
+// predicted where that is not 0. Errors name what is missing, an id outside the vocabulary, or a
+// vocabulary too large for a table of its pairs.
 absl::StatusOr<BigramReport> BigramLoss(const IndexedDataset& dataset, const std::string& split,
-                                        int64_t vocab);
+                                        int64_t vocab, int64_t tokens = 0);
 
 }  // namespace unipool

@@ -1,146 +1,88 @@
-#include "launch/data_command.h"
-
+// `unipool data ...`: makes token files from text, shows them, and measures the baseline on them.
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
-#include <iostream>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "data/indexed_dataset.h"
 #include "data/tokenizer.h"
 #include "launch/bigram.h"
+#include "launch/command_line.h"
+#include "launch/commands.h"
 #include "launch/data_prepare.h"
+#include "launch/exit_codes.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-constexpr char kUsage[] =
-    R"(unipool data prepare --input F [--input F ...] --output PREFIX
-                     [--format auto|text|jsonl] [--text-field text] [--skip-bad] [--overwrite]
-    Tokenizes files, and all files below folders, as bytes into PREFIX.bin and PREFIX.idx.
-    jsonl: one JSON object a line, its text field a document; text: a file is a document;
-    auto (default): .jsonl and .json are jsonl, all others text.
-    --skip-bad counts malformed lines instead of stopping; --overwrite replaces the output.
-unipool data inspect PREFIX
-    Documents, tokens, type of ids, lengths and the beginning of the first document.
-unipool data bigram PREFIX --split 90,5,5 [--vocab 257]
-    Validation loss of a bigram model (add-one smoothing), in nats per token.
-)";
-constexpr int kBadData = 1;
-constexpr int kBadCommandLine = 2;
 constexpr int64_t kShownTokens = 200;
 
-// A command line taken apart: flags with values (each may be given several times), flags without,
-// and the rest.
-struct CommandLine {
-  std::vector<std::pair<std::string, std::string>> values;
-  std::set<std::string> switches;
-  std::vector<std::string> rest;
+const CommandSpec kPrepare{
+    .flags = {
+        {"input", "FILE", "text or JSON lines, or a folder of such files", true},
+        {"output", "PREFIX", "of PREFIX.bin and PREFIX.idx"},
+        {"format", "auto|text|jsonl", "auto: .jsonl and .json are JSON lines, all others text"},
+        {"text-field", "NAME", "of a JSON line's document (default text)"},
+        {"skip-bad", "", "counts malformed lines instead of stopping"},
+        {"overwrite", "", "replaces the output"},
+        {"help", "", "prints this"}}};
+const CommandSpec kInspect{.flags = {{"help", "", "prints this"}}, .arguments = {"PREFIX"}};
+const CommandSpec kBigram{
+    .flags = {{"split", "WEIGHTS", "of the training, validation and test parts (as in 90,5,5)"},
+              {"vocab", "N", "ids are below it (default 257)"},
+              {"tokens", "N", "predicts only the first N of the validation part"},
+              {"help", "", "prints this"}},
+    .arguments = {"PREFIX"}};
 
-  std::string Value(const std::string& flag, const std::string& otherwise) const {
-    std::string found = otherwise;
-    for (const auto& [name, value] : values) {
-      if (name == flag) found = value;
-    }
-    return found;
-  }
+struct SubCommand {
+  const char* name;
+  const char* help;
+  const CommandSpec* spec;
+  absl::Status (*run)(const CommandLine& line);
 };
 
-// Takes `--flag value` and `--flag=value`.
-absl::StatusOr<CommandLine> ParseArgs(absl::Span<char* const> args,
-                                      const std::set<std::string>& with_value,
-                                      const std::set<std::string>& without_value) {
-  CommandLine line;
-  for (size_t i = 0; i < args.size(); ++i) {
-    const std::string arg = args[i];
-    if (!absl::StartsWith(arg, "--")) {
-      line.rest.push_back(arg);
-      continue;
-    }
-    const size_t equals = arg.find('=');
-    const std::string name = arg.substr(0, equals);
-    if (with_value.count(name) > 0) {
-      const bool inside = equals != std::string::npos;
-      if (!inside && ++i == args.size()) {
-        return absl::InvalidArgumentError(absl::StrCat(name, " needs a value"));
-      }
-      line.values.emplace_back(name, inside ? arg.substr(equals + 1) : args[i]);
-    } else if (without_value.count(arg) > 0) {
-      line.switches.insert(arg);
-    } else {
-      return absl::InvalidArgumentError(absl::StrCat("unknown flag ", arg));
-    }
-  }
-  return line;
-}
-
 absl::StatusOr<std::string> OnePrefix(const CommandLine& line) {
-  if (line.rest.size() == 1) return line.rest[0];
+  if (line.arguments().size() == 1) return line.arguments()[0];
   return absl::InvalidArgumentError(
-      absl::StrCat("expected one PREFIX, got \"", absl::StrJoin(line.rest, " "), "\""));
+      "PREFIX is missing: expected that of PREFIX.bin and PREFIX.idx");
 }
 
-int Fail(int exit_status, const absl::Status& status) {
-  std::cerr << "unipool data: " << status.message()
-            << (exit_status == kBadCommandLine ? " (unipool data --help)\n" : "\n");
-  return exit_status;
+absl::StatusOr<TextFormat> ParseFormat(const std::string& format) {
+  if (format == "auto") return TextFormat::kAuto;
+  if (format == "text") return TextFormat::kPlain;
+  if (format == "jsonl") return TextFormat::kJsonLines;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--format ", format, ": expected auto, text or jsonl"));
 }
 
-absl::StatusOr<PrepareOptions> ParsePrepare(absl::Span<char* const> args) {
-  ASSIGN_OR_RETURN(const CommandLine line,
-                   ParseArgs(args, {"--input", "--output", "--format", "--text-field"},
-                             {"--skip-bad", "--overwrite"}));
-  if (!line.rest.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected \"", line.rest[0], "\"; files go after --input"));
-  }
+absl::Status Prepare(const CommandLine& line) {
   PrepareOptions options;
-  options.output = line.Value("--output", "");
-  options.text_field = line.Value("--text-field", "text");
-  options.skip_bad = line.switches.count("--skip-bad") > 0;
-  options.overwrite = line.switches.count("--overwrite") > 0;
-  for (const auto& [name, value] : line.values) {
-    if (name == "--input") options.inputs.push_back(value);
-  }
+  options.inputs = line.Values("input");
+  options.output = line.Value("output", "");
+  options.text_field = line.Value("text-field", "text");
+  options.skip_bad = line.Has("skip-bad");
+  options.overwrite = line.Has("overwrite");
+  ASSIGN_OR_RETURN(options.format, ParseFormat(line.Value("format", "auto")));
   if (options.inputs.empty()) return absl::InvalidArgumentError("--input is missing");
   if (options.output.empty()) return absl::InvalidArgumentError("--output is missing");
-  const std::string format = line.Value("--format", "auto");
-  if (format == "text") {
-    options.format = TextFormat::kPlain;
-  } else if (format == "jsonl") {
-    options.format = TextFormat::kJsonLines;
-  } else if (format != "auto") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--format ", format, ": expected auto, text or jsonl"));
-  }
-  return options;
-}
-
-int Prepare(absl::Span<char* const> args) {
-  const auto options = ParsePrepare(args);
-  if (!options.ok()) return Fail(kBadCommandLine, options.status());
   PrepareReport report;
-  const absl::Status status = PrepareData(*options, &report);
-  if (!status.ok()) return Fail(kBadData, status);
-  std::cout << absl::StreamFormat(
+  RETURN_IF_ERROR(PrepareData(options, &report));
+  absl::PrintF(
       "%s.bin, .idx: %d documents, %d tokens from %d files, %.1f MB in %.1f s (%.1f MB/s)\n",
-      options->output, report.documents, report.tokens, report.files, report.input_bytes / 1e6,
+      options.output, report.documents, report.tokens, report.files, report.input_bytes / 1e6,
       report.seconds, report.input_bytes / 1e6 / std::max(report.seconds, 1e-9));
   if (report.bad_lines > 0) {
-    std::cout << absl::StreamFormat("%d malformed lines skipped, the first: %s\n", report.bad_lines,
-                                    report.first_bad_line);
+    absl::PrintF("%d malformed lines skipped, the first: %s\n", report.bad_lines,
+                 report.first_bad_line);
   }
-  return 0;
+  return absl::OkStatus();
 }
 
 // The beginning of the first document that is not empty: as text, or as ids of another vocabulary.
@@ -174,71 +116,68 @@ std::string LengthQuantiles(const IndexedDataset& dataset) {
                          quantile(10), quantile(50), quantile(90), quantile(100));
 }
 
-int Inspect(absl::Span<char* const> args) {
-  const auto line = ParseArgs(args, {}, {});
-  if (!line.ok()) return Fail(kBadCommandLine, line.status());
-  const auto prefix = OnePrefix(*line);
-  if (!prefix.ok()) return Fail(kBadCommandLine, prefix.status());
-  const auto dataset = IndexedDataset::Open(*prefix);
-  if (!dataset.ok()) return Fail(kBadData, dataset.status());
-  const char* type = (*dataset)->token_bytes() == 1   ? "uint8"
-                     : (*dataset)->token_bytes() == 2 ? "uint16"
-                                                      : "int32";
-  std::cout << absl::StreamFormat(
+absl::Status Inspect(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const std::string prefix, OnePrefix(line));
+  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(prefix));
+  const char* type = dataset->token_bytes() == 1   ? "uint8"
+                     : dataset->token_bytes() == 2 ? "uint16"
+                                                   : "int32";
+  absl::PrintF(
       "%s\n  documents  %d (%d sequences)\n  tokens     %d\n  ids        %s, %d bytes\n"
       "  lengths    %s\n  beginning  %s\n",
-      *prefix, (*dataset)->num_documents(), (*dataset)->num_sequences(), (*dataset)->num_tokens(),
-      type, (*dataset)->num_tokens() * (*dataset)->token_bytes(), LengthQuantiles(**dataset),
-      Beginning(**dataset));
-  return 0;
+      prefix, dataset->num_documents(), dataset->num_sequences(), dataset->num_tokens(), type,
+      dataset->num_tokens() * dataset->token_bytes(), LengthQuantiles(*dataset),
+      Beginning(*dataset));
+  return absl::OkStatus();
 }
 
-struct BigramOptions {
-  std::string prefix;
-  std::string split;
-  int64_t vocab;
-};
+absl::Status Bigram(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const std::string prefix, OnePrefix(line));
+  if (!line.Has("split")) return absl::InvalidArgumentError("--split is missing");
+  ASSIGN_OR_RETURN(const int64_t vocab, line.Integer("vocab", 257, 1));
+  ASSIGN_OR_RETURN(const int64_t tokens, line.Integer("tokens", 0, 1));
+  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(prefix));
+  ASSIGN_OR_RETURN(const BigramReport report,
+                   BigramLoss(*dataset, line.Value("split", ""), vocab, tokens));
+  absl::PrintF("bigram validation loss %.4f nats per token (%d training tokens, %d predicted)\n",
+               report.loss, report.train_tokens, report.validation_tokens);
+  return absl::OkStatus();
+}
 
-absl::StatusOr<BigramOptions> ParseBigram(absl::Span<char* const> args) {
-  ASSIGN_OR_RETURN(const CommandLine line, ParseArgs(args, {"--split", "--vocab"}, {}));
-  BigramOptions options = {};
-  options.split = line.Value("--split", "");
-  ASSIGN_OR_RETURN(options.prefix, OnePrefix(line));
-  if (options.split.empty()) return absl::InvalidArgumentError("--split is missing");
-  const std::string vocab = line.Value("--vocab", "257");
-  if (!absl::SimpleAtoi(vocab, &options.vocab)) {
-    return absl::InvalidArgumentError(absl::StrCat("--vocab ", vocab, ": expected a number"));
+constexpr SubCommand kSubCommands[] = {
+    {"prepare", "token files from text", &kPrepare, &Prepare},
+    {"inspect", "what token files hold", &kInspect, &Inspect},
+    {"bigram", "the validation loss of a bigram model", &kBigram, &Bigram}};
+
+void PrintUsage() {
+  for (const SubCommand& sub : kSubCommands) {
+    absl::PrintF("%s\n%s", sub.help, UsageText(absl::StrCat("unipool data ", sub.name), *sub.spec));
   }
-  return options;
-}
-
-int Bigram(absl::Span<char* const> args) {
-  const auto options = ParseBigram(args);
-  if (!options.ok()) return Fail(kBadCommandLine, options.status());
-  const auto dataset = IndexedDataset::Open(options->prefix);
-  if (!dataset.ok()) return Fail(kBadData, dataset.status());
-  const auto report = BigramLoss(**dataset, options->split, options->vocab);
-  if (!report.ok()) return Fail(kBadData, report.status());
-  std::cout << absl::StreamFormat(
-      "bigram validation loss %.4f nats per token (%d training tokens, %d predicted)\n",
-      report->loss, report->train_tokens, report->validation_tokens);
-  return 0;
 }
 
 }  // namespace
 
-int DataCommand(absl::Span<char* const> args) {
-  const auto is_help = [](const std::string& arg) { return arg == "--help" || arg == "-h"; };
-  if (std::any_of(args.begin(), args.end(), is_help)) {
-    std::cout << kUsage;
-    return 0;
+int DataCommand(const std::vector<std::string>& args) {
+  const std::string name = args.empty() ? "" : args[0];
+  const auto sub =
+      std::find_if(std::begin(kSubCommands), std::end(kSubCommands),
+                   [&](const SubCommand& candidate) { return candidate.name == name; });
+  if (sub == std::end(kSubCommands)) {
+    if (name == "--help") {
+      PrintUsage();
+      return kExitDone;
+    }
+    return Report(absl::InvalidArgumentError(
+        absl::StrCat("data: expected prepare, inspect or bigram, got \"", name, "\"")));
   }
-  const std::string command = args.empty() ? "" : args[0];
-  if (command == "prepare") return Prepare(args.subspan(1));
-  if (command == "inspect") return Inspect(args.subspan(1));
-  if (command == "bigram") return Bigram(args.subspan(1));
-  return Fail(kBadCommandLine, absl::InvalidArgumentError(absl::StrCat(
-                                   "expected prepare, inspect or bigram, got \"", command, "\"")));
+  const absl::StatusOr<CommandLine> line =
+      CommandLine::Parse({args.begin() + 1, args.end()}, *sub->spec);
+  if (!line.ok()) return Report(line.status());
+  if (line->Has("help")) {
+    PrintUsage();
+    return kExitDone;
+  }
+  return Report(sub->run(*line));
 }
 
 }  // namespace unipool

@@ -51,7 +51,8 @@ launch/mpirun.sh -np "$ranks" "$unipool" train --config configs/quickstart.textp
   --run-dir "$run_dir" --force "${overrides[@]}"
 
 echo
-"$unipool" data bigram "$corpus/corpus" --split 90,5,5
+# Of the same tokens that the validation above is on: 256 sequences of 256.
+"$unipool" data bigram "$corpus/corpus" --split 90,5,5 --tokens 65536
 cat <<TEXT
 quickstart took $((SECONDS - started)) s
 

@@ -7,27 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 #include "comm/mpi_communicator.h"
 #include "launch/commands.h"
-#include "launch/data_command.h"
 #include "launch/exit_codes.h"
 #include "launch/world.h"
 
 namespace unipool {
-
-int Report(const absl::Status& status) {
-  if (status.ok()) return kExitDone;
-  const bool diverged = status.code() == absl::StatusCode::kOutOfRange;
-  const bool bad_input = status.code() == absl::StatusCode::kInvalidArgument ||
-                         status.code() == absl::StatusCode::kFailedPrecondition ||
-                         status.code() == absl::StatusCode::kNotFound ||
-                         status.code() == absl::StatusCode::kDataLoss;
-  if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
-  if (diverged) return kExitDiverged;
-  return bad_input ? kExitBadInput : kExitFailure;
-}
 
 namespace {
 
@@ -83,7 +68,7 @@ int Main(int argc, char** argv) {
   if (command == "train") return TrainCommand(args);
   if (command == "config") return ConfigCommand(args);
   if (command == "bench") return BenchCommand(args);
-  if (command == "data") return DataCommand(absl::MakeSpan(argv + 2, argc - 2));
+  if (command == "data") return DataCommand(args);
   if (command == "--help" || command == "help") {
     std::fputs(kUsage, stdout);
     return kExitDone;

@@ -1,4 +1,4 @@
-#include "launch/data_command.h"
+#include "launch/commands.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,12 +21,10 @@ struct Outcome {
   std::string error;
 };
 
-Outcome Call(std::vector<std::string> args) {
-  std::vector<char*> pointers;
-  for (std::string& arg : args) pointers.push_back(arg.data());
+Outcome Call(const std::vector<std::string>& args) {
   ::testing::internal::CaptureStdout();
   ::testing::internal::CaptureStderr();
-  const int exit_status = DataCommand(absl::MakeConstSpan(pointers));
+  const int exit_status = DataCommand(args);
   return {exit_status, ::testing::internal::GetCapturedStdout(),
           ::testing::internal::GetCapturedStderr()};
 }
@@ -48,6 +46,8 @@ TEST(DataCommand, PreparesInspectsAndMeasures) {
   const Outcome measured = Call({"bigram", prefix, "--split", "90,5,5"});
   EXPECT_EQ(measured.exit_status, 0) << measured.error;
   EXPECT_THAT(measured.out, HasSubstr("nats per token (342 training tokens, 18 predicted)"));
+  EXPECT_THAT(Call({"bigram", prefix, "--split", "90,5,5", "--tokens", "7"}).out,
+              HasSubstr("7 predicted"));
 }
 
 TEST(DataCommand, ReportsSkippedLines) {
@@ -74,16 +74,16 @@ TEST(DataCommand, ErrorsOfTheCommandLineAreOneLineAndStatusTwo) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{}, "expected prepare, inspect or bigram"},
       {{"make"}, "got \"make\""},
-      {{"prepare", "--frobnicate"}, "unknown flag --frobnicate"},
-      {{"prepare", "--input"}, "--input needs a value"},
+      {{"prepare", "--frobnicate"}, "--frobnicate: unknown flag"},
+      {{"prepare", "--input"}, "--input: expected a value"},
       {{"prepare", "--input", "a"}, "--output is missing"},
       {{"prepare", "--output", "a"}, "--input is missing"},
       {{"prepare", "--input", "a", "--output", "b", "--format", "xml"}, "--format xml"},
-      {{"prepare", "a"}, "unexpected \"a\""},
-      {{"inspect"}, "expected one PREFIX"},
-      {{"inspect", "a", "b"}, "got \"a b\""},
+      {{"prepare", "a"}, "\"a\": unexpected"},
+      {{"inspect"}, "PREFIX is missing"},
+      {{"inspect", "a", "b"}, "\"b\": unexpected"},
       {{"bigram", "a"}, "--split is missing"},
-      {{"bigram", "a", "--split", "90,5,5", "--vocab", "x"}, "--vocab x"}};
+      {{"bigram", "a", "--split", "90,5,5", "--vocab", "x"}, "--vocab=x"}};
   for (const auto& [args, message] : cases) {
     const Outcome outcome = Call(args);
     EXPECT_EQ(outcome.exit_status, 2);
@@ -92,14 +92,14 @@ TEST(DataCommand, ErrorsOfTheCommandLineAreOneLineAndStatusTwo) {
   }
 }
 
-TEST(DataCommand, ErrorsOfTheDataAreStatusOne) {
+TEST(DataCommand, ErrorsOfTheDataAreBadInputToo) {
   for (const std::vector<std::string>& args :
        {std::vector<std::string>{"inspect", "/nowhere/x"},
         {"bigram", "/nowhere/x", "--split", "90,5,5"},
         {"prepare", "--input", "/nowhere/x", "--output", "/nowhere/y"}}) {
     const Outcome outcome = Call(args);
-    EXPECT_EQ(outcome.exit_status, 1);
-    EXPECT_THAT(outcome.error, HasSubstr("/nowhere/x"));
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_THAT(outcome.error, HasSubstr("/nowhere"));
   }
 }
 
@@ -108,7 +108,7 @@ TEST(DataCommand, HelpShowsTheUsage) {
        {std::vector<std::string>{"--help"}, {"prepare", "--help"}}) {
     const Outcome outcome = Call(args);
     EXPECT_EQ(outcome.exit_status, 0);
-    EXPECT_THAT(outcome.out, HasSubstr("unipool data prepare --input"));
+    EXPECT_THAT(outcome.out, HasSubstr("usage: unipool data prepare"));
   }
 }
 

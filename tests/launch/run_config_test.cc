@@ -230,15 +230,15 @@ TEST_F(RunConfig, ImpossibleModelsAreRefused) {
 }
 
 TEST_F(RunConfig, ImpossiblePoolsAreRefused) {
-  for (const BadValue& bad : std::vector<BadValue>{
-           {"pool.experts=0", "at least 1"},
-           {"pool.top_k=0", "at least 1"},
-           {"pool.layers_per_pool=4", "a divisor of model.layers = 6"},
-           {"pool.layers_per_pool=7", "a divisor of model.layers = 6"},
-           {"pool.router_eps=-1", "at least 0"},
-           {"pool.router_c=nan", "at least 0"},
-           {"pool.pool_loss=-0.1", "at least 0"},
-           {"pool.layer_loss=-0.1", "at least 0"}}) {
+  for (const BadValue& bad :
+       std::vector<BadValue>{{"pool.experts=0", "at least 1"},
+                             {"pool.top_k=0", "at least 1"},
+                             {"pool.layers_per_pool=4", "a divisor of model.layers = 6"},
+                             {"pool.layers_per_pool=7", "a divisor of model.layers = 6"},
+                             {"pool.router_eps=-1", "at least 0"},
+                             {"pool.router_c=nan", "at least 0"},
+                             {"pool.pool_loss=-0.1", "at least 0"},
+                             {"pool.layer_loss=-0.1", "at least 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;
   }
   EXPECT_OK(Load(kGood, {"pool.experts=8", "pool.router_c=1.87"}));

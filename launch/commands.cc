@@ -1,0 +1,22 @@
+#include "launch/commands.h"
+
+#include <iostream>
+
+#include "launch/exit_codes.h"
+#include "launch/world.h"
+
+namespace unipool {
+
+int Report(const absl::Status& status) {
+  if (status.ok()) return kExitDone;
+  const bool diverged = status.code() == absl::StatusCode::kOutOfRange;
+  const bool bad_input = status.code() == absl::StatusCode::kInvalidArgument ||
+                         status.code() == absl::StatusCode::kFailedPrecondition ||
+                         status.code() == absl::StatusCode::kNotFound ||
+                         status.code() == absl::StatusCode::kDataLoss;
+  if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
+  if (diverged) return kExitDiverged;
+  return bad_input ? kExitBadInput : kExitFailure;
+}
+
+}  // namespace unipool
