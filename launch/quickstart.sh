@@ -16,7 +16,7 @@ while [[ $# -gt 0 ]]; do
     --ranks) need_value "$@"; ranks=$2 ;;
     --steps) need_value "$@"; overrides+=(--set "steps=$2") ;;
     --run-dir) need_value "$@"; run_dir=$(cd "$here" && realpath -m "$2") ;;
-    *) echo "quickstart.sh: unknown argument $1; expected --ranks N, --steps N or --run-dir FOLDER" >&2
+    *) echo "quickstart.sh: $1: unknown; expected --ranks N, --steps N, --run-dir FOLDER" >&2
        exit 2 ;;
   esac
   shift 2
@@ -59,9 +59,11 @@ quickstart took $((SECONDS - started)) s
 what to try next
   longer                bash launch/quickstart.sh --steps 4000
   more ranks            bash launch/quickstart.sh --ranks 3      (prints the same losses)
-  a pool for each layer launch/mpirun.sh -np 2 $unipool train --config configs/quickstart.textproto \\
-                          --run-dir runs/vanilla --set pool.layers_per_pool=1 --set pool.experts=8 \\
-                          --set pool.router=SOFTMAX --set pool.layer_loss=0.01 --set pool.pool_loss=0
+  a pool for each layer launch/mpirun.sh -np 2 $unipool train --run-dir runs/vanilla \\
+                          --config configs/quickstart.textproto --set pool.layers_per_pool=1 \\
+                          --set pool.experts=8 --set pool.router=SOFTMAX \\
+                          --set pool.layer_loss=0.01 --set pool.pool_loss=0
+  pictures              python3 tools/plot_run.py $run_dir --output loss.svg
   what a config costs   $unipool config show configs/unipool_182m.textproto --ranks 8
   the speed of a step   $unipool bench step --config configs/bench.textproto --profile
 TEXT

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the metrics of runs as one SVG: training and validation loss, and the imbalance of layers and
-pools.
+"""Draws the metrics of runs as one SVG: training and validation loss, and the imbalance of layers
+and pools.
 
 usage: plot_run.py RUN_FOLDER [RUN_FOLDER ...] --output FILE.svg [--line NAME=LOSS ...]
 """

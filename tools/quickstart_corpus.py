@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Cuts unpacked Debian packages into documents: quickstart_corpus.py UNPACKED CORPUS.jsonl
 
-Every line of the result is {"text": ..., "kind": ...}. Documents are 2 to 32 KB, cut at blank lines,
-capped by kind and ordered by a hash of their text: any stretch of lines holds every kind, and the
-same packages give the same bytes.
+Every line of the result is {"text": ..., "kind": ...}. Documents are 2 to 32 KB, cut at blank
+lines, capped by kind and ordered by a hash of their text: any stretch of lines holds every kind, and
+the same packages give the same bytes.
 """
 
 import concurrent.futures
@@ -44,7 +44,8 @@ def unpacked(data):
 def page(data):
     """A web page without its head, navigation and tags."""
     text = decode(data)
-    text = re.sub(r'<head.*?</head>|<div class="nav(?:header|footer)">.*?</table>', "", text, flags=re.S)
+    text = re.sub(r'<head.*?</head>|<div class="nav(?:header|footer)">.*?</table>', "", text,
+                  flags=re.S)
     text = re.sub(r"\s*<(?:p|h\d|li|tr|div|pre|table|ul|ol|dt|blockquote)\b[^>]*>\s*", "\n\n", text)
     text = re.sub(r"<br[^>]*>", "\n", text)
     text = html.unescape(re.sub(r"<[^>]*>", "", text)).replace("\u00a0", " ")
@@ -88,7 +89,7 @@ def size(text):
 
 
 def blocks_of(text):
-    """Paragraphs; one that is too long is cut at ends of lines, and a line that is too long anywhere."""
+    """Paragraphs; one that is too long is cut at ends of lines, a line that is too long anywhere."""
     for paragraph in text.split("\n\n"):
         block = ""
         for line in paragraph.split("\n"):
@@ -136,7 +137,7 @@ def documents_of(texts):
 
 
 def gather(root, kind):
-    """(hash, line of JSON, bytes of text) of the kind's documents, up to its cap in order of hash."""
+    """(hash, JSON line, bytes of text) of the kind's documents, up to its cap in order of hash."""
     cap, folder, ending, read = KINDS[kind]
 
     def texts():
@@ -175,8 +176,8 @@ def main():
     total = sum(row[2] for rows in gathered.values() for row in rows)
     if total < LEAST_CORPUS_BYTES:
         sys.exit(f"quickstart_corpus: only {total / 1e6:.1f} MB of text, expected 20 or more")
-    # By other digits of the hash than those that the caps went by, or the last lines would hold only
-    # the kinds that lie below their caps.
+    # By other digits of the hash than those that the caps went by, or the last lines would hold
+    # only the kinds that lie below their caps.
     rows = sorted(sum(gathered.values(), []), key=lambda row: row[0][::-1])
     with open(target + ".partial", "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for _, line, _ in rows)

@@ -16,7 +16,7 @@ die() {
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1" 2>/dev/null || die "cannot make the folder $1"
 folder=$(cd "$1" && pwd)
-recipe=$(cat "$tools/quickstart_corpus.sh" "$tools/quickstart_corpus.py" | sha256sum | cut -d' ' -f1)
+recipe=$(cat "$tools"/quickstart_corpus.{sh,py} | sha256sum | cut -d' ' -f1)
 if [[ -s $folder/corpus.jsonl && $(cat "$folder/corpus.recipe" 2>/dev/null) == "$recipe" ]]; then
   echo "$folder/corpus.jsonl is there already"
   exit 0

@@ -16,7 +16,8 @@ import quickstart_corpus as corpus  # noqa: E402
 
 def paragraphs(seed, count):
     words = random.Random(seed)
-    return "\n\n".join(" ".join(f"w{words.randrange(1000)}" for _ in range(60)) for _ in range(count))
+    return "\n\n".join(
+        " ".join(f"w{words.randrange(1000)}" for _ in range(60)) for _ in range(count))
 
 
 class QuickstartCorpusTest(unittest.TestCase):
@@ -57,7 +58,8 @@ class QuickstartCorpusTest(unittest.TestCase):
         self.assertEqual(rows, corpus.gather(str(self.root), "python"))
 
     def test_pages_lose_tags_and_heads(self):
-        page = b"<html><head><title>no</title></head><body><p>one &amp; <b>two</b></p><p>three</p></body>"
+        page = (b"<html><head><title>no</title></head><body><p>one &amp; <b>two</b></p>"
+                b"<p>three</p></body>")
         self.assertEqual(corpus.page(page), "one & two\n\nthree")
 
     def test_manuals_lose_comments(self):
