@@ -2,8 +2,8 @@
 """Cuts unpacked Debian packages into documents: quickstart_corpus.py UNPACKED CORPUS.jsonl
 
 Every line of the result is {"text": ..., "kind": ...}. Documents are 2 to 32 KB, cut at blank
-lines, capped by kind and ordered by a hash of their text: any stretch of lines holds every kind, and
-the same packages give the same bytes.
+lines, capped by kind and ordered by a hash of their text: any stretch of lines holds every kind,
+and the same packages give the same bytes.
 """
 
 import concurrent.futures
@@ -89,7 +89,7 @@ def size(text):
 
 
 def blocks_of(text):
-    """Paragraphs; one that is too long is cut at ends of lines, a line that is too long anywhere."""
+    """Paragraphs; one that is too long is cut at ends of lines, a too long line anywhere."""
     for paragraph in text.split("\n\n"):
         block = ""
         for line in paragraph.split("\n"):
