@@ -7,8 +7,7 @@ enum ExitCode : int {
   kExitDone = 0,
   kExitFailure = 1,   // something inside failed; the log says what
   kExitBadInput = 2,  // a flag, a config or a file; nothing was written
-  kExitDiverged = 3,  // the loss or a gradient is not a number
-  kExitRunAgain = 75  // checkpointed, and wants to be started again (EX_TEMPFAIL)
+  kExitDiverged = 3   // the loss or a gradient is not a number
 };
 
 }  // namespace unipool

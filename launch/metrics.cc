@@ -49,20 +49,26 @@ absl::Status MetricsFile::Write(const StepRecord& record) {
 }
 
 std::string ToJson(const StepRecord& record) {
-  std::string json = absl::StrCat(
-      "{\"step\": ", record.step, ", \"tokens\": ", record.tokens,
-      ", \"lm_loss\": ", Number(record.lm_loss), ", \"pool_loss\": ", Number(record.pool_loss),
-      ", \"layer_aux_loss\": ", Number(record.layer_aux_loss),
-      ", \"grad_norm\": ", Number(record.grad_norm), ", \"lr\": ", Number(record.lr));
-  absl::StrAppend(&json, ", \"tokens_per_second\": ", Number(record.tokens_per_second),
-                  ", \"step_seconds\": ", Number(record.step_seconds),
-                  ", \"exposed_comm_seconds\": ", Number(record.exposed_comm_seconds),
-                  ", \"layer_imbalance\": ", Number(record.layer_imbalance),
-                  ", \"pool_imbalance\": ", Number(record.pool_imbalance));
+  std::string json = absl::StrCat("{\"step\": ", record.step, ", \"tokens\": ", record.tokens);
+  const auto add = [&json](const char* name, double value) {
+    absl::StrAppend(&json, ", \"", name, "\": ", Number(value));
+  };
+  if (record.step > 0) {
+    add("lm_loss", record.lm_loss);
+    add("pool_loss", record.pool_loss);
+    add("layer_aux_loss", record.layer_aux_loss);
+    add("grad_norm", record.grad_norm);
+    add("lr", record.lr);
+    add("tokens_per_second", record.tokens_per_second);
+    add("step_seconds", record.step_seconds);
+    add("exposed_comm_seconds", record.exposed_comm_seconds);
+    add("layer_imbalance", record.layer_imbalance);
+    add("pool_imbalance", record.pool_imbalance);
+  }
   if (record.validation.has_value()) {
-    absl::StrAppend(&json, ", \"validation_loss\": ", Number(record.validation->loss),
-                    ", \"validation_perplexity\": ", Number(record.validation->perplexity()),
-                    ", \"validation_bits_per_byte\": ", Number(record.validation->bits_per_byte));
+    add("validation_loss", record.validation->loss);
+    add("validation_perplexity", record.validation->perplexity());
+    add("validation_bits_per_byte", record.validation->bits_per_byte);
   }
   return json + "}";
 }

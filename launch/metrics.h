@@ -21,7 +21,7 @@ struct Validation {
 };
 
 struct StepRecord {
-  int64_t step = 0;    // counted from 1; 0 for the validation before training
+  int64_t step = 0;    // counted from 1; 0 for the validation before training, and nothing else
   int64_t tokens = 0;  // trained on so far, all ranks
   double lm_loss = 0;  // cross-entropy, nats a token
   double pool_loss = 0;

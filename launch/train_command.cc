@@ -74,9 +74,9 @@ bool EstimatesPoorly(const config::Run& run) {
 
 void Introduce(const config::Run& run, const World& world, ProgressLine& progress) {
   progress.Say(absl::StrFormat(
-      "%.2f M parameters (%.2f M active), %d ranks, %d sequences of %d tokens a step",
+      "%.2f M parameters (%.2f M active), %d %s, %d sequences of %d tokens a step",
       CountParameters(run).total() / 1e6, ActiveParameters(run) / 1e6, world.size(),
-      run.data().global_batch(), run.model().sequence()));
+      world.size() == 1 ? "rank" : "ranks", run.data().global_batch(), run.model().sequence()));
   if (EstimatesPoorly(run)) {
     progress.Say(absl::StrFormat(
         "note: the router's constant c is a poor estimate for %d experts; pool.router_c states it",

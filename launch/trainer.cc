@@ -126,6 +126,8 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   LossSums sums;
   model_->StartStep(tokens_per_step_);
   RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(&sums), &sums));
+  double exposed_seconds = model_->exchange().TakeExposedSeconds();
+  world_.groups().world().AllReduce(Tensor::Of(&exposed_seconds, {1}), ReduceOp::kMax, *stream_);
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
   RETURN_IF_ERROR(CheckFinite(sums, norm));
@@ -144,7 +146,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   record.layer_aux_loss = sums.layer_balance;
   record.grad_norm = norm;
   record.lr = lr;
-  record.exposed_comm_seconds = model_->exchange().TakeExposedSeconds();
+  record.exposed_comm_seconds = exposed_seconds;
   record.layer_imbalance = model_->statistics().LayerImbalance();
   record.pool_imbalance = model_->statistics().PoolImbalance();
   return record;

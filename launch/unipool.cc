@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "comm/mpi_communicator.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
@@ -26,8 +27,9 @@ constexpr char kUsage[] =
 
 // Logs carry the rank; a fatal error ends all ranks without a stack trace.
 void LogPrefix(std::ostream& stream, const google::LogMessageInfo& info, void*) {
-  stream << info.severity[0] << " rank " << LaunchRank() << " " << info.filename << ":"
-         << info.line_number;
+  stream << absl::StreamFormat("%c%02d:%02d:%02d.%06d rank %d %s:%d]", info.severity[0],
+                               info.time.hour(), info.time.min(), info.time.sec(), info.time.usec(),
+                               LaunchRank(), info.filename, info.line_number);
 }
 
 [[noreturn]] void EndAllRanks() {
