@@ -1,0 +1,128 @@
+// Ten steps of the tiny run against numbers that are not our own: tests/launch/reference.py, a
+// float64 PyTorch program written from the description alone, trained on the same bytes from the
+// same initial weights. To make the numbers again, after a change of the tiny run or of what
+// training means (torch, numpy and safetensors are needed):
+//
+//   python3 tests/launch/reference.py --program build/launch/unipool --golden
+//
+// A change that fails here and is not meant to change training is wrong: do not make them again.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "data/indexed_dataset.h"
+#include "launch/trainer.h"
+#include "launch/world.h"
+#include "tests/support/on_ranks.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_run.h"
+
+namespace unipool {
+namespace {
+
+using testing::Variant;
+
+constexpr double kTolerance = 1e-5;
+constexpr double kNormTolerance = 1e-4;  // of the norm
+
+struct GoldenStep {
+  double lm_loss;
+  double pool_loss;
+  double layer_aux_loss;
+  double grad_norm;
+};
+
+// Written by the reference: the validation losses before and after, and the steps.
+constexpr double kDenseValidation[] = {5.5057464, 4.2705501};
+constexpr GoldenStep kDense[] = {
+    {5.5187369, 0.0000000, 0.0000000, 1.2593637}, {5.5244612, 0.0000000, 0.0000000, 1.1078514},
+    {5.3276848, 0.0000000, 0.0000000, 1.0837683}, {5.1577661, 0.0000000, 0.0000000, 0.9549415},
+    {4.9189152, 0.0000000, 0.0000000, 1.2125593}, {4.7187278, 0.0000000, 0.0000000, 0.9015519},
+    {4.5753692, 0.0000000, 0.0000000, 0.8930003}, {4.5093982, 0.0000000, 0.0000000, 0.8846806},
+    {4.4134195, 0.0000000, 0.0000000, 0.8991646}, {4.3439894, 0.0000000, 0.0000000, 0.8792080},
+};
+
+constexpr double kVanillaValidation[] = {5.5041344, 4.2964843};
+constexpr GoldenStep kVanilla[] = {
+    {5.5186556, 0.0000000, 0.0000000, 1.2440872}, {5.5234395, 0.0000000, 0.0304469, 1.0874366},
+    {5.3421350, 0.0000000, 0.0303085, 1.0738346}, {5.1831054, 0.0000000, 0.0303692, 0.9614404},
+    {4.9586770, 0.0000000, 0.0304721, 1.3066770}, {4.7521731, 0.0000000, 0.0306278, 0.9565766},
+    {4.6124728, 0.0000000, 0.0307590, 0.9725027}, {4.5363825, 0.0000000, 0.0310005, 1.0513453},
+    {4.4399947, 0.0000000, 0.0314346, 0.9849860}, {4.3690361, 0.0000000, 0.0315409, 0.8947269},
+};
+
+constexpr double kUniPoolValidation[] = {5.5029317, 4.2660910};
+constexpr GoldenStep kUniPool[] = {
+    {5.5174095, 0.0000000, 0.0000000, 1.2544960}, {5.5217574, 0.0219741, 0.0000000, 1.0956128},
+    {5.3181704, 0.0214436, 0.0000000, 1.0518911}, {5.1358159, 0.0232069, 0.0000000, 0.9256652},
+    {4.8915930, 0.0213104, 0.0000000, 1.2123447}, {4.7072950, 0.0188773, 0.0000000, 0.8859239},
+    {4.5820824, 0.0163384, 0.0000000, 0.9308990}, {4.5088194, 0.0131341, 0.0000000, 0.8927815},
+    {4.4169245, 0.0116326, 0.0000000, 0.9203585}, {4.3443414, 0.0117276, 0.0000000, 0.8794860},
+};
+
+constexpr double kUniPoolTop2Validation[] = {5.5036948, 4.2604005};
+constexpr GoldenStep kUniPoolTop2[] = {
+    {5.5175391, 0.0000000, 0.0000000, 1.2584885}, {5.5225536, 0.0217387, 0.0000000, 1.1094225},
+    {5.3127484, 0.0210506, 0.0000000, 1.0483638}, {5.1215837, 0.0236966, 0.0000000, 0.9191777},
+    {4.8828694, 0.0230518, 0.0000000, 1.1722005}, {4.7025247, 0.0219881, 0.0000000, 0.8879897},
+    {4.5681657, 0.0189861, 0.0000000, 0.8934723}, {4.4972160, 0.0162322, 0.0000000, 0.8728198},
+    {4.4139858, 0.0142450, 0.0000000, 0.9271242}, {4.3344114, 0.0141622, 0.0000000, 0.8800804},
+};
+
+class GoldenTest : public ::testing::Test {
+ protected:
+  static std::vector<StepRecord> Train(Variant variant) {
+    const testing::TempFolder folder;
+    const std::string prefix = folder.Path("text");
+    testing::WriteTinyDataset(prefix);
+    const auto dataset = IndexedDataset::Open(prefix).value();
+    const config::Run run = testing::TinyRun(variant, prefix);
+    std::vector<StepRecord> records;
+    testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
+      const auto world = World::Create(run, std::move(comm)).value();
+      const auto trainer = Trainer::Create(run, *dataset, *world).value();
+      ASSERT_OK(trainer->Run([&](const StepRecord& record) { records.push_back(record); }));
+    });
+    return records;
+  }
+
+  static void ExpectGolden(Variant variant, absl::Span<const double> validation,
+                           absl::Span<const GoldenStep> steps) {
+    const std::vector<StepRecord> records = Train(variant);
+    ASSERT_EQ(records.size(), steps.size() + 1);
+    EXPECT_NEAR(records.front().validation->loss, validation[0], kTolerance);
+    EXPECT_NEAR(records.back().validation->loss, validation[1], kTolerance);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const StepRecord& record = records[i + 1];
+      SCOPED_TRACE(::testing::Message() << "step " << record.step);
+      EXPECT_NEAR(record.lm_loss, steps[i].lm_loss, kTolerance);
+      EXPECT_NEAR(record.pool_loss, steps[i].pool_loss, kTolerance);
+      EXPECT_NEAR(record.layer_aux_loss, steps[i].layer_aux_loss, kTolerance);
+      EXPECT_NEAR(record.grad_norm, steps[i].grad_norm, steps[i].grad_norm * kNormTolerance);
+    }
+  }
+};
+
+TEST_F(GoldenTest, DenseFollowsTheReference) {
+  ExpectGolden(Variant::kDense, kDenseValidation, kDense);
+}
+
+TEST_F(GoldenTest, VanillaMoeFollowsTheReference) {
+  ExpectGolden(Variant::kVanilla, kVanillaValidation, kVanilla);
+}
+
+TEST_F(GoldenTest, UniPoolFollowsTheReference) {
+  ExpectGolden(Variant::kUniPool, kUniPoolValidation, kUniPool);
+}
+
+TEST_F(GoldenTest, UniPoolOfTwoExpertsATokenFollowsTheReference) {
+  ExpectGolden(Variant::kUniPoolTop2, kUniPoolTop2Validation, kUniPoolTop2);
+}
+
+}  // namespace
+}  // namespace unipool
