@@ -1,9 +1,7 @@
 #include "runtime/tensor_store.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +10,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/status_matchers.h"
 
 namespace unipool {
@@ -147,30 +146,11 @@ TEST_F(TensorStore, UnfinishedWriterLeavesNoFile) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
-// Stands for a full disk: writes past the limit first come short, then fail.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    old_handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
-
- private:
-  rlimit old_;
-  void (*old_handler_)(int);
-};
-
 TEST_F(TensorStore, FailedWriteNamesThePathAndTheByte) {
   std::vector<float> large(10000);
   const Tensor tensor = Tensor::Of(large.data(), {10000});
   {
-    FileSizeLimit limit(5001);
+    const testing::FileSizeLimit limit(5001);
     auto writer =
         TensorFileWriter::Create(path_, {{"large", DType::kFloat32, {10000}}}, {}).value();
     const absl::Status status = writer->Write("large", tensor);
