@@ -1,5 +1,6 @@
 #include "launch/checkpoint.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -90,6 +91,15 @@ absl::Status WriteManifest(const std::string& folder, const config::Run& run, in
   return WriteFileAtomically(folder + "/manifest.textproto", text);
 }
 
+// What a killed run left under this name is not part of what comes.
+absl::Status MakeEmptyFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (!error) return MakeFolders(path);
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": cannot be removed: ", error.message()));
+}
+
 // Rank 0 alone: the folder gets its final name, and `latest` names it.
 absl::Status Publish(const std::string& checkpoints, const std::string& temporary,
                      const std::string& name) {
@@ -102,8 +112,10 @@ absl::Status Publish(const std::string& checkpoints, const std::string& temporar
     return absl::FailedPreconditionError(
         absl::StrCat(folder, ": the checkpoint cannot be given its name: ", error.message()));
   }
-  RETURN_IF_ERROR(SyncFolder(checkpoints));
-  return WriteFileAtomically(checkpoints + "/latest", name + "\n");
+  absl::Status status = SyncFolder(checkpoints);
+  if (status.ok()) status = WriteFileAtomically(checkpoints + "/latest", name + "\n");
+  if (!status.ok()) std::filesystem::remove_all(folder, error);
+  return status;
 }
 
 }  // namespace
@@ -118,7 +130,8 @@ absl::StatusOr<std::string> SaveWeights(const std::string& checkpoints, const co
     if (world.is_first()) std::filesystem::remove_all(temporary, ignored);
     return status;
   };
-  absl::Status status = world.Agree(world.is_first() ? MakeFolders(temporary) : absl::OkStatus());
+  absl::Status status =
+      world.Agree(world.is_first() ? MakeEmptyFolder(temporary) : absl::OkStatus());
   if (!status.ok()) return cleaned(status);
 
   FileDigest digest{};

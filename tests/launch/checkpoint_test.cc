@@ -235,6 +235,21 @@ TEST_F(CheckpointTest, AFullDiskIsAnErrorOnAllRanksAndLeavesTheOldCheckpoint) {
   EXPECT_EQ(ReadWeights(folder_.Path("run/step_00000000")), weights);
 }
 
+TEST_F(CheckpointTest, LatestThatCannotBeWrittenLeavesNothingUnderTheFinalName) {
+  folder_.Write("run/latest/file", "in the way");
+  ExpectAllFail(2, "run", folder_.Path("run/latest"));
+  EXPECT_THAT(Names("run"), ElementsAre("latest"));
+}
+
+TEST_F(CheckpointTest, WhatACrashLeftIsNotPartOfTheNextCheckpoint) {
+  folder_.Write("run/step_00000001.tmp/model-00005.safetensors", "of a run on more ranks");
+  Weights weights;
+  SaveWell(Run(Variant::kUniPool), 2, 1, "run", &weights);
+  EXPECT_THAT(
+      Names("run/step_00000001"),
+      ElementsAre("manifest.textproto", "model-00000.safetensors", "model-00001.safetensors"));
+}
+
 TEST_F(CheckpointTest, AnyNumberOfRanksStartsFromTheSameWeights) {
   for (const Variant variant : {Variant::kDense, Variant::kVanilla, Variant::kUniPool}) {
     SCOPED_TRACE(static_cast<int>(variant));
