@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import struct
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -65,3 +66,22 @@ def train_command(prefix, run_dir, settings=None):
 def metrics(run_dir):
     with open(os.path.join(run_dir, "metrics.jsonl")) as file:
         return [json.loads(line) for line in file]
+
+
+def latest_checkpoint(run_dir):
+    checkpoints = pathlib.Path(run_dir, "checkpoints")
+    return checkpoints / (checkpoints / "latest").read_text().strip()
+
+
+def read_tensors(path):
+    """{name: (shape, values)} of a file of float32 tensors, by the description of the format."""
+    data = pathlib.Path(path).read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        assert entry["dtype"] == "F32", entry
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        tensors[name] = (entry["shape"], struct.unpack(f"<{(end - begin) // 4}f", data[begin:end]))
+    return tensors

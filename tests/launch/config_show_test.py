@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""`unipool config show`: the parameter counts of the paper's models to the last digit, and a row a
+rank that adds up."""
+import pathlib
+import re
+import tempfile
+import unittest
+
+import command_support as support
+
+CONFIGS = support.ROOT / "configs"
+SCALES = ["182m", "469m", "650m", "830m", "978m"]
+BAD_INPUT = 2
+
+UNIPOOL = [777898764, 2588460056, 3833799716, 5081498672, 5741815320]
+VANILLA = [777087744, 2583938048, 3823477760, 5063017472, 5735032320]
+DENSE = [182471424, 469812224, 652289024, 834765824, 978396672]
+
+# Other pool sizes, experts a token and groupings of layers: config, settings, total.
+VARIED = [
+    ("unipool_182m", {"pool.experts": 48}, 437717772),
+    ("unipool_182m", {"pool.experts": 64}, 551111436),
+    ("unipool_182m", {"pool.experts": 192}, 1458260748),
+    ("unipool_182m", {"pool.experts": 192, "pool.top_k": 2}, 1458260748),
+    ("unipool_182m", {"pool.experts": 384}, 2818984716),
+    ("unipool_469m", {"pool.experts": 64}, 974701592),
+    ("unipool_650m", {"pool.experts": 96}, 1410802724),
+    ("unipool_830m", {"pool.experts": 128}, 1847690288),
+    ("unipool_182m", {"pool.experts": 16, "pool.layers_per_pool": 2}, 777161484),
+    ("unipool_182m", {"pool.experts": 24, "pool.layers_per_pool": 3}, 777235212),
+    ("unipool_182m", {"pool.experts": 48, "pool.layers_per_pool": 6}, 777456396),
+    ("moe_182m", {"pool.experts": 16}, 1456638720),
+    ("moe_182m", {"pool.experts": 32}, 2815740672),
+]
+
+
+def words(config, settings=None, ranks=None):
+    command = ["config", "show", CONFIGS / f"{config}.textproto"]
+    for field, value in (settings or {}).items():
+        command += ["--set", f"{field}={value}"]
+    return command + (["--ranks", ranks] if ranks else [])
+
+
+def counts_of(text):
+    """The table of parameters by row name."""
+    return {name: int(count) for name, count in
+            re.findall(r"^#   (\w[\w -]*\w) +(\d+)$", text, re.MULTILINE)}
+
+
+def memory_of(text):
+    """The rows of the memory table: rank, then MiB by column, the total last."""
+    table = text.split("# memory of a rank")[1]
+    rows = re.findall(r"^# +(\d+)((?: +\d+\.\d)+)$", table, re.MULTILINE)
+    return [(int(rank), [float(number) for number in numbers.split()]) for rank, numbers in rows]
+
+
+class ConfigShowTest(unittest.TestCase):
+    def show(self, *arguments, **named):
+        done = support.run(words(*arguments, **named))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "")
+        return done.stdout
+
+    def test_totals_are_the_papers(self):
+        for family, totals in (("unipool", UNIPOOL), ("moe", VANILLA), ("dense", DENSE)):
+            for scale, total in zip(SCALES, totals):
+                with self.subTest(config=f"{family}_{scale}"):
+                    counts = counts_of(self.show(f"{family}_{scale}"))
+                    self.assertEqual(counts["total"], total)
+                    self.assertEqual(counts["on rank 0 of 1"], total)
+
+    def test_parts_are_those_of_the_formula(self):
+        counts = counts_of(self.show("unipool_182m"))
+        self.assertEqual(counts["embedding"] + counts["output head"], 78643200)
+        self.assertEqual(counts["attention"], 18874368)
+        self.assertEqual(counts["norms"], 19200)
+        self.assertEqual(counts["experts"], 679477248)
+        self.assertEqual(counts["routers"], 884736)
+        self.assertEqual(counts["router scales"], 12)
+
+    def test_settings_change_the_total_as_the_formula_says(self):
+        for config, settings, total in VARIED:
+            with self.subTest(config=config, settings=settings):
+                self.assertEqual(counts_of(self.show(config, settings))["total"], total)
+
+    def test_a_token_meets_the_dense_model_the_routers_and_its_other_experts(self):
+        one_expert, routers = 7077888, 12 * (192 * 768 + 1)
+        for top_k in (1, 2, 4):
+            settings = {"pool.experts": 192, "pool.top_k": top_k}
+            active = counts_of(self.show("unipool_182m", settings))["active per token"]
+            self.assertEqual(active, DENSE[0] + routers + (top_k - 1) * 12 * one_expert)
+        self.assertEqual(counts_of(self.show("dense_182m"))["active per token"], DENSE[0])
+
+    def test_experts_of_seven_ranks_add_up(self):
+        for config, experts, one_expert in (("unipool_182m", 96, 7077888),
+                                            ("unipool_650m", 288, 12582912),
+                                            ("moe_182m", 96, 7077888)):
+            counts = counts_of(self.show(config, ranks=7))
+            self.assertEqual(counts["experts"], experts * one_expert)
+            replicated = counts["total"] - counts["experts"]
+            rows = [counts[f"on rank {rank} of 7"] - replicated for rank in range(7)]
+            self.assertEqual([row % one_expert for row in rows], [0] * 7)
+            owned = [row // one_expert for row in rows]
+            self.assertEqual(sum(owned), experts)
+            self.assertLessEqual(max(owned) - min(owned), 1, f"{config}: {owned}")
+            self.assertNotIn("on rank 7 of 7", counts)
+
+    def test_memory_has_a_row_a_rank_that_adds_up(self):
+        text = self.show("unipool_182m", ranks=7)
+        counts, rows = counts_of(text), memory_of(text)
+        self.assertEqual([rank for rank, _ in rows], list(range(7)))
+        for rank, (*parts, total) in rows:
+            self.assertAlmostEqual(sum(parts), total, delta=0.25)
+            weights = counts[f"on rank {rank} of 7"] * 4 / 2**20
+            self.assertAlmostEqual(parts[0], weights, delta=0.05)
+
+    def test_what_it_shows_is_a_config(self):
+        once = self.show("unipool_182m", {"seed": 77})
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "shown.textproto")
+            path.write_text(once)
+            again = support.run(["config", "show", path])
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertEqual(again.stdout, once)
+        self.assertIn("seed: 77", once)
+
+    def test_ranks_that_cannot_share_the_experts_are_refused(self):
+        for ranks, settings in ((0, {}), ("x", {}), (7, {"parallel.expert_parallel": 2})):
+            done = support.run(words("unipool_182m", settings, ranks=str(ranks)))
+            self.assertEqual(done.returncode, BAD_INPUT)
+            self.assertIn(str(ranks), done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
