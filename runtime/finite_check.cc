@@ -32,9 +32,11 @@ int64_t FirstNonFinite(const Tensor& tensor) {
 }
 
 void FiniteCheck::Look(const char* op, const Tensor& tensor) {
+  ++looks;
   if (!first.empty()) return;
   const int64_t at = FirstNonFinite(tensor);
   if (at < 0) return;
+  first_look = looks;
   first = absl::StrCat("output ", tensor.ShapeString(), " of ", op, " in ", where, ", element ", at,
                        " = ", ValueAt(tensor, at));
 }

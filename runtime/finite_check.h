@@ -12,8 +12,10 @@ namespace unipool {
 int64_t FirstNonFinite(const Tensor& tensor);
 
 struct FiniteCheck {
-  std::string where;  // set by the model as it goes: "model.layers.3.mlp"
-  std::string first;  // the first bad tensor in words; empty while all is well
+  std::string where;       // set by the model as it goes: "model.layers.3.mlp"
+  std::string first;       // the first bad tensor in words; empty while all is well
+  int64_t looks = 0;       // tensors looked at so far
+  int64_t first_look = 0;  // which of them was the first bad one; 0 where it was none of them
 
   void Look(const char* op, const Tensor& tensor);
 };

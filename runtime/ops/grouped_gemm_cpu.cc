@@ -58,9 +58,11 @@ const std::vector<Piece>& RowPieces(const GroupedGemm& op) {
   thread_local std::vector<Piece> pieces;
   pieces.clear();
   const int64_t groups = op.weight.dim(0), n = op.c.dim(1), k = op.a.dim(1);
-  // As many as there can be, however the rows fall: a later step must not need more room.
-  const int64_t most = (groups + op.a.dim(0) / kRows) * ((n + kColumns - 1) / kColumns);
-  pieces.reserve(static_cast<size_t>(most));
+  // As many as there can be, however the rows fall, and with room for more rows, as a rank's share
+  // of them changes from step to step: a warm step must not allocate.
+  const size_t most =
+      static_cast<size_t>((groups + op.a.dim(0) / kRows) * ((n + kColumns - 1) / kColumns));
+  if (pieces.capacity() < most) pieces.reserve(2 * most);
   const int64_t* offsets = op.offsets.as<int64_t>();
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t row = offsets[g]; row < offsets[g + 1]; row += kRows) {

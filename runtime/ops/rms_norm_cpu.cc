@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace unipool {
 
@@ -24,7 +25,10 @@ void ComputeOnCpu(const RmsNormForward& op) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t h = 0; h < hidden; ++h) sum += x[h] * x[h];
-    const float rstd = 1.0f / std::sqrt(sum / static_cast<float>(hidden) + op.eps);
+    // A row whose squares overflow must not pass for a row of zeros.
+    const float rstd = std::isfinite(sum)
+                           ? 1.0f / std::sqrt(sum / static_cast<float>(hidden) + op.eps)
+                           : std::numeric_limits<float>::quiet_NaN();
     op.rstd.as<float>()[t] = rstd;
     for (int64_t h = 0; h < hidden; ++h) y[h] = x[h] * rstd * weight[h];
   }

@@ -74,5 +74,13 @@ TEST(RmsNorm, BackwardAddsToParameterAndResidualGradients) {
   }
 }
 
+TEST(RmsNorm, ARowWhoseSquaresOverflowDoesNotPassForZeros) {
+  Workbench bench;
+  const Tensor x = bench.Floats({1, 2}, {3e30f, 1}), weight = bench.Floats({2}, {1, 1});
+  const Tensor y = bench.Zeros({1, 2}), rstd = bench.Zeros({1});
+  Compute(bench.ctx(), RmsNormForward{.x = x, .weight = weight, .eps = kEps, .y = y, .rstd = rstd});
+  EXPECT_TRUE(std::isnan(y.as<float>()[0]));
+}
+
 }  // namespace
 }  // namespace unipool
