@@ -1,5 +1,6 @@
 // `unipool bench step`: speed of whole training steps on made-up text, beside the rate of a large
 // matrix product by the BLAS library in the same process.
+#include <omp.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -9,6 +10,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <numeric>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -20,7 +23,7 @@
 #include "launch/trainer.h"
 #include "launch/world.h"
 #include "model/footprint.h"
-#include "omp.h"
+
 #include "runtime/blas.h"
 #include "runtime/rng.h"
 #include "runtime/status.h"
@@ -43,8 +46,10 @@ const CommandSpec kSpec{
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "unipool-bench-XXXXXX").string();
-    if (mkdtemp(name.data()) != nullptr) path_ = name;
+    std::error_code error;
+    const std::filesystem::path parent = std::filesystem::temp_directory_path(error);
+    std::string name = (parent / "unipool-bench-XXXXXX").string();
+    if (!error && mkdtemp(name.data()) != nullptr) path_ = name;
   }
   ~TemporaryFolder() {
     std::error_code ignored;
@@ -64,7 +69,7 @@ absl::Status WriteMadeUpText(const std::string& prefix, const config::Run& run) 
   ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(prefix, vocab));
   const Rng rng(run.seed(), StreamId("bench"));
   std::vector<int32_t> document(static_cast<size_t>(length));
-  for (int64_t d = 0; d < 4 * run.data().global_batch() + 8; ++d) {
+  for (int64_t d = 0; d < 4 * run.data().global_batch() + 40; ++d) {
     for (int64_t i = 0; i < length; ++i) {
       const double u = rng.Uniform(static_cast<uint64_t>(d * length + i));
       document[i] = static_cast<int32_t>(
@@ -86,9 +91,18 @@ double PeakMiB() {
   return usage.ru_maxrss / 1024.0;
 }
 
+// FLOP/s of all ranks together, each at a product of its own at the same time. Collective.
+double MeasureSgemm(const World& world) {
+  world.groups().world().Barrier();
+  double rate = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize);
+  world.groups().world().AllReduce(Tensor::Of(&rate, {1}), ReduceOp::kSum,
+                                   *Stream::Create(Device{}));
+  return rate;
+}
+
 void Print(const config::Run& run, const World& world, Trainer& trainer,
-           const std::vector<double>& seconds) {
-  const double best_rate = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize) * world.size();
+           const std::vector<double>& seconds, double sgemm_rate, double peak_mib) {
+  constexpr double kMiB = 1 << 20;
   const double step_seconds = Median(seconds);
   const double tokens = static_cast<double>(trainer.tokens_per_step());
   const double flops = tokens * TrainingFlopsPerToken(run) / step_seconds;
@@ -97,43 +111,52 @@ void Print(const config::Run& run, const World& world, Trainer& trainer,
                *std::min_element(seconds.begin(), seconds.end()), seconds.size());
   absl::PrintF("tokens/s          %.0f\n", tokens / step_seconds);
   absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
-  absl::PrintF("sgemm FLOP/s      %.2f G (OpenBLAS, %d^3, %d ranks x %d threads)\n",
-               best_rate / 1e9, kSgemmSize, world.size(), omp_get_max_threads());
-  absl::PrintF("share             %.1f %%\n", 100 * flops / best_rate);
-  absl::PrintF("peak memory       %.1f MiB of the process; plan %.1f MiB, of it activations %.1f\n",
-               PeakMiB(), plan.total() / 1048576.0, plan.activations / 1048576.0);
-  absl::PrintF("activations       %.1f MiB at their peak\n",
-               trainer.arena().peak_bytes() / 1048576.0);
+  absl::PrintF("sgemm FLOP/s      %.2f G (OpenBLAS, %d^3, ranks x threads %d x %d)\n",
+               sgemm_rate / 1e9, kSgemmSize, world.size(), omp_get_max_threads());
+  absl::PrintF("share             %.1f %%\n", 100 * flops / sgemm_rate);
+  absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
+               plan.total() / kMiB);
+  absl::PrintF("activations       %.1f MiB at their peak, planned %.1f\n",
+               trainer.arena().peak_bytes() / kMiB, plan.activations / kMiB);
+}
+
+absl::StatusOr<std::unique_ptr<IndexedDataset>> MakeUpDataset(const TemporaryFolder& folder,
+                                                              const config::Run& run) {
+  if (folder.path().empty()) {
+    return absl::FailedPreconditionError(
+        "no folder for made-up data can be made: expected TMPDIR to name one that is writable");
+  }
+  RETURN_IF_ERROR(WriteMadeUpText(folder.path() + "/text", run));
+  return IndexedDataset::Open(folder.path() + "/text");
 }
 
 absl::Status Bench(config::Run run, int64_t steps, bool profile, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
-  TemporaryFolder folder;
-  if (folder.path().empty()) {
-    return absl::FailedPreconditionError("cannot make a folder for made-up data");
-  }
-  RETURN_IF_ERROR(WriteMadeUpText(folder.path() + "/text", run));
-  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(folder.path() + "/text"));
   run.mutable_data()->set_split("90,5,5");
-  ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(run, *dataset, world));
+  const TemporaryFolder folder;
+  const auto dataset = MakeUpDataset(folder, run);
+  RETURN_IF_ERROR(world.Agree(dataset.status()));
+  const auto created = Trainer::Create(run, **dataset, world);
+  RETURN_IF_ERROR(world.Agree(created.status()));
+  Trainer& trainer = **created;
   constexpr int kWarmSteps = 2;
   std::vector<double> seconds;
   for (int64_t i = 0; i < kWarmSteps + steps; ++i) {
-    if (i == kWarmSteps) trainer->profiler().Reset();
-    trainer->profiler().set_enabled(profile && i >= kWarmSteps);
+    if (i == kWarmSteps) trainer.profiler().Reset();
+    trainer.profiler().set_enabled(profile && i >= kWarmSteps);
     const auto start = std::chrono::steady_clock::now();
-    RETURN_IF_ERROR(trainer->Step().status());
+    RETURN_IF_ERROR(trainer.Step().status());
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (i >= kWarmSteps) seconds.push_back(elapsed.count());
   }
-  world.groups().world().Barrier();
-  if (world.is_first()) {
-    double total = 0;
-    for (const double s : seconds) total += s;
-    if (profile) std::fputs(trainer->profiler().Table(total).c_str(), stdout);
-    Print(run, world, *trainer, seconds);
+  const double peak_mib = PeakMiB();  // before the large products take memory too
+  const double sgemm_rate = MeasureSgemm(world);
+  if (!world.is_first()) return absl::OkStatus();
+  if (profile) {
+    const double total = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+    std::fputs(trainer.profiler().Table(total).c_str(), stdout);
   }
-  world.groups().world().Barrier();
+  Print(run, world, trainer, seconds, sgemm_rate, peak_mib);
   return absl::OkStatus();
 }
 

@@ -67,6 +67,11 @@ int ConfigCommand(const std::vector<std::string>& args) {
   if (!ranks.ok()) return Report(ranks.status());
   const absl::StatusOr<config::Run> run = LoadRunConfig(words[1], line->Values("set"));
   if (!run.ok()) return Report(run.status());
+  constexpr int64_t kMostRanks = 1 << 20;
+  if (*ranks > kMostRanks) {
+    return Report(absl::InvalidArgumentError(
+        absl::StrFormat("--ranks=%d: expected at most %d", *ranks, kMostRanks)));
+  }
   const int rank_count = static_cast<int>(*ranks);
   if (const absl::Status status = CheckRanks(*run, rank_count); !status.ok()) return Report(status);
   std::fputs(ToText(*run).c_str(), stdout);

@@ -31,6 +31,22 @@ absl::Status WriteAll(const std::string& path, int fd, absl::string_view text) {
 
 }  // namespace
 
+absl::StatusOr<bool> Exists(const std::string& path) {
+  std::error_code error;
+  const bool exists = std::filesystem::exists(path, error);
+  if (!error) return exists;
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": cannot be looked up: ", error.message()));
+}
+
+absl::Status RemoveTree(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (!error) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": cannot be removed: ", error.message()));
+}
+
 absl::Status MakeFolders(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

@@ -4,10 +4,15 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace unipool {
 
+// Whether something is there. An error where the system will not tell.
+absl::StatusOr<bool> Exists(const std::string& path);
+// rm -rf; a path that is not there is no error.
+absl::Status RemoveTree(const std::string& path);
 // mkdir -p. FAILED_PRECONDITION with the path and the reason.
 absl::Status MakeFolders(const std::string& path);
 // Writes beside `path`, syncs, renames.

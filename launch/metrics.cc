@@ -27,7 +27,7 @@ std::string Remaining(double seconds) {
 
 }  // namespace
 
-double Validation::perplexity() const { return std::exp(std::fmin(20.0, loss)); }
+double Validation::perplexity() const { return loss > 20.0 ? std::exp(20.0) : std::exp(loss); }
 
 absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "w");
@@ -68,7 +68,9 @@ std::string ToJson(const StepRecord& record) {
   if (record.validation.has_value()) {
     add("validation_loss", record.validation->loss);
     add("validation_perplexity", record.validation->perplexity());
-    add("validation_bits_per_byte", record.validation->bits_per_byte);
+    if (record.validation->bits_per_byte.has_value()) {
+      add("validation_bits_per_byte", *record.validation->bits_per_byte);
+    }
   }
   return json + "}";
 }

@@ -15,8 +15,8 @@
 namespace unipool {
 
 struct Validation {
-  double loss;           // nats a token
-  double bits_per_byte;  // of the text behind the tokens
+  double loss;                          // nats a token
+  std::optional<double> bits_per_byte;  // of the text behind the tokens, where that is known
   double perplexity() const;
 };
 

@@ -8,23 +8,26 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 started=$SECONDS
 
 ranks=2
+steps=1000
 run_dir=runs/quickstart
-overrides=()
 need_value() { [[ $# -ge 2 ]] || { echo "quickstart.sh: $1 expects a value" >&2; exit 2; }; }
 while [[ $# -gt 0 ]]; do
   case $1 in
     --ranks) need_value "$@"; ranks=$2 ;;
-    --steps) need_value "$@"; overrides+=(--set "steps=$2") ;;
+    --steps) need_value "$@"; steps=$2 ;;
     --run-dir) need_value "$@"; run_dir=$(cd "$here" && realpath -m "$2") ;;
     *) echo "quickstart.sh: $1: unknown; expected --ranks N, --steps N, --run-dir FOLDER" >&2
        exit 2 ;;
   esac
   shift 2
 done
-if [[ ! $ranks =~ ^[1-9][0-9]*$ ]]; then
-  echo "quickstart.sh: --ranks $ranks: expected a number of at least 1" >&2
-  exit 2
-fi
+for number in "$ranks" "$steps"; do
+  if [[ ! $number =~ ^[1-9][0-9]*$ ]]; then
+    echo "quickstart.sh: --ranks $ranks --steps $steps: expected numbers of at least 1" >&2
+    exit 2
+  fi
+done
+warmup_steps=$((steps < 1000 ? steps / 10 : 100))
 
 bash tools/setup.sh
 mkdir -p build
@@ -48,7 +51,7 @@ fi
 
 echo "training on $ranks ranks after $((SECONDS - started)) s"
 launch/mpirun.sh -np "$ranks" "$unipool" train --config configs/quickstart.textproto \
-  --run-dir "$run_dir" --force "${overrides[@]}"
+  --run-dir "$run_dir" --force --set "steps=$steps" --set "schedule.warmup_steps=$warmup_steps"
 
 echo
 # Of the same tokens that the validation above is on: 256 sequences of 256.

@@ -21,6 +21,7 @@ namespace {
 
 // Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
 constexpr double kLargestSize = 2147483647;
+constexpr int kMostThreads = 1024;
 constexpr int64_t kByteVocab = 257;
 
 // States one rule at a time; a broken one is reported where its field was given.
@@ -56,7 +57,9 @@ class Rules {
 
   absl::Status Decay(const std::string& path) const {
     const double value = NumberAt(run_, path);
-    return Require(value >= 0 && value < 1, path, "a number of at least 0 and below 1");
+    // In float32, where the optimizer uses it.
+    return Require(value >= 0 && static_cast<float>(value) < 1, path,
+                   "a number of at least 0 and below 1");
   }
 
   // "model.heads = 12 (configs/x.textproto:4:3)", the other side of a rule.
@@ -139,22 +142,25 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   return rules.NotNegative("pool.layer_loss");
 }
 
-// Three weights, of which the training part's is above 0.
+// Three weights, of which those of the training and the validation part are above 0.
 bool IsSplit(const std::string& text) {
   const std::vector<std::string> weights = absl::StrSplit(text, ',');
   double value = 0;
   for (const std::string& weight : weights) {
     if (!absl::SimpleAtod(weight, &value) || !std::isfinite(value) || value < 0) return false;
   }
-  return weights.size() == 3 && absl::SimpleAtod(weights[0], &value) && value > 0;
+  double train = 0, validation = 0;
+  return weights.size() == 3 && absl::SimpleAtod(weights[0], &train) && train > 0 &&
+         absl::SimpleAtod(weights[1], &validation) && validation > 0;
 }
 
 absl::Status CheckData(const config::Run& run, const Rules& rules) {
   const config::Data& data = run.data();
   RETURN_IF_ERROR(rules.Require(!data.prefix().empty(), "data.prefix",
                                 "PREFIX of the files PREFIX.bin and PREFIX.idx"));
-  RETURN_IF_ERROR(rules.Require(IsSplit(data.split()), "data.split",
-                                "three weights of at least 0, the first above 0, as \"90,5,5\""));
+  RETURN_IF_ERROR(
+      rules.Require(IsSplit(data.split()), "data.split",
+                    "three weights of at least 0, the first two above 0, as \"90,5,5\""));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
   RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
   return rules.Require(data.micro_batch() <= data.global_batch(), "data.micro_batch",
@@ -192,6 +198,8 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(CheckSchedule(run, rules));
   RETURN_IF_ERROR(rules.Integer("parallel.expert_parallel", 0));
   RETURN_IF_ERROR(rules.Integer("parallel.threads", 0));
+  RETURN_IF_ERROR(rules.Require(run.parallel().threads() <= kMostThreads, "parallel.threads",
+                                absl::StrCat("at most ", kMostThreads)));
   RETURN_IF_ERROR(rules.Integer("parallel.deadline_seconds", 1));
   RETURN_IF_ERROR(rules.Integer("eval.every_steps", 0));
   return rules.Integer("eval.sequences", 0);

@@ -2,7 +2,7 @@
 #include <glog/logging.h>
 
 #include <cstdio>
-#include <filesystem>
+
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -37,31 +37,41 @@ struct Outputs {
   std::unique_ptr<ProgressLine> progress;
 };
 
-absl::Status PrepareRunFolder(const config::Run& run, bool force) {
+absl::StatusOr<Outputs> FillRunFolder(const config::Run& run) {
   const std::string& folder = run.run_dir();
-  const std::string metrics = folder + "/metrics.jsonl";
-  if (!force && std::filesystem::exists(metrics)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(folder,
-                     ": already holds a run (metrics.jsonl); expected a new folder (--run-dir), or "
-                     "--force to replace it"));
-  }
+  Outputs outputs;
+  RETURN_IF_ERROR(MakeFolders(folder));
+  RETURN_IF_ERROR(RemoveTree(folder + "/checkpoints"));  // of the run that this one replaces
+  RETURN_IF_ERROR(WriteFileAtomically(folder + "/config.textproto", ToText(run)));
+  ASSIGN_OR_RETURN(outputs.metrics, MetricsFile::Create(folder + "/metrics.jsonl"));
   RETURN_IF_ERROR(MakeFolders(folder + "/log"));
   RETURN_IF_ERROR(MakeFolders(folder + "/checkpoints"));
-  return WriteFileAtomically(folder + "/config.textproto", ToText(run));
-}
-
-absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, bool force) {
-  Outputs outputs;
-  RETURN_IF_ERROR(PrepareRunFolder(run, force));
-  ASSIGN_OR_RETURN(outputs.metrics, MetricsFile::Create(run.run_dir() + "/metrics.jsonl"));
   outputs.progress = std::make_unique<ProgressLine>(run.steps(), OutputIsTerminal());
   return outputs;
 }
 
+// The run folder, new or, with `force`, in place of another run. A new one that cannot be filled is
+// taken away again.
+absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, bool force) {
+  ASSIGN_OR_RETURN(const bool holds_run, Exists(run.run_dir() + "/metrics.jsonl"));
+  if (holds_run && !force) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        run.run_dir(), ": already holds a run (metrics.jsonl); expected a new folder (--run-dir), ",
+        "or --force to replace it"));
+  }
+  ASSIGN_OR_RETURN(const bool existed, Exists(run.run_dir()));
+  absl::StatusOr<Outputs> outputs = FillRunFolder(run);
+  if (!outputs.ok() && !existed) RemoveTree(run.run_dir()).IgnoreError();
+  return outputs;
+}
+
 std::string ValidationText(const Validation& validation) {
-  return absl::StrFormat("validation loss %.4f  perplexity %.3f  bits/byte %.4f", validation.loss,
-                         validation.perplexity(), validation.bits_per_byte);
+  std::string text = absl::StrFormat("validation loss %.4f  perplexity %.3f", validation.loss,
+                                     validation.perplexity());
+  if (validation.bits_per_byte.has_value()) {
+    absl::StrAppendFormat(&text, "  bits/byte %.4f", *validation.bits_per_byte);
+  }
+  return text;
 }
 
 // Facts C.3, M.11: with few experts the mean that c estimates is ruled by rare draws.
@@ -112,9 +122,8 @@ void Note(const StepRecord& record, Summary* summary) {
 
 void Conclude(const config::Run& run, const Summary& summary, const std::string& checkpoint,
               ProgressLine& progress) {
-  progress.Say(absl::StrFormat("\nvalidation loss   %.4f -> %.4f nats/token (%.4f bits/byte)",
-                               summary.before.loss, summary.after.loss,
-                               summary.after.bits_per_byte));
+  progress.Say(absl::StrCat("\nbefore            ", ValidationText(summary.before)));
+  progress.Say(absl::StrCat("after             ", ValidationText(summary.after)));
   progress.Say(absl::StrFormat("training speed    %.0f tokens/s over %.1f s",
                                summary.tokens / summary.seconds, summary.seconds));
   if (!checkpoint.empty()) progress.Say(absl::StrCat("weights           ", checkpoint));

@@ -4,13 +4,19 @@
 
 #include <chrono>
 #include <cmath>
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
 #include "data/sample_order.h"
+#include "model/footprint.h"
 #include "runtime/device.h"
 #include "runtime/finite_check.h"
+#include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -31,6 +37,41 @@ AdamWSettings MakeAdamW(const config::Optimizer& optimizer) {
           .weight_decay = static_cast<float>(optimizer.weight_decay())};
 }
 
+// Bytes of text behind the tokens; NaN where an id is not one of the tokenizer's.
+double BytesOf(const Tokenizer& tokenizer, const Tensor& tokens) {
+  double bytes = 0;
+  for (int64_t t = 0; t < tokens.numel(); ++t) {
+    const int32_t id = tokens.as<int32_t>()[t];
+    bytes +=
+        id < tokenizer.vocab() ? tokenizer.NumBytes(id) : std::numeric_limits<double>::quiet_NaN();
+  }
+  return bytes;
+}
+
+// Memory is promised by the system before it is there: better a line now than a killed rank later.
+absl::Status CheckMemory(const config::Run& run, const World& world) {
+  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank());
+  const int ranks = RanksOnThisHost();
+  const int64_t memory = HostMemoryBytes();
+  if (plan.total() <= memory / ranks) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("rank %d needs %d MiB (weights %d, gradients %d, moments %d, activations "
+                      "%d), but its host has "
+                      "%d MiB for %d of the ranks: expected fewer ranks a host, a smaller "
+                      "data.micro_batch or model",
+                      world.rank(), plan.total() >> 20, plan.values >> 20, plan.gradients >> 20,
+                      plan.moments >> 20, plan.activations >> 20, memory >> 20, ranks));
+}
+
+// Address space for the step's tensors; pages become memory when a step first touches them. Limits
+// on a process's address space may refuse a generous reserve.
+absl::StatusOr<Arena> ReserveArena(int64_t planned_bytes) {
+  for (int64_t bytes = HostMemoryBytes(); bytes > 2 * planned_bytes; bytes /= 2) {
+    if (absl::StatusOr<Arena> arena = Arena::Create(Device{}, bytes); arena.ok()) return arena;
+  }
+  return Arena::Create(Device{}, 2 * planned_bytes);
+}
+
 double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -48,6 +89,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
   self->tokenizer_ = CreateByteTokenizer();
   RETURN_IF_ERROR(self->CreateLoaders(run, dataset));
+  RETURN_IF_ERROR(CheckMemory(run, world));
 
   ASSIGN_OR_RETURN(self->model_,
                    Transformer::Create(run, self->parameters_, world.groups().expert()));
@@ -57,8 +99,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   ASSIGN_OR_RETURN(self->optimizer_, Optimizer::Create(self->parameters_, self->reducer_,
                                                        MakeAdamW(run.optimizer())));
 
-  // Address space only: pages become memory when a step first touches them.
-  ASSIGN_OR_RETURN(Arena arena, Arena::Create(Device{}, HostMemoryBytes()));
+  ASSIGN_OR_RETURN(Arena arena,
+                   ReserveArena(PlanMemory(run, world.size(), world.rank()).activations));
   self->arena_ = std::make_unique<Arena>(std::move(arena));
   self->stream_ = Stream::Create(Device{});
   self->profiler_.set_enabled(run.profile().enabled());
@@ -124,6 +166,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
   const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
   LossSums sums;
+  model_->exchange().TakeExposedSeconds();  // what a validation left there
   model_->StartStep(tokens_per_step_);
   RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(&sums), &sums));
   double exposed_seconds = model_->exchange().TakeExposedSeconds();
@@ -179,17 +222,21 @@ double Trainer::GradScale(double norm) const {
 absl::Status Trainer::CheckFinite(const LossSums& sums, double norm) {
   const double loss = sums.cross_entropy + sums.pool_balance + sums.layer_balance;
   if (std::isfinite(loss) && std::isfinite(norm)) return absl::OkStatus();
-  const std::string bad = FindFirstBad();
-  // All ranks saw the same sums; the lowest one that found a bad tensor tells of it.
+  const FiniteCheck check = RunChecked();
+  // All ranks run the same ops in the same order; the one that met a bad tensor first tells of it.
+  int64_t earliest = check.first.empty() ? std::numeric_limits<int64_t>::min() : -check.first_look;
+  world_.groups().world().AllReduce(Tensor::Of(&earliest, {1}), ReduceOp::kMax, *stream_);
+  const bool mine = !check.first.empty() && -check.first_look == earliest;
   const absl::Status found = absl::OutOfRangeError(
       absl::StrCat("diverged at step ", step_ + 1, ": loss ", loss, ", gradient norm ", norm,
-                   "; first bad tensor: ", bad.empty() ? "none on a second run" : bad));
-  const absl::Status told = world_.Agree(bad.empty() ? absl::OkStatus() : found);
+                   "; first bad tensor: ", mine ? check.first : "none on a second run"));
+  const absl::Status told = world_.Agree(mine ? found : absl::OkStatus());
   return told.ok() ? found : told;
 }
 
-// Runs the step again with every op's outputs checked. Collective.
-std::string Trainer::FindFirstBad() {
+// Runs the step again, from clear gradients, with weights and every op's outputs checked.
+// Collective.
+FiniteCheck Trainer::RunChecked() {
   FiniteCheck check;
   for (const Parameter& parameter : parameters_.parameters()) {
     const int64_t at = FirstNonFinite(parameter.value);
@@ -197,13 +244,17 @@ std::string Trainer::FindFirstBad() {
       check.first = absl::StrCat("weight ", parameter.name, ", element ", at);
     }
   }
+  for (const auto kind : {ParameterKind::kReplicated, ParameterKind::kExpert}) {
+    Compute(ctx_, Fill{.x = parameters_.grads(kind), .value = 0});
+  }
   ctx_.finite_check = &check;
   train_->Seek(step_);
   LossSums sums;
   model_->StartStep(tokens_per_step_);
   const absl::Status status = TrainMicroBatches(&sums);
+  LOG_IF(ERROR, !status.ok()) << status.message();
   ctx_.finite_check = nullptr;
-  return status.ok() ? check.first : std::string(status.message());
+  return check;
 }
 
 absl::StatusOr<Validation> Trainer::Validate() {
@@ -214,15 +265,17 @@ absl::StatusOr<Validation> Trainer::Validate() {
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});
     model_->Evaluate(ctx_, batch.tokens, batch.targets, saved_, losses);
-    for (int64_t t = 0; t < losses.numel(); ++t) {
-      sums[0] += losses.as<float>()[t];
-      sums[2] += tokenizer_->NumBytes(batch.targets.as<int32_t>()[t]);
-    }
+    for (int64_t t = 0; t < losses.numel(); ++t) sums[0] += losses.as<float>()[t];
+    sums[2] += BytesOf(*tokenizer_, batch.targets);
     sums[1] += static_cast<double>(losses.numel());
   }
   RETURN_IF_ERROR(world_.Agree(validation_->status()));
   world_.groups().world().AllReduce(Tensor::Of(sums, {3}), ReduceOp::kSum, *stream_);
-  return Validation{.loss = sums[0] / sums[1], .bits_per_byte = sums[0] / std::log(2.0) / sums[2]};
+  Validation validation{.loss = sums[0] / sums[1], .bits_per_byte = std::nullopt};
+  if (std::isfinite(sums[2])) validation.bits_per_byte = sums[0] / std::log(2.0) / sums[2];
+  if (std::isfinite(validation.loss)) return validation;
+  return absl::OutOfRangeError(
+      absl::StrCat("diverged: the validation loss after step ", step_, " is ", validation.loss));
 }
 
 }  // namespace unipool

@@ -19,6 +19,7 @@
 #include "model/schedule.h"
 #include "model/transformer.h"
 #include "runtime/context.h"
+#include "runtime/finite_check.h"
 
 namespace unipool {
 
@@ -61,7 +62,7 @@ class Trainer {
   absl::Status TrainMicroBatches(LossSums* sums);
   absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
   absl::Status CheckFinite(const LossSums& sums, double norm);
-  std::string FindFirstBad();
+  FiniteCheck RunChecked();
   double GradScale(double norm) const;
   absl::StatusOr<StepRecord> TimedStep();
 

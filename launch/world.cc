@@ -48,6 +48,8 @@ void SetThreads(int threads, int ranks_on_host) {
 
 int LaunchRank() { return EnvironmentInt("OMPI_COMM_WORLD_RANK", EnvironmentInt("PMIX_RANK", 0)); }
 
+int RanksOnThisHost() { return LaunchedByMpi() ? MpiLocalRank().size : 1; }
+
 bool TellsOf(const absl::Status& status) {
   const absl::optional<absl::Cord> teller = status.GetPayload(kTeller);
   return teller.has_value() ? *teller == kHere : LaunchRank() == 0;
@@ -63,7 +65,7 @@ MpiSession::~MpiSession() {
 
 absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
   const absl::Duration deadline = absl::Seconds(run.parallel().deadline_seconds());
-  SetThreads(run.parallel().threads(), LaunchedByMpi() ? MpiLocalRank().size : 1);
+  SetThreads(run.parallel().threads(), RanksOnThisHost());
   if (LaunchedByMpi()) return Create(run, CreateMpiWorld(deadline));
   return Create(run, std::move(CreateLocalCommunicators(1, deadline)[0]));
 }

@@ -18,6 +18,9 @@ class Run;
 // Rank of this process as its launcher says, before MPI is started; 0 without a launcher.
 int LaunchRank();
 
+// Ranks of this job that share this host's memory and cores.
+int RanksOnThisHost();
+
 // True where this rank has to tell of an error: of one that ranks agreed on, the rank that has it;
 // of any other, which all ranks have alike, the first.
 bool TellsOf(const absl::Status& status);

@@ -38,11 +38,12 @@ int64_t QkvWidth(const config::Model& model) {
   return (model.heads() + 2 * model.kv_heads()) * model.head_dim();
 }
 
-// The most tokens that a rank has in one micro-batch.
+// The most tokens that a rank has in one micro-batch, cut as data/batch_loader.h says.
 int64_t MicroBatchTokens(const config::Run& run, int ranks) {
-  const int64_t share = (run.data().global_batch() + ranks - 1) / ranks;
-  const int64_t limit = run.data().micro_batch() == 0 ? share : run.data().micro_batch();
-  return std::min(share, limit) * run.model().sequence();
+  const int64_t global = run.data().global_batch(), limit = run.data().micro_batch();
+  const int64_t steps = limit == 0 ? 1 : (global + ranks * limit - 1) / (ranks * limit);
+  const int64_t together = (global + steps - 1) / steps;
+  return (together + ranks - 1) / ranks * run.model().sequence();
 }
 
 // What the arena holds, as elements, at its peak: the backward of the lowest layer of a pool, with
@@ -72,8 +73,9 @@ Activations PerLayer(const config::Run& run, int64_t tokens, int ranks) {
   const int64_t routing = tokens * experts * (norm ? 2 : 1) + 4 * rows;
   const bool travels = ExpertRanks(run, ranks) > 1;
   const int64_t moe = routing + rows * (2 * hidden + 2 * ffn) + (travels ? rows * (hidden + 2) : 0);
+  // Rows that travel back are held as sent, as they arrive and as they left the experts.
   const int64_t moe_scratch =
-      rows * hidden + std::max(tokens * experts, travels ? rows * hidden : 0);
+      rows * hidden + std::max(tokens * experts, travels ? 2 * rows * hidden : 0);
   return {.saved_per_layer = backbone + moe,
           .noted_per_layer = rows * (hidden + ffn + 1),
           .backward_scratch = std::max(attention_scratch, moe_scratch)};

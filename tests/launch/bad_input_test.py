@@ -68,6 +68,34 @@ class BadInputTest(unittest.TestCase):
         pathlib.Path(blocker).write_text("in the way")
         self.expect_refusal({}, "a-file", run_dir=os.path.join(blocker, "run"))
 
+    def test_a_run_folder_that_cannot_be_looked_up_is_refused(self):
+        self.expect_refusal({}, "cannot be looked up", run_dir=os.path.join(self.folder.name,
+                                                                            "x" * 300))
+
+    def test_a_model_larger_than_the_memory_is_refused(self):
+        self.expect_refusal({"model.hidden": 10**6, "model.ffn": 10**6}, "needs", "MiB")
+
+    def test_bench_without_a_temporary_folder_is_one_line(self):
+        command = support.train_command(self.prefix, "unused")[3:]
+        for ranks in (0, 2):
+            # mpirun wants a folder of its own, so the program alone gets the bad one.
+            words = ["env", "TMPDIR=/nowhere", support.PROGRAM, "bench", "step"] + command
+            words = ([support.LAUNCHER, "-np", str(ranks)] if ranks else []) + words
+            done = subprocess.run([str(word) for word in words], capture_output=True, text=True,
+                                  timeout=60, check=False)
+            self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+            self.assertEqual(len(own_lines(done.stderr)), 1, done.stderr)
+            self.assertIn("TMPDIR", done.stderr)
+
+    def test_force_replaces_the_whole_run(self):
+        run_dir = os.path.join(self.folder.name, "replaced")
+        settings = {"schedule.warmup_steps": 0}
+        for steps in (2, 1):
+            command = support.train_command(self.prefix, run_dir, dict(settings, steps=steps))
+            self.assertEqual(support.run(command + ["--force"]).returncode, 0)
+        self.assertEqual(sorted(os.listdir(os.path.join(run_dir, "checkpoints"))),
+                         ["latest", "step_00000001"])
+
     def test_a_run_folder_in_use_is_refused_unless_forced(self):
         run_dir = os.path.join(self.folder.name, "used")
         settings = {"steps": 1, "schedule.warmup_steps": 0}

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-#include <mutex>
+#include <cmath>
+#include <string>
 #include <vector>
 
 #include "tests/support/on_ranks.h"
@@ -127,6 +127,52 @@ TEST_F(TrainerTest, DivergenceStopsWithTheStepAndTheFirstBadTensor) {
       EXPECT_STATUS(status, kOutOfRange, "first bad tensor: ");
     }
   });
+}
+
+TEST_F(TrainerTest, TheRankThatMetTheFirstBadTensorTellsOfIt) {
+  testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
+    const config::Run run = Run(Variant::kUniPool);
+    const auto world = World::Create(run, std::move(comm)).value();
+    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    // Expert 6 is the second rank's; the first rank meets its results only after they have come
+    // back.
+    const std::string name = "model.expert_pools.0.experts.6.up_proj.weight";
+    for (const Parameter& parameter : trainer->parameters().parameters()) {
+      if (parameter.name == name) parameter.value.as<float>()[5] = std::nanf("");
+    }
+    const absl::Status status = trainer->Step().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+    EXPECT_EQ(TellsOf(status), world->rank() == 1);
+    if (world->rank() == 1) EXPECT_STATUS(status, kOutOfRange, "weight " + name + ", element 5");
+  });
+}
+
+TEST_F(TrainerTest, AValidationThatIsNotANumberIsNotADoneRun) {
+  config::Run run = Run(Variant::kUniPool);
+  run.set_steps(1);
+  run.mutable_schedule()->set_convention(config::Schedule::PLAIN);
+  run.mutable_schedule()->set_warmup_steps(0);
+  run.mutable_schedule()->set_decay_steps(100);
+  run.mutable_schedule()->set_lr(3e38);
+  testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
+    const auto world = World::Create(run, std::move(comm)).value();
+    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    EXPECT_STATUS(trainer->Run([](const StepRecord&) {}), kOutOfRange, "after step 1");
+  });
+}
+
+TEST_F(TrainerTest, IdsBeyondTheTokenizerLeaveBitsPerByteUnknown) {
+  const std::string prefix = folder_.Path("large-ids");
+  auto writer = IndexedDatasetWriter::Create(prefix, 600).value();
+  const std::vector<int32_t> document(40, 500);
+  for (int i = 0; i < 60; ++i) ASSERT_OK(writer->AddDocument(document));
+  ASSERT_OK(writer->Finish());
+  dataset_ = IndexedDataset::Open(prefix).value();
+  config::Run run = testing::TinyRun(Variant::kDense, prefix);
+  run.mutable_model()->set_vocab(600);
+  const std::vector<StepRecord> records = Train(run, 2);
+  EXPECT_FALSE(records.front().validation->bits_per_byte.has_value());
+  EXPECT_NEAR(records.front().validation->loss, std::log(600.0), 0.1);
 }
 
 }  // namespace

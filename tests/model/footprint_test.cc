@@ -61,5 +61,17 @@ TEST(PlanMemory, TakesSixteenBytesAParameterOnOneRank) {
   EXPECT_EQ(plan.values + plan.gradients + plan.moments, 16 * CountParameters(run).total());
 }
 
+// Ten sequences in micro-batches of at most eight are taken as five and five.
+TEST(PlanMemory, CutsTheBatchAsTheLoaderDoes) {
+  config::Run run = PaperRun(12, 768, 12, 96);
+  run.mutable_data()->set_global_batch(10);
+  run.mutable_data()->set_micro_batch(8);
+  const int64_t uneven = PlanMemory(run, 1, 0).activations;
+  run.mutable_data()->set_micro_batch(5);
+  EXPECT_EQ(PlanMemory(run, 1, 0).activations, uneven);
+  run.mutable_data()->set_micro_batch(10);
+  EXPECT_GT(PlanMemory(run, 1, 0).activations, uneven);
+}
+
 }  // namespace
 }  // namespace unipool
