@@ -32,13 +32,15 @@ LoadStatistics::LoadStatistics(std::vector<int> pool_of_layer, std::vector<int> 
     first_.push_back(size);
     size += experts_of_pool_[pool];
   }
-  current_.resize(size);
-  previous_.resize(size);
+  current_.resize(size + 1);
+  previous_.resize(size + 1);
 }
 
 Tensor LoadStatistics::counts(int layer) {
   return Tensor::Of(current_.data() + first_[layer], {experts(layer)});
 }
+
+Tensor LoadStatistics::unrouted() { return Tensor::Of(&current_.back(), {1}); }
 
 void LoadStatistics::FinishStep(Context& ctx, Communicator& world) {
   Profiler::Scope scope(ctx.profiler, "statistics.finish_step");

@@ -19,6 +19,8 @@ class LoadStatistics {
 
   // Where layer l adds its counts during the step: int64 [experts of its pool].
   Tensor counts(int layer);
+  // Where the step's tokens without a positive score are counted, over all layers: int64 [1].
+  Tensor unrouted();
   // At the end of a step: sums over all ranks of `world`, keeps the sums, clears the counts.
   void FinishStep(Context& ctx, Communicator& world);
 
@@ -35,6 +37,9 @@ class LoadStatistics {
   double LayerImbalance() const;
   double PoolImbalance() const;
 
+  // Of the previous step, all ranks and layers: tokens without a positive score.
+  int64_t previous_unrouted() const { return previous_.back(); }
+
   int num_layers() const { return static_cast<int>(pool_of_layer_.size()); }
   int num_pools() const { return static_cast<int>(experts_of_pool_.size()); }
   int pool_of_layer(int layer) const { return pool_of_layer_[layer]; }
@@ -46,8 +51,8 @@ class LoadStatistics {
 
   std::vector<int> pool_of_layer_;
   std::vector<int> experts_of_pool_;
-  std::vector<int64_t> first_;  // of layer l's counts in the flat arrays
-  std::vector<int64_t> current_;
+  std::vector<int64_t> first_;    // of layer l's counts in the flat arrays
+  std::vector<int64_t> current_;  // counts of all layers, then the unrouted
   std::vector<int64_t> previous_;
   bool has_previous_ = false;
 };

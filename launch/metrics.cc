@@ -64,6 +64,7 @@ std::string ToJson(const StepRecord& record) {
     add("exposed_comm_seconds", record.exposed_comm_seconds);
     add("layer_imbalance", record.layer_imbalance);
     add("pool_imbalance", record.pool_imbalance);
+    add("unrouted_share", record.unrouted_share);
   }
   if (record.validation.has_value()) {
     add("validation_loss", record.validation->loss);
@@ -101,6 +102,9 @@ void ProgressLine::Show(const StepRecord& record) {
   if (record.layer_imbalance > 0) {
     absl::StrAppendFormat(&line, "  imbalance layer %.2f pool %.2f", record.layer_imbalance,
                           record.pool_imbalance);
+  }
+  if (record.unrouted_share >= 0.01) {
+    absl::StrAppendFormat(&line, "  unrouted %.0f%%", 100 * record.unrouted_share);
   }
   ClearLive();
   std::fputs(line.c_str(), stdout);

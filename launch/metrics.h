@@ -33,6 +33,7 @@ struct StepRecord {
   double exposed_comm_seconds = 0;  // of the slowest rank: exchanges that nothing hid
   double layer_imbalance = 0;       // facts in comm/load_statistics.h
   double pool_imbalance = 0;
+  double unrouted_share = 0;  // of (token, layer) pairs: no expert had a positive score
   std::optional<Validation> validation;
 };
 

@@ -192,6 +192,8 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   record.exposed_comm_seconds = exposed_seconds;
   record.layer_imbalance = model_->statistics().LayerImbalance();
   record.pool_imbalance = model_->statistics().PoolImbalance();
+  record.unrouted_share = static_cast<double>(model_->statistics().previous_unrouted()) /
+                          static_cast<double>(tokens_per_step_ * model_->num_layers());
   return record;
 }
 

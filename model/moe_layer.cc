@@ -4,6 +4,7 @@
 
 #include "runtime/ops/compute.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/top_k.h"
 
 namespace unipool {
 
@@ -24,7 +25,10 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* 
   pool_.Forward(ctx, rows, saved->plan.offsets, results, &saved->experts);
   shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, y, true,
                             &saved->returned);
-  if (training) shared_.balance->Add(ctx, layer_, saved->router.scores, sums);
+  if (!training) return;
+  Compute(ctx,
+          CountUnrouted{.gates = saved->router.gates, .count = shared_.statistics->unrouted()});
+  shared_.balance->Add(ctx, layer_, saved->router.scores, sums);
 }
 
 void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {

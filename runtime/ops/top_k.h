@@ -47,4 +47,16 @@ struct ColumnSums {
 };
 void ComputeOnCpu(const ColumnSums& op);
 
+// count += the number of tokens whose largest score, gates[t,0], is not above zero: NormRouter
+// sends them to the lowest expert ids with a gate of zero, so that the layer adds nothing to them.
+struct CountUnrouted {
+  static constexpr char kName[] = "count_unrouted";
+  Tensor gates;  // [tokens, k], as TopK gives them
+  Tensor count;  // in/out int64 [1], added to
+  auto Inputs() { return std::array{&gates}; }
+  auto Outputs() { return std::array{&count}; }
+  void Check() const;
+};
+void ComputeOnCpu(const CountUnrouted& op);
+
 }  // namespace unipool

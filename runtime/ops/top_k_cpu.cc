@@ -130,4 +130,17 @@ void ComputeOnCpu(const ColumnSums& op) {
   }
 }
 
+void CountUnrouted::Check() const {
+  CHECK_EQ(gates.rank, 2);
+  CHECK_EQ(count.numel(), 1);
+}
+
+void ComputeOnCpu(const CountUnrouted& op) {
+  const int64_t top_k = op.gates.dim(1);
+  const float* gates = op.gates.as<float>();
+  int64_t unrouted = 0;
+  for (int64_t t = 0; t < op.gates.dim(0); ++t) unrouted += gates[t * top_k] <= 0 ? 1 : 0;
+  *op.count.as<int64_t>() += unrouted;
+}
+
 }  // namespace unipool

@@ -87,5 +87,17 @@ TEST(LoadStatistics, NothingIsKnownBeforeTheFirstStep) {
   EXPECT_EQ(statistics.PoolImbalance(), 0);
 }
 
+TEST(LoadStatistics, UnroutedTokensAreSummedOverRanksAndClearedEachStep) {
+  testing::OnRanks(3, [](Communicator& comm) {
+    testing::Workbench bench;
+    LoadStatistics statistics({0, 0}, {2});
+    for (const int64_t expected : {1 + 2 + 3, 0}) {
+      if (expected > 0) *statistics.unrouted().as<int64_t>() += comm.rank() + 1;
+      statistics.FinishStep(bench.ctx(), comm);
+      EXPECT_EQ(statistics.previous_unrouted(), expected);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace unipool

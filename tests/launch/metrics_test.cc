@@ -34,6 +34,7 @@ StepRecord Record(int64_t step) {
           .exposed_comm_seconds = 0.25,
           .layer_imbalance = 0,
           .pool_imbalance = 0,
+          .unrouted_share = 0,
           .validation = {}};
 }
 
@@ -51,6 +52,16 @@ std::string Printed(const Body& body) {
   return ::testing::internal::GetCapturedStdout();
 }
 
+TEST(ToJson, BeforeTrainingThereIsNothingButTheValidation) {
+  StepRecord record;
+  record.validation = Validation{.loss = 5.5, .bits_per_byte = std::nullopt};
+  const nlohmann::json json = nlohmann::json::parse(ToJson(record));
+  EXPECT_EQ(json.size(), 4u) << json;
+  EXPECT_EQ(json["step"], 0);
+  EXPECT_EQ(json["validation_loss"], 5.5);
+  EXPECT_FALSE(json.contains("lm_loss"));
+}
+
 TEST(ToJson, KeepsEveryNumberToTheLastBit) {
   const nlohmann::json expected = {{"step", 7},
                                    {"tokens", 28672},
@@ -61,6 +72,7 @@ TEST(ToJson, KeepsEveryNumberToTheLastBit) {
                                    {"step_seconds", 2.0},
                                    {"grad_norm", 12345678.9},
                                    {"pool_imbalance", 0},
+                                   {"unrouted_share", 0},
                                    {"tokens_per_second", 2048.0},
                                    {"layer_imbalance", 0},
                                    {"exposed_comm_seconds", 0.25}};

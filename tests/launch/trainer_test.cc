@@ -1,5 +1,5 @@
 // The whole system on threads as ranks: the same losses for any number of ranks, the same bits
-// twice, and ten losses that are known.
+// twice, and what it says when numbers go bad. The losses themselves: golden_test.cc.
 #include "launch/trainer.h"
 
 #include <gtest/gtest.h>

@@ -148,5 +148,15 @@ TEST(TopK, NoTokensLeaveCountsAndSumsAsTheyWere) {
   EXPECT_EQ(sums.as<double>()[2], 4.0);
 }
 
+TEST(CountUnrouted, CountsTokensWhoseBestScoreIsNotPositive) {
+  Workbench bench;
+  const Tensor gates = bench.Floats({4, 2}, {0.5f, 0, 0, 0, 1, 2, -1, -2});
+  const Tensor count = bench.Longs({1}, {10});
+  Compute(bench.ctx(), CountUnrouted{.gates = gates, .count = count});
+  EXPECT_EQ(*count.as<int64_t>(), 12);
+  Compute(bench.ctx(), CountUnrouted{.gates = bench.Zeros({0, 2}), .count = count});
+  EXPECT_EQ(*count.as<int64_t>(), 12);
+}
+
 }  // namespace
 }  // namespace unipool
