@@ -20,6 +20,13 @@ int CgroupCores(int otherwise) {
   return std::max(1, static_cast<int>(std::lround(quota / period)));
 }
 
+// memory.max holds bytes, or "max" when unlimited.
+int64_t CgroupMemoryBytes(int64_t otherwise) {
+  std::ifstream file("/sys/fs/cgroup/memory.max");
+  int64_t bytes = 0;
+  return file >> bytes && bytes > 0 ? bytes : otherwise;
+}
+
 }  // namespace
 
 std::string ToString(Device device) {
@@ -27,7 +34,8 @@ std::string ToString(Device device) {
 }
 
 int64_t HostMemoryBytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  const int64_t physical = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  return std::min(physical, CgroupMemoryBytes(physical));
 }
 
 int HostCores() {

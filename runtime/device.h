@@ -18,7 +18,7 @@ struct Device {
 // "cpu" or "cuda:3".
 std::string ToString(Device device);
 
-// Physical memory of this host, in bytes.
+// Physical memory of this host, or the cgroup's limit when smaller, in bytes.
 int64_t HostMemoryBytes();
 // Cores that this process may run on (its affinity mask, or the cgroup's quota when smaller).
 int HostCores();
