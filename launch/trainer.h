@@ -45,7 +45,6 @@ class Trainer {
   int64_t step() const { return step_; }  // finished
   ParameterList& parameters() { return parameters_; }
   Transformer& model() { return *model_; }
-  Optimizer& optimizer() { return *optimizer_; }
   Profiler& profiler() { return profiler_; }
   Arena& arena() { return *arena_; }
   int64_t tokens_per_step() const { return tokens_per_step_; }

@@ -72,6 +72,4 @@ void Optimizer::Update(Context& ctx, const Part& part, int64_t step, double lr, 
   update(part.decayed, part.values.numel(), 0.0f);
 }
 
-int64_t Optimizer::state_bytes() const { return dense_.moments.bytes() + expert_.moments.bytes(); }
-
 }  // namespace unipool

@@ -32,8 +32,6 @@ class Optimizer {
   // gradients. Steps count from 1.
   void Step(Context& ctx, int64_t step, double lr, double grad_scale);
 
-  int64_t state_bytes() const;
-
  private:
   // What this rank updates of one kind of parameter.
   struct Part {

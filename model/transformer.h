@@ -53,7 +53,6 @@ class Transformer {
   LoadStatistics& statistics() { return *statistics_; }
   TokenExchange& exchange() { return *exchange_; }
   int num_layers() const { return static_cast<int>(blocks_.size()); }
-  int num_pools() const { return static_cast<int>(maps_.size()); }
 
  private:
   Transformer() = default;

@@ -5,7 +5,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -19,16 +18,7 @@ def own_lines(text):
     return [line for line in text.splitlines() if line.startswith("unipool:")]
 
 
-class BadInputTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.prefix = support.write_text(cls.folder.name)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
+class BadInputTest(support.TextTest):
     def expect_refusal(self, settings, *parts, prefix=None, run_dir=None, code=BAD_INPUT):
         for ranks in (0, 2):
             target = f"{run_dir}-{ranks}" if run_dir else os.path.join(self.folder.name, "refused")

@@ -3,7 +3,6 @@
 rely on, each tensor once, whatever the number of ranks."""
 import math
 import os
-import tempfile
 import unittest
 
 import command_support as support
@@ -45,16 +44,11 @@ def model_shapes(variant):
     return shapes
 
 
-class CheckpointReadTest(unittest.TestCase):
+class CheckpointReadTest(support.TextTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.prefix = support.write_text(cls.folder.name)
+        super().setUpClass()
         cls.runs = {}
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
 
     def train(self, variant, ranks):
         """The tensors of all files of the run's checkpoint, and how many files there are."""

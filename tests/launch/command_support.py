@@ -6,6 +6,8 @@ import pathlib
 import random
 import struct
 import subprocess
+import tempfile
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("UNIPOOL_PROGRAM", str(ROOT / "build" / "launch" / "unipool"))
@@ -85,3 +87,16 @@ def read_tensors(path):
         begin, end = (start + offset for offset in entry["data_offsets"])
         tensors[name] = (entry["shape"], struct.unpack(f"<{(end - begin) // 4}f", data[begin:end]))
     return tensors
+
+
+class TextTest(unittest.TestCase):
+    """Tests that share a folder, gone with them, and the prefix of a small text in it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.prefix = write_text(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()

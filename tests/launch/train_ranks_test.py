@@ -2,7 +2,6 @@
 """Whole runs of the program: the same losses on 1, 2, 3 and 4 ranks under the launcher as without
 it, and the same bits twice."""
 import os
-import tempfile
 import unittest
 
 import command_support as support
@@ -10,16 +9,7 @@ import command_support as support
 COMPARED = ["lm_loss", "pool_loss", "layer_aux_loss"]
 
 
-class TrainRanksTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.prefix = support.write_text(cls.folder.name)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
+class TrainRanksTest(support.TextTest):
     def train(self, name, settings, ranks):
         run_dir = os.path.join(self.folder.name, name)
         done = support.run(support.train_command(self.prefix, run_dir, settings), ranks)
