@@ -2,7 +2,6 @@
 #include <glog/logging.h>
 
 #include <cstdio>
-
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -53,11 +52,12 @@ absl::StatusOr<Outputs> FillRunFolder(const config::Run& run) {
 // The run folder, new or, with `force`, in place of another run. A new one that cannot be filled is
 // taken away again.
 absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, bool force) {
-  ASSIGN_OR_RETURN(const bool holds_run, Exists(run.run_dir() + "/metrics.jsonl"));
-  if (holds_run && !force) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        run.run_dir(), ": already holds a run (metrics.jsonl); expected a new folder (--run-dir), ",
-        "or --force to replace it"));
+  for (const char* name : {"metrics.jsonl", "checkpoints"}) {
+    ASSIGN_OR_RETURN(const bool is_there, Exists(absl::StrCat(run.run_dir(), "/", name)));
+    if (!is_there || force) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(run.run_dir(), ": already holds a run (", name,
+                     "); expected a new folder (--run-dir), or --force to replace it"));
   }
   ASSIGN_OR_RETURN(const bool existed, Exists(run.run_dir()));
   absl::StatusOr<Outputs> outputs = FillRunFolder(run);

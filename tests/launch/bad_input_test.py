@@ -86,6 +86,16 @@ class BadInputTest(support.TextTest):
         self.assertEqual(sorted(os.listdir(os.path.join(run_dir, "checkpoints"))),
                          ["latest", "step_00000001"])
 
+    def test_checkpoints_are_never_removed_unasked(self):
+        run_dir = os.path.join(self.folder.name, "weights-only")
+        weights = pathlib.Path(run_dir, "checkpoints", "step_00000009", "model-00000.safetensors")
+        weights.parent.mkdir(parents=True)
+        weights.write_text("precious")
+        refused = support.run(support.train_command(self.prefix, run_dir))
+        self.assertEqual(refused.returncode, BAD_INPUT)
+        self.assertIn("--force", refused.stderr)
+        self.assertEqual(weights.read_text(), "precious")
+
     def test_a_run_folder_in_use_is_refused_unless_forced(self):
         run_dir = os.path.join(self.folder.name, "used")
         settings = {"steps": 1, "schedule.warmup_steps": 0}
