@@ -154,6 +154,17 @@ bool IsSplit(const std::string& text) {
          absl::SimpleAtod(weights[1], &validation) && validation > 0;
 }
 
+absl::Status CheckTokenizer(const config::Data& data, const Rules& rules) {
+  const bool has_vocab = !data.vocab_file().empty(), has_merges = !data.merges_file().empty();
+  RETURN_IF_ERROR(
+      rules.Require(has_vocab || !has_merges, "data.vocab_file",
+                    absl::StrCat("a vocab.json for ", rules.Other("data.merges_file"))));
+  RETURN_IF_ERROR(rules.Require(has_merges || !has_vocab, "data.merges_file",
+                                absl::StrCat("a merges.txt for ", rules.Other("data.vocab_file"))));
+  return rules.Require(!has_vocab || data.tokenizer() == config::Data::GPT2, "data.tokenizer",
+                       absl::StrCat("GPT2 for ", rules.Other("data.vocab_file")));
+}
+
 absl::Status CheckData(const config::Run& run, const Rules& rules) {
   const config::Data& data = run.data();
   RETURN_IF_ERROR(rules.Require(!data.prefix().empty(), "data.prefix",
@@ -161,6 +172,7 @@ absl::Status CheckData(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(
       rules.Require(IsSplit(data.split()), "data.split",
                     "three weights of at least 0, the first two above 0, as \"90,5,5\""));
+  RETURN_IF_ERROR(CheckTokenizer(data, rules));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
   RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
   return rules.Require(data.micro_batch() <= data.global_batch(), "data.micro_batch",

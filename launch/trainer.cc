@@ -37,13 +37,14 @@ AdamWSettings MakeAdamW(const config::Optimizer& optimizer) {
           .weight_decay = static_cast<float>(optimizer.weight_decay())};
 }
 
-// Bytes of text behind the tokens; NaN where an id is not one of the tokenizer's.
-double BytesOf(const Tokenizer& tokenizer, const Tensor& tokens) {
+// Bytes of text behind the tokens; NaN without a tokenizer or where an id is not one of its.
+double BytesOf(const Tokenizer* tokenizer, const Tensor& tokens) {
+  if (tokenizer == nullptr) return std::numeric_limits<double>::quiet_NaN();
   double bytes = 0;
   for (int64_t t = 0; t < tokens.numel(); ++t) {
     const int32_t id = tokens.as<int32_t>()[t];
-    bytes +=
-        id < tokenizer.vocab() ? tokenizer.NumBytes(id) : std::numeric_limits<double>::quiet_NaN();
+    bytes += id < tokenizer->vocab() ? tokenizer->NumBytes(id)
+                                     : std::numeric_limits<double>::quiet_NaN();
   }
   return bytes;
 }
@@ -87,7 +88,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
                      .clip_norm = run.optimizer().clip_norm()};
   self->schedule_ = MakeSchedule(run.schedule());
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
-  self->tokenizer_ = CreateByteTokenizer();
+  if (run.data().tokenizer() == config::Data::BYTE) self->tokenizer_ = CreateByteTokenizer();
   RETURN_IF_ERROR(self->CreateLoaders(run, dataset));
   RETURN_IF_ERROR(CheckMemory(run, world));
 
@@ -268,7 +269,7 @@ absl::StatusOr<Validation> Trainer::Validate() {
     const Tensor losses = arena_->New({batch.targets.numel()});
     model_->Evaluate(ctx_, batch.tokens, batch.targets, saved_, losses);
     for (int64_t t = 0; t < losses.numel(); ++t) sums[0] += losses.as<float>()[t];
-    sums[2] += BytesOf(*tokenizer_, batch.targets);
+    sums[2] += BytesOf(tokenizer_.get(), batch.targets);
     sums[1] += static_cast<double>(losses.numel());
   }
   RETURN_IF_ERROR(world_.Agree(validation_->status()));

@@ -278,6 +278,19 @@ TEST_F(RunConfig, ImpossibleRunsAreRefused) {
   }
 }
 
+TEST_F(RunConfig, TheFilesOfATokenizerComeTogetherAndForGpt2) {
+  const std::string gpt2 = "data.tokenizer=GPT2", vocab = "data.vocab_file=v.json",
+                    merges = "data.merges_file=m.txt";
+  EXPECT_OK(Load(kGood, {gpt2}));
+  EXPECT_OK(Load(kGood, {gpt2, vocab, merges}));
+  EXPECT_THAT(Error(kGood, {gpt2, vocab}),
+              HasSubstr("data.merges_file = \"\" by default: expected a merges.txt for "
+                        "data.vocab_file = \"v.json\" (--set data.vocab_file=v.json)"));
+  EXPECT_THAT(Error(kGood, {gpt2, merges}), HasSubstr("data.vocab_file = \"\" by default"));
+  EXPECT_THAT(Error(kGood, {vocab, merges}),
+              HasSubstr("data.tokenizer = BYTE by default: expected GPT2 for data.vocab_file"));
+}
+
 TEST_F(RunConfig, ExpertParallelDividesTheRanks) {
   auto run = Load(kGood, {"parallel.expert_parallel=2"});
   ASSERT_OK(run);

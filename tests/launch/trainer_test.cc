@@ -175,5 +175,11 @@ TEST_F(TrainerTest, IdsBeyondTheTokenizerLeaveBitsPerByteUnknown) {
   EXPECT_NEAR(records.front().validation->loss, std::log(600.0), 0.1);
 }
 
+TEST_F(TrainerTest, WithoutATokenizersFilesBitsPerByteAreUnknown) {
+  config::Run run = Run(Variant::kDense);
+  run.mutable_data()->set_tokenizer(config::Data::GPT2);
+  EXPECT_FALSE(Train(run, 2).front().validation->bits_per_byte.has_value());
+}
+
 }  // namespace
 }  // namespace unipool
