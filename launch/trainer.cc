@@ -267,7 +267,9 @@ absl::StatusOr<Validation> Trainer::Validate() {
     const Batch& batch = validation_->Next();
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});
-    model_->Evaluate(ctx_, batch.tokens, batch.targets, saved_, losses);
+    model_->Evaluate(
+        ctx_, {.tokens = batch.tokens, .targets = batch.targets, .results = {.losses = losses}},
+        saved_);
     for (int64_t t = 0; t < losses.numel(); ++t) sums[0] += losses.as<float>()[t];
     sums[2] += BytesOf(tokenizer_.get(), batch.targets);
     sums[1] += static_cast<double>(losses.numel());

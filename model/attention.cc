@@ -28,12 +28,12 @@ void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y, Sav
   Compute(ctx, Rope{.x = saved->qkv,
                     .table = rope_table,
                     .heads = shape_.heads + shape_.kv_heads,
-                    .sequence = shape_.sequence,
+                    .sequence = rope_table.dim(0),
                     .inverse = false});
   Compute(ctx, AttentionForward{.qkv = saved->qkv,
                                 .heads = shape_.heads,
                                 .kv_heads = shape_.kv_heads,
-                                .sequence = shape_.sequence,
+                                .sequence = rope_table.dim(0),
                                 .out = saved->out,
                                 .lse = saved->lse});
   output_.Forward(ctx, saved->out, y, true);
@@ -51,12 +51,12 @@ void Attention::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, c
                                  .lse = saved.lse,
                                  .heads = shape_.heads,
                                  .kv_heads = shape_.kv_heads,
-                                 .sequence = shape_.sequence,
+                                 .sequence = rope_table.dim(0),
                                  .dqkv = dqkv});
   Compute(ctx, Rope{.x = dqkv,
                     .table = rope_table,
                     .heads = shape_.heads + shape_.kv_heads,
-                    .sequence = shape_.sequence,
+                    .sequence = rope_table.dim(0),
                     .inverse = true});
   qkv_.Backward(ctx, dqkv, x, dx, false);
 }

@@ -14,7 +14,6 @@ struct AttentionShape {
   int64_t heads;
   int64_t kv_heads;
   int64_t head_dim;
-  int64_t sequence;
 };
 
 class Attention {
@@ -30,7 +29,7 @@ class Attention {
   Attention(ParameterList& parameters, const std::string& prefix, const AttentionShape& shape,
             float init_std, float output_init_std);
 
-  // y += attention(x); x, y [tokens, hidden]. rope_table [sequence, head_dim].
+  // y += attention(x); x, y [tokens, hidden]: sequences as long as rope_table [sequence, head_dim].
   void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y, Saved* saved) const;
   // dx = gradient of x, given dy of y.
   void Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,

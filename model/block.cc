@@ -14,7 +14,7 @@ Block::Block(Norm attention_norm, Attention attention, Norm ffn_norm,
       ffn_norm_(std::move(ffn_norm)),
       ffn_(std::move(ffn)) {}
 
-Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, LossSums* sums,
+Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass,
                       Saved* saved) const {
   const int64_t tokens = x.dim(0), hidden = x.dim(1);
   const Tensor y = ctx.arena->New({tokens, hidden});
@@ -31,7 +31,7 @@ Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, LossSums* sums,
 
   ffn_norm_.Forward(ctx, saved->middle, saved->ffn_in, saved->ffn_rstd);
   Compute(ctx, Copy{.x = saved->middle, .y = y});
-  ffn_->Forward(ctx, saved->ffn_in, y, sums, &saved->ffn);
+  ffn_->Forward(ctx, saved->ffn_in, y, pass, &saved->ffn);
   return y;
 }
 

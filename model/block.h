@@ -27,7 +27,8 @@ class Block {
   Block(Norm attention_norm, Attention attention, Norm ffn_norm, std::unique_ptr<FeedForward> ffn);
 
   // Returns the block's output [tokens, hidden], from the arena.
-  Tensor Forward(Context& ctx, Tensor x, Tensor rope_table, LossSums* sums, Saved* saved) const;
+  // `rope_table` [sequence, head_dim] says how long the sequences are.
+  Tensor Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass, Saved* saved) const;
   // dx holds the output's gradient and is turned into the input's. `dbranch`, of the same shape, is
   // working memory.
   void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch);

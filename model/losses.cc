@@ -41,17 +41,27 @@ double CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tenso
 }
 
 void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                          Tensor losses) {
+                          const TokenResults& results) {
   const int64_t tokens = x.dim(0);
   ArenaScope scope(*ctx.arena);
+  const bool choose = !results.likeliest.absent();
   const Tensor logits = ctx.arena->New({std::min(tokens, kChunkTokens), head.out()});
+  const Tensor largest = ctx.arena->New({choose ? logits.dim(0) : 0, 1});
+  const Tensor counts = ctx.arena->New<int64_t>({choose ? head.out() : 0});
+  if (choose) Compute(ctx, Fill{.x = counts, .value = 0});
   for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
     const int64_t end = std::min(tokens, begin + kChunkTokens);
     const Tensor chunk = logits.Rows(0, end - begin);
     head.Forward(ctx, x.Rows(begin, end), chunk, false);
+    if (choose) {
+      Compute(ctx, TopK{.scores = chunk,
+                        .ids = results.likeliest.Rows(begin, end),
+                        .gates = largest.Rows(0, end - begin),
+                        .counts = counts});
+    }
     Compute(ctx, CrossEntropyForward{.logits = chunk,
                                      .targets = targets.Rows(begin, end),
-                                     .losses = losses.Rows(begin, end)});
+                                     .losses = results.losses.Rows(begin, end)});
   }
 }
 

@@ -24,9 +24,15 @@ struct LossSums {
 // gradient, and returns the weighted sum. x, dx [tokens, hidden]; targets int32 [tokens].
 double CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
                                float scale, Tensor dx);
-// The loss of each token, in nats: losses [tokens].
+// What is said of each token of an evaluation.
+struct TokenResults {
+  Tensor losses;  // out [tokens], nats
+  // out int32 [tokens, 1]: the likeliest next token, the lowest id on a tie; absent if not asked
+  // for
+  Tensor likeliest = {};
+};
 void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                          Tensor losses);
+                          const TokenResults& results);
 
 // Balance over a layer's own choices, and over those of all layers that share a pool. With scores
 // s, their mean P over the tokens of the global batch, E experts and N layers of the pool:

@@ -12,13 +12,14 @@ MoeLayer::MoeLayer(int layer, Router router, ExpertPool& pool, const ExpertMap& 
                    SharedParts shared)
     : layer_(layer), router_(std::move(router)), pool_(pool), map_(map), shared_(shared) {}
 
-void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const {
-  const bool training = sums != nullptr;
+void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const {
+  const bool training = pass.sums != nullptr;
   const Tensor counts =
       training ? shared_.statistics->counts(layer_) : ctx.arena->New<int64_t>({map_.experts()});
   if (!training) Compute(ctx, Fill{.x = counts, .value = 0});
 
   router_.Forward(ctx, x, counts, &saved->router);
+  if (pass.hook != nullptr) pass.hook->OnRouting(ctx, layer_, saved->router);
   saved->plan = shared_.exchange->Plan(ctx, map_, saved->router.ids);
   const Tensor rows = shared_.exchange->Dispatch(ctx, saved->plan, x);
   const Tensor results = ctx.arena->New({rows.dim(0), rows.dim(1)});
@@ -28,7 +29,7 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* 
   if (!training) return;
   Compute(ctx,
           CountUnrouted{.gates = saved->router.gates, .count = shared_.statistics->unrouted()});
-  shared_.balance->Add(ctx, layer_, saved->router.scores, sums);
+  shared_.balance->Add(ctx, layer_, saved->router.scores, pass.sums);
 }
 
 void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
@@ -47,7 +48,7 @@ void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor 
 
 DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}
 
-void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, LossSums*, Saved* saved) const {
+void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* saved) const {
   const Tensor offsets = ctx.arena->New<int64_t>({2});
   offsets.as<int64_t>()[0] = 0;
   offsets.as<int64_t>()[1] = x.dim(0);

@@ -10,6 +10,7 @@
 #include "model/expert_pool.h"
 #include "model/losses.h"
 #include "model/router.h"
+#include "model/routing_hook.h"
 #include "runtime/context.h"
 
 namespace unipool {
@@ -19,6 +20,12 @@ struct SharedParts {
   TokenExchange* exchange;
   LoadStatistics* statistics;
   BalanceLosses* balance;
+};
+
+// What a forward pass is for, besides its result.
+struct Pass {
+  LossSums* sums = nullptr;     // given in training: choices are counted, balance losses added here
+  RoutingHook* hook = nullptr;  // may be given in evaluation
 };
 
 class FeedForward {
@@ -32,9 +39,8 @@ class FeedForward {
 
   virtual ~FeedForward() = default;
 
-  // y += f(x); x, y [tokens, hidden]. Where `sums` is given, this is training: choices are counted
-  // and balance losses added to it.
-  virtual void Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const = 0;
+  // y += f(x); x, y [tokens, hidden].
+  virtual void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const = 0;
   // Overwrites dx, given dy. Uses up `saved`; leaves what the pool notes for its Flush in the
   // arena.
   virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) = 0;
@@ -45,7 +51,7 @@ class MoeLayer : public FeedForward {
  public:
   MoeLayer(int layer, Router router, ExpertPool& pool, const ExpertMap& map, SharedParts shared);
 
-  void Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const override;
+  void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const override;
   void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
   ExpertPool& pool() override { return pool_; }
 
@@ -61,7 +67,7 @@ class DenseLayer : public FeedForward {
  public:
   explicit DenseLayer(ExpertPool pool);
 
-  void Forward(Context& ctx, Tensor x, Tensor y, LossSums* sums, Saved* saved) const override;
+  void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const override;
   void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
   ExpertPool& pool() override { return pool_; }
 

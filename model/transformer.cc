@@ -110,8 +110,7 @@ void Transformer::AddBlocks(const config::Run& run, ParameterList& parameters) {
   const AttentionShape attention{.hidden = model.hidden(),
                                  .heads = model.heads(),
                                  .kv_heads = model.kv_heads(),
-                                 .head_dim = model.head_dim(),
-                                 .sequence = model.sequence()};
+                                 .head_dim = model.head_dim()};
   const SharedParts shared{
       .exchange = exchange_.get(), .statistics = statistics_.get(), .balance = balance_.get()};
   for (int layer = 0; layer < model.layers(); ++layer) {
@@ -148,28 +147,30 @@ void Transformer::StartStep(int64_t total_tokens) {
 void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
                                   LossSums* sums) {
   ArenaScope scope(*ctx.arena);
-  const Tensor y = Forward(ctx, tokens, sums, &saved);
+  const Tensor y = Forward(ctx, tokens, rope_table_, {.sums = sums}, &saved);
   const Tensor dx = ctx.arena->New({y.dim(0), y.dim(1)});
   sums->cross_entropy += CrossEntropyAndGradient(ctx, *head_, y, targets,
                                                  1.0f / static_cast<float>(total_tokens_), dx);
   Backward(ctx, tokens, saved, dx);
 }
 
-void Transformer::Evaluate(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
-                           Tensor losses) const {
+void Transformer::Evaluate(Context& ctx, const Evaluation& evaluation, Saved& saved) const {
   ArenaScope scope(*ctx.arena);
-  const Tensor y = Forward(ctx, tokens, nullptr, &saved);
-  CrossEntropyOfTokens(ctx, *head_, y, targets, losses);
+  const int64_t sequence = evaluation.sequence == 0 ? rope_table_.dim(0) : evaluation.sequence;
+  const Tensor y = Forward(ctx, evaluation.tokens, rope_table_.Rows(0, sequence),
+                           {.hook = evaluation.hook}, &saved);
+  CrossEntropyOfTokens(ctx, *head_, y, evaluation.targets, evaluation.results);
 }
 
-Tensor Transformer::Forward(Context& ctx, Tensor tokens, LossSums* sums, Saved* saved) const {
+Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, const Pass& pass,
+                            Saved* saved) const {
   Tensor x = ctx.arena->New({tokens.numel(), hidden_});
   embedding_->Forward(ctx, tokens, x);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
-    x = blocks_[layer].Forward(ctx, x, rope_table_, sums, &saved->blocks[layer]);
+    x = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
   }
   if (ctx.finite_check != nullptr) ctx.finite_check->where = "the final norm and lm_head";
   saved->last = x;

@@ -47,8 +47,15 @@ class Transformer {
   // Forward and backward of one micro-batch: adds to the parameters' gradients, to the statistics
   // and to `sums`. tokens, targets: int32 [sequences * sequence], possibly none.
   void TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved, LossSums* sums);
-  // The loss of each token in nats, losses [tokens]. Changes nothing.
-  void Evaluate(Context& ctx, Tensor tokens, Tensor targets, Saved& saved, Tensor losses) const;
+  struct Evaluation {
+    Tensor tokens;  // int32 [sequences * sequence], possibly none
+    Tensor targets;
+    int64_t sequence = 0;  // tokens of each sequence, at most model.sequence; 0 = all of them
+    TokenResults results = {};
+    RoutingHook* hook = nullptr;  // borrowed for the call
+  };
+  // Forward only. Changes nothing but the results.
+  void Evaluate(Context& ctx, const Evaluation& evaluation, Saved& saved) const;
 
   LoadStatistics& statistics() { return *statistics_; }
   TokenExchange& exchange() { return *exchange_; }
@@ -59,7 +66,8 @@ class Transformer {
 
   void AddBlocks(const config::Run& run, ParameterList& parameters);
   // Returns the normed output of the last block.
-  Tensor Forward(Context& ctx, Tensor tokens, LossSums* sums, Saved* saved) const;
+  Tensor Forward(Context& ctx, Tensor tokens, Tensor rope_table, const Pass& pass,
+                 Saved* saved) const;
   // dx holds the gradient of Forward's result.
   void Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx);
   void BackwardBlocks(Context& ctx, Saved& saved, Tensor dx);

@@ -3,7 +3,9 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "comm/local_communicator.h"
 #include "runtime/ops/compute.h"
@@ -45,7 +47,7 @@ TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
   for (int64_t t = 0; t < kTokens; ++t) ids[t] = static_cast<int32_t>(t * 7 % 11);
   const Tensor targets = bench.Ints({kTokens}, ids), losses = bench.Poisoned({kTokens});
   const auto loss = [&] {
-    CrossEntropyOfTokens(bench.ctx(), head.linear, x, targets, losses);
+    CrossEntropyOfTokens(bench.ctx(), head.linear, x, targets, {.losses = losses});
     double sum = 0;
     for (int64_t t = 0; t < kTokens; ++t) sum += losses.as<float>()[t];
     return sum;
@@ -54,6 +56,27 @@ TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
               1e-3);
   ExpectGradient(x, dx, loss);
   ExpectGradient(head.linear.weight(), head.linear.dweight(), loss, {.tolerance = 2e-2});
+}
+
+TEST(CrossEntropyOfTokens, TheLikeliestTokenLosesLeastAcrossChunks) {
+  Workbench bench;
+  Head head;
+  constexpr int64_t kTokens = 1100;
+  const Tensor x = bench.Random("x", {kTokens, 6}), losses = bench.Poisoned({kTokens});
+  const Tensor likeliest = bench.Ints({kTokens, 1}, std::vector<int32_t>(kTokens, -1));
+  std::vector<float> least(kTokens, 1e9f);
+  std::vector<int32_t> best(kTokens);
+  for (int32_t id = 0; id < 11; ++id) {
+    const Tensor targets = bench.Ints({kTokens}, std::vector<int32_t>(kTokens, id));
+    CrossEntropyOfTokens(bench.ctx(), head.linear, x, targets,
+                         {.losses = losses, .likeliest = likeliest});
+    for (int64_t t = 0; t < kTokens; ++t) {
+      if (losses.as<float>()[t] < least[t]) best[t] = id;
+      least[t] = std::min(least[t], losses.as<float>()[t]);
+    }
+  }
+  const int32_t* ids = likeliest.as<int32_t>();
+  EXPECT_EQ(std::vector<int32_t>(ids, ids + kTokens), best);
 }
 
 // Two layers share a pool of 2 experts; the previous step's choices were 3:1 and 1:3.

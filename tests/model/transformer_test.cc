@@ -4,7 +4,9 @@
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "comm/local_communicator.h"
 #include "configs/run.pb.h"
@@ -89,6 +91,19 @@ class Tiny {
     }
   }
 
+  // The loss of each of the first `tokens` tokens, as sequences of `sequence`.
+  std::vector<float> Losses(int64_t tokens, int64_t sequence, RoutingHook* hook = nullptr) {
+    const Tensor losses = bench_.Poisoned({tokens});
+    model_->Evaluate(bench_.ctx(),
+                     {.tokens = tokens_.Rows(0, tokens),
+                      .targets = targets_.Rows(0, tokens),
+                      .sequence = sequence,
+                      .results = {.losses = losses},
+                      .hook = hook},
+                     saved_);
+    return testing::ToVector(losses);
+  }
+
   Workbench& bench() { return bench_; }
   ParameterList& parameters() { return parameters_; }
 
@@ -126,6 +141,56 @@ TEST(Transformer, GradientsDoNotDependOnHowManyLayersAreFlushedTogether) {
   const Tensor a = together.parameters().grads(ParameterKind::kExpert);
   const Tensor b = one_by_one.parameters().grads(ParameterKind::kExpert);
   EXPECT_EQ(testing::ToVector(a), testing::ToVector(b));
+}
+
+// Notes what it is shown, and where `forced` says so sends all tokens of layer 1 to experts 2
+// and 4.
+struct NotingHook : RoutingHook {
+  void OnRouting(Context&, int layer, const Router::Saved& routing) override {
+    layers.push_back(layer);
+    tokens += routing.ids.dim(0);
+    if (layer != 1 || !forced) return;
+    for (int64_t t = 0; t < routing.ids.dim(0); ++t) {
+      for (int j : {0, 1}) routing.ids.as<int32_t>()[2 * t + j] = 2 + 2 * j;
+      for (int j : {0, 1}) routing.gates.as<float>()[2 * t + j] = gate;
+    }
+  }
+  bool forced = false;
+  float gate = 0;
+  std::vector<int> layers;
+  int64_t tokens = 0;
+};
+
+TEST(Transformer, AHookSeesEachLayerAndChangesNothingUnlessItWrites) {
+  Tiny tiny(TinyRun());
+  const std::vector<float> losses = tiny.Losses(kTokens, kSequence);
+  NotingHook hook;
+  EXPECT_EQ(tiny.Losses(kTokens, kSequence, &hook), losses);
+  EXPECT_EQ(hook.layers, (std::vector<int>{0, 1}));
+  EXPECT_EQ(hook.tokens, 2 * kTokens);
+}
+
+TEST(Transformer, WhatAHookWritesIsWhatTheLayerDoes) {
+  Tiny tiny(TinyRun());
+  NotingHook hook;
+  hook.forced = true;
+  const std::vector<float> silent = tiny.Losses(kTokens, kSequence, &hook);
+  hook.gate = 0.5f;
+  EXPECT_NE(tiny.Losses(kTokens, kSequence, &hook), silent);
+  // A layer whose gates are zero adds nothing, whatever its experts are.
+  for (const Parameter& parameter : tiny.parameters().parameters()) {
+    if (parameter.name == "model.layers.1.mlp.router.weight") {
+      std::fill_n(parameter.value.as<float>(), parameter.numel(), 0.0f);
+    }
+  }
+  EXPECT_EQ(tiny.Losses(kTokens, kSequence), silent);
+}
+
+TEST(Transformer, ShorterSequencesAreTheBeginningsOfLongerOnes) {
+  Tiny tiny(TinyRun());
+  const std::vector<float> whole = tiny.Losses(kSequence, kSequence);
+  const std::vector<float> half = tiny.Losses(kSequence / 2, kSequence / 2);
+  for (int64_t t = 0; t < kSequence / 2; ++t) EXPECT_NEAR(half[t], whole[t], 1e-6) << t;
 }
 
 TEST(Transformer, ParametersAreThoseThatAreCounted) {
