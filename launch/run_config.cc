@@ -138,6 +138,7 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
       "pool.layers_per_pool", absl::StrCat("a divisor of ", rules.Other("model.layers"))));
   RETURN_IF_ERROR(rules.NotNegative("pool.router_eps"));
   RETURN_IF_ERROR(rules.NotNegative("pool.router_c"));
+  RETURN_IF_ERROR(rules.NotNegative("pool.bias_rate"));
   RETURN_IF_ERROR(rules.NotNegative("pool.pool_loss"));
   return rules.NotNegative("pool.layer_loss");
 }
@@ -267,6 +268,10 @@ absl::Status CheckRanks(const config::Run& run, int ranks) {
 }
 
 void ResolveDefaults(config::Run* run) {
+  // Its bias balances instead of a loss.
+  if (run->pool().router() == config::Pool::SIGMOID_BIAS && !run->pool().has_pool_loss()) {
+    run->mutable_pool()->set_pool_loss(0);
+  }
   MakeDefaultsExplicit(run);
   config::Model& model = *run->mutable_model();
   if (model.kv_heads() == 0) model.set_kv_heads(model.heads());

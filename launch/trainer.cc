@@ -175,7 +175,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
   RETURN_IF_ERROR(CheckFinite(sums, norm));
-  model_->statistics().FinishStep(ctx_, world_.groups().world());
+  model_->FinishStep(ctx_, world_.groups().world());
 
   const double lr = schedule_.Rate(step_ + 1);
   optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));

@@ -33,6 +33,8 @@ class Block {
   // working memory.
   void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch);
 
+  void FinishStep(Context& ctx) { ffn_->FinishStep(ctx); }
+
   ExpertPool& pool() { return ffn_->pool(); }
 
  private:

@@ -70,7 +70,8 @@ Activations PerLayer(const config::Run& run, int64_t tokens, int ranks) {
   const int64_t experts = run.pool().experts(), top_k = run.pool().top_k();
   const int64_t rows = tokens * top_k;  // with an even load a rank receives as many as it sends
   const bool norm = run.pool().router() == config::Pool::NORM;
-  const int64_t routing = tokens * experts * (norm ? 2 : 1) + 4 * rows;
+  const bool sums = run.pool().router() == config::Pool::SIGMOID_BIAS && top_k > 1;
+  const int64_t routing = tokens * experts * (norm ? 2 : 1) + 4 * rows + (sums ? tokens : 0);
   const bool travels = ExpertRanks(run, ranks) > 1;
   const int64_t moe = routing + rows * (2 * hidden + 2 * ffn) + (travels ? rows * (hidden + 2) : 0);
   // Rows that travel back are held as sent, as they arrive and as they left the experts.

@@ -55,6 +55,7 @@ void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor tar
     head.Forward(ctx, x.Rows(begin, end), chunk, false);
     if (choose) {
       Compute(ctx, TopK{.scores = chunk,
+                        .bias = {},
                         .ids = results.likeliest.Rows(begin, end),
                         .gates = largest.Rows(0, end - begin),
                         .counts = counts});

@@ -46,6 +46,11 @@ void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor 
   shared_.exchange->DispatchBackward(ctx, plan, drows, dx, true);
 }
 
+void MoeLayer::FinishStep(Context& ctx) {
+  const absl::Span<const int64_t> counts = shared_.statistics->previous(layer_);
+  router_.MoveBias(ctx, Tensor::Of(const_cast<int64_t*>(counts.data()), {map_.experts()}));
+}
+
 DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}
 
 void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* saved) const {

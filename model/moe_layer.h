@@ -44,6 +44,8 @@ class FeedForward {
   // Overwrites dx, given dy. Uses up `saved`; leaves what the pool notes for its Flush in the
   // arena.
   virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) = 0;
+  // After a step whose statistics are finished.
+  virtual void FinishStep(Context&) {}
   virtual ExpertPool& pool() = 0;
 };
 
@@ -53,6 +55,7 @@ class MoeLayer : public FeedForward {
 
   void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const override;
   void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
+  void FinishStep(Context& ctx) override;
   ExpertPool& pool() override { return pool_; }
 
  private:

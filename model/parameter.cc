@@ -28,14 +28,15 @@ int64_t Parameter::numel() const {
 }
 
 Parameter* ParameterList::Add(Parameter parameter) {
-  CHECK(flat_[0].values.absent() && flat_[1].values.absent()) << "added after Allocate";
+  CHECK(flat_[0].values.absent()) << "added after Allocate";
   parameters_.push_back(std::move(parameter));
   return &parameters_.back();
 }
 
 absl::Status ParameterList::Allocate(Device device, int shards) {
   RETURN_IF_ERROR(AllocateKind(ParameterKind::kReplicated, device, shards));
-  return AllocateKind(ParameterKind::kExpert, device, 1);
+  RETURN_IF_ERROR(AllocateKind(ParameterKind::kExpert, device, 1));
+  return AllocateKind(ParameterKind::kState, device, 1);
 }
 
 absl::Status ParameterList::AllocateKind(ParameterKind kind, Device device, int shards) {
@@ -54,13 +55,18 @@ absl::Status ParameterList::AllocateKind(ParameterKind kind, Device device, int 
   const int64_t padded = (elements + shards - 1) / shards * shards;
   const int64_t bytes = padded * static_cast<int64_t>(sizeof(float));
   ASSIGN_OR_RETURN(flat.values_buffer, Buffer::Allocate(device, bytes));
-  ASSIGN_OR_RETURN(flat.grads_buffer, Buffer::Allocate(device, bytes));
   flat.values = Tensor::Of(static_cast<float*>(flat.values_buffer.data()), {padded}, device);
-  flat.grads = Tensor::Of(static_cast<float*>(flat.grads_buffer.data()), {padded}, device);
+  const bool trained = kind != ParameterKind::kState;
+  if (trained) {
+    ASSIGN_OR_RETURN(flat.grads_buffer, Buffer::Allocate(device, bytes));
+    flat.grads = Tensor::Of(static_cast<float*>(flat.grads_buffer.data()), {padded}, device);
+  }
   int64_t offset = 0;
   for (Parameter* parameter : ordered) {
     parameter->value = ShapedView(flat.values.as<float>() + offset, parameter->shape, device);
-    parameter->grad = ShapedView(flat.grads.as<float>() + offset, parameter->shape, device);
+    if (trained) {
+      parameter->grad = ShapedView(flat.grads.as<float>() + offset, parameter->shape, device);
+    }
     offset += parameter->numel();
   }
   return absl::OkStatus();
@@ -68,7 +74,9 @@ absl::Status ParameterList::AllocateKind(ParameterKind kind, Device device, int 
 
 void ParameterList::Initialize(uint64_t seed) {
   for (Parameter& parameter : parameters_) {
-    if (parameter.init_std == 0) {
+    if (parameter.kind == ParameterKind::kState) {
+      std::fill_n(parameter.value.as<float>(), parameter.numel(), 0.0f);
+    } else if (parameter.init_std == 0) {
       std::fill_n(parameter.value.as<float>(), parameter.numel(), 1.0f);
     } else {
       Rng(seed, StreamId(parameter.name)).FillNormal(parameter.init_std, parameter.value);

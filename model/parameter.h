@@ -1,6 +1,7 @@
-// The one list of everything that is trained. Modules add their parameters to it when they are
-// made; Allocate then gives all values and all gradients flat memory, and the reducer, the
-// optimizer, checkpoints and exports walk this list and nothing else.
+// The one list of everything that is trained, and of the state that belongs to the weights. Modules
+// add their parameters to it when they are made; Allocate then gives all values and all gradients
+// flat memory, and the reducer, the optimizer, checkpoints and exports walk this list and nothing
+// else.
 //
 // Law of gradients: parameter gradients add, activation gradients overwrite. Whoever starts a step
 // finds every parameter gradient zero. A pool's gradients are complete only after the backward of
@@ -21,17 +22,18 @@ namespace unipool {
 enum class ParameterKind : uint8_t {
   kReplicated,  // the same on every rank; gradients summed over all
   kExpert,      // on the ranks that own the expert; gradients summed over its replicas
+  kState,  // the same on every rank, set by rules of its own: no gradient, no moments, no decay
 };
 
 struct Parameter {
   std::string name;  // global: the same on any number of ranks
   std::vector<int64_t> shape;
   ParameterKind kind;
-  float init_std;  // Normal(0, init_std); 0 means all ones
+  float init_std;  // Normal(0, init_std); 0 means all ones. Not read for kState: all zeros
   bool decay;      // weight decay applies
 
   Tensor value;  // set by Allocate
-  Tensor grad;
+  Tensor grad;   // absent for kState
 
   int64_t numel() const;
 };
@@ -53,7 +55,7 @@ class ParameterList {
   void Initialize(uint64_t seed);
 
   const std::deque<Parameter>& parameters() const { return parameters_; }
-  // Flat, in memory order: parameters that decay first.
+  // Flat, in memory order: parameters that decay first. States have no grads.
   Tensor values(ParameterKind kind) const { return flat_[Index(kind)].values; }
   Tensor grads(ParameterKind kind) const { return flat_[Index(kind)].grads; }
   // Elements at the front of the flat tensors to which weight decay applies.
@@ -71,7 +73,7 @@ class ParameterList {
   absl::Status AllocateKind(ParameterKind kind, Device device, int shards);
 
   std::deque<Parameter> parameters_;
-  Flat flat_[2];
+  Flat flat_[3];
 };
 
 }  // namespace unipool

@@ -3,15 +3,28 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/router_scores.h"
+#include "runtime/ops/sigmoid_router.h"
 #include "runtime/ops/top_k.h"
 
 namespace unipool {
 namespace {
 
+using Kind = RouterSettings::Kind;
+
 const Parameter* AddScale(ParameterList& parameters, const std::string& prefix) {
   return parameters.Add({.name = absl::StrCat(prefix, ".scale"),
                          .shape = {1},
                          .kind = ParameterKind::kReplicated,
+                         .init_std = 0,
+                         .decay = false,
+                         .value = {},
+                         .grad = {}});
+}
+
+const Parameter* AddBias(ParameterList& parameters, const std::string& prefix, int64_t experts) {
+  return parameters.Add({.name = absl::StrCat(prefix, ".bias"),
+                         .shape = {experts},
+                         .kind = ParameterKind::kState,
                          .init_std = 0,
                          .decay = false,
                          .value = {},
@@ -24,51 +37,79 @@ Router::Router(ParameterList& parameters, const std::string& prefix, int64_t hid
                const RouterSettings& settings, float init_std)
     : settings_(settings),
       weight_(parameters, {{absl::StrCat(prefix, ".weight"), settings.experts}}, hidden, init_std),
-      scale_(settings.kind == RouterSettings::Kind::kNorm ? AddScale(parameters, prefix)
-                                                          : nullptr) {}
+      scale_(settings.kind == Kind::kNorm ? AddScale(parameters, prefix) : nullptr),
+      bias_(settings.kind == Kind::kSigmoidBias ? AddBias(parameters, prefix, settings.experts)
+                                                : nullptr) {}
 
 void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const {
   const int64_t tokens = x.dim(0);
   saved->scores = ctx.arena->New({tokens, settings_.experts});
   saved->ids = ctx.arena->New<int32_t>({tokens, settings_.top_k});
   saved->gates = ctx.arena->New({tokens, settings_.top_k});
-  if (settings_.kind == RouterSettings::Kind::kNorm) {
-    saved->logits = ctx.arena->New({tokens, settings_.experts});
-    weight_.Forward(ctx, x, saved->logits, false);
-    Compute(ctx, NormScoresForward{.logits = saved->logits,
+  if (settings_.kind == Kind::kNorm) saved->logits = ctx.arena->New({tokens, settings_.experts});
+  const Tensor logits = settings_.kind == Kind::kNorm ? saved->logits : saved->scores;
+  weight_.Forward(ctx, x, logits, false);
+  Scores(ctx, logits, saved->scores);
+  Compute(ctx, TopK{.scores = saved->scores,
+                    .bias = bias_ == nullptr ? Tensor{} : bias_->value,
+                    .ids = saved->ids,
+                    .gates = saved->gates,
+                    .counts = counts});
+  if (!normalizes()) return;
+  saved->gate_sums = ctx.arena->New({tokens});
+  Compute(ctx, NormalizeGates{.gates = saved->gates, .sums = saved->gate_sums});
+}
+
+void Router::Scores(Context& ctx, Tensor logits, Tensor scores) const {
+  if (settings_.kind == Kind::kNorm) {
+    Compute(ctx, NormScoresForward{.logits = logits,
                                    .scale = scale_->value,
                                    .c = settings_.c,
                                    .eps = settings_.eps,
-                                   .scores = saved->scores});
+                                   .scores = scores});
+  } else if (settings_.kind == Kind::kSoftmax) {
+    Compute(ctx, SoftmaxScoresForward{.logits = logits, .scores = scores});
   } else {
-    weight_.Forward(ctx, x, saved->scores, false);
-    Compute(ctx, SoftmaxScoresForward{.logits = saved->scores, .scores = saved->scores});
+    Compute(ctx, SigmoidScoresForward{.logits = logits, .scores = scores});
   }
-  Compute(
-      ctx,
-      TopK{.scores = saved->scores, .ids = saved->ids, .gates = saved->gates, .counts = counts});
 }
 
 void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, const Saved& saved,
                       Tensor dx) const {
   ArenaScope scope(*ctx.arena);
+  if (normalizes()) {
+    Compute(ctx, NormalizeGatesBackward{
+                     .gates = saved.gates, .sums = saved.gate_sums, .dgates = dgates});
+  }
   const Tensor dscores = ctx.arena->New({x.dim(0), settings_.experts});
   Compute(ctx,
           ScoresGradient{.ids = saved.ids, .dgates = dgates, .column = column, .dscores = dscores});
-  const Tensor dlogits = dscores;
-  if (settings_.kind == RouterSettings::Kind::kNorm) {
+  ScoresBackward(ctx, saved, dscores);
+  weight_.Backward(ctx, dscores, x, dx, false);
+}
+
+// In place: dscores becomes the gradient of the logits.
+void Router::ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const {
+  if (settings_.kind == Kind::kNorm) {
     Compute(ctx, NormScoresBackward{.dscores = dscores,
                                     .logits = saved.logits,
                                     .scale = scale_->value,
                                     .c = settings_.c,
                                     .eps = settings_.eps,
-                                    .dlogits = dlogits,
+                                    .dlogits = dscores,
                                     .dscale = scale_->grad});
+  } else if (settings_.kind == Kind::kSoftmax) {
+    Compute(ctx,
+            SoftmaxScoresBackward{.dscores = dscores, .scores = saved.scores, .dlogits = dscores});
   } else {
     Compute(ctx,
-            SoftmaxScoresBackward{.dscores = dscores, .scores = saved.scores, .dlogits = dlogits});
+            SigmoidScoresBackward{.dscores = dscores, .scores = saved.scores, .dlogits = dscores});
   }
-  weight_.Backward(ctx, dlogits, x, dx, false);
+}
+
+void Router::MoveBias(Context& ctx, Tensor counts) const {
+  if (bias_ == nullptr) return;
+  Compute(ctx, MoveRouterBias{.counts = counts, .rate = settings_.bias_rate, .bias = bias_->value});
 }
 
 }  // namespace unipool

@@ -11,21 +11,23 @@
 namespace unipool {
 
 struct RouterSettings {
-  enum class Kind : uint8_t { kNorm, kSoftmax };
+  enum class Kind : uint8_t { kNorm, kSoftmax, kSigmoidBias };
   Kind kind;
   int64_t experts;
   int64_t top_k;
-  float c;    // of kNorm
-  float eps;  // of kNorm
+  float c;          // of kNorm
+  float eps;        // of kNorm
+  float bias_rate;  // of kSigmoidBias
 };
 
 class Router {
  public:
   struct Saved {
-    Tensor logits;  // [tokens, experts]; absent for kSoftmax, whose backward needs the scores only
-    Tensor scores;  // [tokens, experts]
-    Tensor ids;     // int32 [tokens, k]
-    Tensor gates;   // [tokens, k]: the chosen scores as they are
+    Tensor logits;     // [tokens, experts]; of kNorm, the others' backward needs the scores only
+    Tensor scores;     // [tokens, experts]
+    Tensor ids;        // int32 [tokens, k]
+    Tensor gates;      // [tokens, k]: the chosen scores; of kSigmoidBias with k > 1 they sum to 1
+    Tensor gate_sums;  // [tokens], where they do
   };
 
   // `prefix` as in "model.layers.3.mlp.router".
@@ -34,15 +36,24 @@ class Router {
 
   // Adds the choices to `counts`, int64 [experts].
   void Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const;
-  // Overwrites dx, given the gradient of the gates [tokens, k] and `column` [experts], the gradient
-  // that balance losses give to the scores of every token.
+  // Overwrites dx and dgates, given the gradient of the gates [tokens, k] and `column` [experts],
+  // the gradient that balance losses give to the scores of every token.
   void Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, const Saved& saved,
                 Tensor dx) const;
+  // After a step, given its choices over all ranks, int64 [experts]: kSigmoidBias moves its bias.
+  void MoveBias(Context& ctx, Tensor counts) const;
 
  private:
+  bool normalizes() const {
+    return settings_.kind == RouterSettings::Kind::kSigmoidBias && settings_.top_k > 1;
+  }
+  void Scores(Context& ctx, Tensor logits, Tensor scores) const;
+  void ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const;
+
   RouterSettings settings_;
   Linear weight_;
-  const Parameter* scale_;  // null for kSoftmax
+  const Parameter* scale_;  // of kNorm, else null
+  const Parameter* bias_;   // of kSigmoidBias, else null
 };
 
 }  // namespace unipool

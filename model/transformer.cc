@@ -17,17 +17,23 @@
 namespace unipool {
 namespace {
 
+RouterSettings::Kind RouterKind(config::Pool::Router router) {
+  if (router == config::Pool::NORM) return RouterSettings::Kind::kNorm;
+  if (router == config::Pool::SOFTMAX) return RouterSettings::Kind::kSoftmax;
+  return RouterSettings::Kind::kSigmoidBias;
+}
+
 RouterSettings MakeRouterSettings(const config::Pool& pool) {
-  const bool norm = pool.router() == config::Pool::NORM;
   double c = pool.router_c();
-  if (norm && c == 0) {
+  if (pool.router() == config::Pool::NORM && c == 0) {
     c = EstimateRouterConstant(static_cast<int>(pool.experts()), static_cast<int>(pool.top_k())).c;
   }
-  return {.kind = norm ? RouterSettings::Kind::kNorm : RouterSettings::Kind::kSoftmax,
+  return {.kind = RouterKind(pool.router()),
           .experts = pool.experts(),
           .top_k = pool.top_k(),
           .c = static_cast<float>(c),
-          .eps = pool.router_eps()};
+          .eps = pool.router_eps(),
+          .bias_rate = static_cast<float>(pool.bias_rate())};
 }
 
 ExpertShape MakeExpertShape(const config::Model& model) {
@@ -152,6 +158,11 @@ void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, S
   sums->cross_entropy += CrossEntropyAndGradient(ctx, *head_, y, targets,
                                                  1.0f / static_cast<float>(total_tokens_), dx);
   Backward(ctx, tokens, saved, dx);
+}
+
+void Transformer::FinishStep(Context& ctx, Communicator& world) {
+  statistics_->FinishStep(ctx, world);
+  for (Block& block : blocks_) block.FinishStep(ctx);
 }
 
 void Transformer::Evaluate(Context& ctx, const Evaluation& evaluation, Saved& saved) const {

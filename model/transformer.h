@@ -47,6 +47,9 @@ class Transformer {
   // Forward and backward of one micro-batch: adds to the parameters' gradients, to the statistics
   // and to `sums`. tokens, targets: int32 [sequences * sequence], possibly none.
   void TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved, LossSums* sums);
+  // After the last micro-batch: sums the statistics over all ranks of `world`, and moves the
+  // routers' biases by them. Collective.
+  void FinishStep(Context& ctx, Communicator& world);
   struct Evaluation {
     Tensor tokens;  // int32 [sequences * sequence], possibly none
     Tensor targets;

@@ -7,15 +7,17 @@
 
 namespace unipool {
 
-// ids[t,0..k) by falling score; gates[t,j] = scores[t, ids[t,j]], not renormalized.
+// ids[t,0..k) by falling scores[t,e] + bias[e]; gates[t,j] = scores[t, ids[t,j]], without the bias
+// and not renormalized.
 // counts[e] += the number of (t, j) with ids[t,j] == e.
 struct TopK {
   static constexpr char kName[] = "top_k";
   Tensor scores;  // [tokens, experts]
+  Tensor bias;    // [experts]; absent means zeros
   Tensor ids;     // out int32 [tokens, k], 1 <= k <= experts
   Tensor gates;   // out [tokens, k]
   Tensor counts;  // in/out int64 [experts], added to
-  auto Inputs() { return std::array{&scores}; }
+  auto Inputs() { return std::array{&scores, &bias}; }
   auto Outputs() { return std::array{&ids, &gates, &counts}; }
   void Check() const;
 };

@@ -20,6 +20,7 @@ void TopK::Check() const {
       << ids.ShapeString() << " for " << scores.ShapeString();
   CHECK(gates.SameShape(ids)) << gates.ShapeString() << " for " << ids.ShapeString();
   CHECK_EQ(counts.numel(), scores.dim(1));
+  CHECK(bias.absent() || bias.numel() == scores.dim(1)) << bias.ShapeString();
 }
 
 namespace {
@@ -58,8 +59,14 @@ void Choose(const TopK& op, int64_t t, int32_t* keys) {
   const float* scores = op.scores.as<float>() + t * experts;
   int32_t* ids = op.ids.as<int32_t>() + t * k;
   float* gates = op.gates.as<float>() + t * k;
+  if (op.bias.absent()) {
 #pragma omp simd
-  for (int32_t e = 0; e < experts; ++e) keys[e] = OrderedKey(scores[e]);
+    for (int32_t e = 0; e < experts; ++e) keys[e] = OrderedKey(scores[e]);
+  } else {
+    const float* bias = op.bias.as<float>();
+#pragma omp simd
+    for (int32_t e = 0; e < experts; ++e) keys[e] = OrderedKey(scores[e] + bias[e]);
+  }
   for (int64_t j = 0; j < k; ++j) {
     ids[j] = LowestWith(MaxKey(keys, experts), keys, experts);
     gates[j] = scores[ids[j]];

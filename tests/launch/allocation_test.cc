@@ -85,7 +85,7 @@ TEST_P(WarmStepTest, AllocatesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Variants, WarmStepTest,
                          ::testing::Values(Variant::kDense, Variant::kVanilla, Variant::kUniPool,
-                                           Variant::kUniPoolTop2));
+                                           Variant::kUniPoolTop2, Variant::kSigmoid));
 
 }  // namespace
 }  // namespace unipool

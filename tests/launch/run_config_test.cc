@@ -104,6 +104,13 @@ TEST_F(RunConfig, ResolvingFillsWhatFollowsFromTheRest) {
   EXPECT_EQ(Load(kGood, {"schedule.warmup_steps=0"})->schedule().warmup_steps(), 0);
 }
 
+TEST_F(RunConfig, ARouterWithABiasHasNoBalanceLossUnlessOneIsGiven) {
+  EXPECT_EQ(Load(kGood)->pool().pool_loss(), 0.01);
+  EXPECT_EQ(Load(kGood, {"pool.router=SIGMOID_BIAS"})->pool().pool_loss(), 0);
+  EXPECT_EQ(Load(kGood, {"pool.router=SIGMOID_BIAS", "pool.pool_loss=0.5"})->pool().pool_loss(),
+            0.5);
+}
+
 TEST_F(RunConfig, ResolvedTextShowsEveryFieldAndLoadsToItself) {
   const auto run = Load(kGood, {"run_dir=a \"b\"\\c", "optimizer.beta2=0.1"});
   ASSERT_OK(run);
@@ -135,7 +142,8 @@ TEST_F(RunConfig, ParseErrorsNameThePlaceTheFieldAndWhatWasExpected) {
   EXPECT_EQ(Error("steps: 99999999999999999999"),
             "x.textproto:1:8: steps: integer out of range (99999999999999999999)");
   EXPECT_EQ(Error("pool {\n  router: NRM\n\n}"),
-            "x.textproto:2:11: router: expected NORM or SOFTMAX, got \"NRM\" (did you mean "
+            "x.textproto:2:11: router: expected NORM or SOFTMAX or SIGMOID_BIAS, got \"NRM\" (did "
+            "you mean "
             "\"NORM\"?)");
   EXPECT_THAT(Error("profile { enabled: 7 }"), StartsWith("x.textproto:1:20: enabled: "));
   EXPECT_EQ(Error("profile { enabled: maybe }"),
@@ -155,7 +163,8 @@ TEST_F(RunConfig, OverrideErrorsNameTheOverride) {
   EXPECT_EQ(SetError("schedule.lr=big"), "--set schedule.lr=big: expected a number");
   EXPECT_EQ(SetError("profile.enabled=2"), "--set profile.enabled=2: expected true or false");
   EXPECT_EQ(SetError("pool.router=SOFT"),
-            "--set pool.router=SOFT: expected NORM or SOFTMAX, got \"SOFT\" (did you mean "
+            "--set pool.router=SOFT: expected NORM or SOFTMAX or SIGMOID_BIAS, got \"SOFT\" (did "
+            "you mean "
             "\"SOFTMAX\"?)");
   EXPECT_THAT(SetError("modle.layers=4"), StartsWith("--set modle.layers=4: no field \"modle\" in "
                                                      "Run (fields: run_dir, "));
@@ -237,6 +246,7 @@ TEST_F(RunConfig, ImpossiblePoolsAreRefused) {
                              {"pool.layers_per_pool=7", "a divisor of model.layers = 6"},
                              {"pool.router_eps=-1", "at least 0"},
                              {"pool.router_c=nan", "at least 0"},
+                             {"pool.bias_rate=-1", "at least 0"},
                              {"pool.pool_loss=-0.1", "at least 0"},
                              {"pool.layer_loss=-0.1", "at least 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
@@ -21,7 +23,7 @@ using testing::TinyRun;
 using testing::Variant;
 
 constexpr Variant kVariants[] = {Variant::kDense, Variant::kVanilla, Variant::kUniPool,
-                                 Variant::kUniPoolTop2};
+                                 Variant::kUniPoolTop2, Variant::kSigmoid};
 
 class TrainerTest : public ::testing::Test {
  protected:
@@ -102,6 +104,27 @@ TEST_F(TrainerTest, TheSameRunTwiceGivesTheSameBits) {
     const std::vector<StepRecord> second = Train(Run(Variant::kUniPoolTop2), ranks);
     ExpectSame(first, second, 0);
   }
+}
+
+// Also in the first step, whose learning rate is 0.
+TEST_F(TrainerTest, AStepMovesTheBiasesByTheChoicesOfAllRanks) {
+  const config::Run run = Run(Variant::kSigmoid);
+  testing::OnRanksOwned(3, [&](std::unique_ptr<Communicator> comm) {
+    const auto world = World::Create(run, std::move(comm)).value();
+    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    ASSERT_OK(trainer->Step());
+    int layer = 0;
+    for (const Parameter& parameter : trainer->parameters().parameters()) {
+      if (parameter.kind != ParameterKind::kState) continue;
+      EXPECT_EQ(parameter.name, absl::StrCat("model.layers.", layer, ".mlp.router.bias"));
+      const absl::Span<const int64_t> counts = trainer->model().statistics().previous(layer++);
+      for (size_t e = 0; e < 7; ++e) {
+        const int64_t below = 12 * 16 * 2 - 7 * counts[e];  // no multiple of 7: never the mean
+        EXPECT_EQ(parameter.value.as<float>()[e], below > 0 ? 0.01f : -0.01f);
+      }
+    }
+    EXPECT_EQ(layer, 3);
+  });
 }
 
 TEST_F(TrainerTest, TheLossFallsAndTheFirstStepOfMegatronsScheduleChangesNothing) {

@@ -42,6 +42,20 @@ TEST(ParameterList, PadsReplicatedValuesToWholeShards) {
   EXPECT_EQ(list.values(ParameterKind::kExpert).numel(), 10);
 }
 
+TEST(ParameterList, StatesStartAtZeroAndAreNeitherTrainedNorDecayed) {
+  ParameterList list;
+  list.Add(Make("a", {10}, ParameterKind::kReplicated, 0.1f, true));
+  const Parameter* state = list.Add(Make("b", {3}, ParameterKind::kState, 0, false));
+  ASSERT_OK(list.Allocate(Device{}, 4));
+  state->value.as<float>()[1] = 5;
+  list.Initialize(7);
+  EXPECT_EQ(ToVector(state->value), std::vector<float>(3, 0.0f));
+  EXPECT_TRUE(state->grad.absent());
+  EXPECT_TRUE(list.grads(ParameterKind::kState).absent());
+  EXPECT_EQ(list.values(ParameterKind::kReplicated).numel(), 12);
+  EXPECT_EQ(list.values(ParameterKind::kState).numel(), 3);
+}
+
 TEST(ParameterList, InitialValuesDependOnTheNameAlone) {
   ParameterList one, two;
   const Parameter* in_one = one.Add(Make("x", {50}, ParameterKind::kExpert, 0.5f, true));

@@ -22,13 +22,14 @@ using testing::Workbench;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Chosen {
-  Chosen(Workbench& bench, const Tensor& scores_in, int64_t k)
+  Chosen(Workbench& bench, const Tensor& scores_in, int64_t k, const Tensor& bias = {})
       : scores(scores_in),
         ids(bench.arena().New<int32_t>({scores.dim(0), k})),
         gates(bench.Poisoned({scores.dim(0), k})),
         counts(bench.arena().New<int64_t>({scores.dim(1)})) {
     std::fill_n(counts.as<int64_t>(), counts.numel(), 0);
-    Compute(bench.ctx(), TopK{.scores = scores, .ids = ids, .gates = gates, .counts = counts});
+    Compute(bench.ctx(),
+            TopK{.scores = scores, .bias = bias, .ids = ids, .gates = gates, .counts = counts});
   }
   std::vector<int32_t> Ids() const { return {ids.as<int32_t>(), ids.as<int32_t>() + ids.numel()}; }
   std::vector<int64_t> Counts() const {
@@ -52,6 +53,15 @@ TEST(TopK, TiesGoToTheLowestIdAndBothZerosAreEqual) {
   const Tensor scores = bench.Floats({3, 4}, {0, 0, 0, 0, 1, 7, 7, 7, -1, -0.0f, 0.0f, -1});
   EXPECT_EQ(Chosen(bench, scores, 1).Ids(), (std::vector<int32_t>{0, 1, 1}));
   EXPECT_EQ(Chosen(bench, scores, 3).Ids(), (std::vector<int32_t>{0, 1, 2, 1, 2, 3, 1, 2, 0}));
+}
+
+TEST(TopK, ABiasEntersTheChoiceButNotTheGates) {
+  Workbench bench;
+  const Tensor scores = bench.Floats({2, 3}, {0.5f, 0.25f, 0.125f, 0.25f, 0.5f, 0.25f});
+  const Chosen chosen(bench, scores, 2, bench.Floats({3}, {-0.25f, 0, 1}));
+  EXPECT_EQ(chosen.Ids(), (std::vector<int32_t>{2, 0, 2, 1}));  // 0.25 twice: the lowest id
+  EXPECT_EQ(ToVector(chosen.gates), (std::vector<float>{0.125f, 0.5f, 0.25f, 0.5f}));
+  EXPECT_EQ(chosen.Counts(), (std::vector<int64_t>{1, 1, 2}));
 }
 
 std::vector<int32_t> Sorted(const Tensor& scores, int64_t k) {
@@ -106,9 +116,11 @@ TEST(TopK, CountsAreAddedAndTheSameOnAnyNumberOfThreads) {
   const std::vector<int64_t> once = chosen.Counts();
   EXPECT_EQ(std::accumulate(once.begin(), once.end(), int64_t{0}), 602);
   omp_set_num_threads(5);
-  Compute(
-      bench.ctx(),
-      TopK{.scores = scores, .ids = chosen.ids, .gates = chosen.gates, .counts = chosen.counts});
+  Compute(bench.ctx(), TopK{.scores = scores,
+                            .bias = {},
+                            .ids = chosen.ids,
+                            .gates = chosen.gates,
+                            .counts = chosen.counts});
   omp_set_num_threads(omp_get_num_procs());
   for (size_t e = 0; e < 20; ++e) EXPECT_EQ(chosen.Counts()[e], 2 * once[e]);
 }

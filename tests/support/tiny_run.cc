@@ -60,6 +60,13 @@ config::Run TinyRun(Variant variant, const std::string& prefix) {
     pool.set_pool_loss(0);
     pool.set_layer_loss(0.01);
   }
+  if (variant ==
+      Variant::kSigmoid) {  // a pool a layer, as the baseline has it, two experts a token
+    pool.set_layers_per_pool(1);
+    pool.set_router(config::Pool::SIGMOID_BIAS);
+    pool.set_top_k(2);
+    pool.set_bias_rate(0.01);
+  }
   run.mutable_data()->set_prefix(prefix);
   run.mutable_data()->set_split("90,5,5");
   run.mutable_data()->set_global_batch(12);
