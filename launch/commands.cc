@@ -16,6 +16,7 @@ int Report(const absl::Status& status) {
                          status.code() == absl::StatusCode::kPermissionDenied ||
                          status.code() == absl::StatusCode::kDataLoss;
   if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
+  if (status.code() == absl::StatusCode::kCancelled) return kExitRunAgain;
   if (diverged) return kExitDiverged;
   return bad_input ? kExitBadInput : kExitFailure;
 }

@@ -53,7 +53,7 @@ std::string ToJson(const StepRecord& record) {
   const auto add = [&json](const char* name, double value) {
     absl::StrAppend(&json, ", \"", name, "\": ", Number(value));
   };
-  if (record.step > 0) {
+  if (record.step > 0 && record.has_training) {
     add("lm_loss", record.lm_loss);
     add("pool_loss", record.pool_loss);
     add("layer_aux_loss", record.layer_aux_loss);

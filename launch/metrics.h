@@ -35,6 +35,7 @@ struct StepRecord {
   double pool_imbalance = 0;
   double unrouted_share = 0;  // of (token, layer) pairs: no expert had a positive score
   std::optional<Validation> validation;
+  bool has_training = true;  // false for a validation that an earlier run of the job cut short
 };
 
 // RUN/metrics.jsonl, one line a record, each written out at once.

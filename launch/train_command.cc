@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "data/indexed_dataset.h"
 #include "launch/checkpoint.h"
 #include "launch/command_line.h"
@@ -14,6 +16,8 @@
 #include "launch/files.h"
 #include "launch/metrics.h"
 #include "launch/run_config.h"
+#include "launch/signals.h"
+#include "launch/time_limit.h"
 #include "launch/trainer.h"
 #include "launch/world.h"
 #include "model/footprint.h"
@@ -28,7 +32,14 @@ const CommandSpec kSpec{
               {"threads", "N", "CPU threads of each rank (parallel.threads)"},
               {"run-dir", "FOLDER", "where the run is written (run_dir)"},
               {"force", "", "replaces a run that the folder already holds"},
+              {"time-limit", "TIME", "saves and leaves in time (status 75): 3h50m, 1-02:00:00"},
               {"help", "", "prints this"}}};
+
+// What the command line asks for beside the config.
+struct Request {
+  bool force;
+  absl::Time end;  // of the time that the run may take
+};
 
 // What one rank keeps open while it trains; only the first rank has files and a terminal.
 struct Outputs {
@@ -98,7 +109,7 @@ void Tell(const StepRecord& record, Outputs& outputs) {
   const absl::Status written = outputs.metrics->Write(record);
   LOG_IF_EVERY_N(WARNING, !written.ok(), 100) << written.message();
   LOG(INFO) << ToJson(record);
-  if (record.step > 0) outputs.progress->Show(record);
+  if (record.step > 0 && record.has_training) outputs.progress->Show(record);
   if (record.validation.has_value()) {
     outputs.progress->Say(
         absl::StrFormat("step %d  %s", record.step, ValidationText(*record.validation)));
@@ -131,7 +142,26 @@ void Conclude(const config::Run& run, const Summary& summary, const std::string&
                             "/config.textproto"));
 }
 
-absl::Status Train(const config::Run& run, bool force, World& world) {
+// What a checkpoint holds of this rank at most, at a rate that slow disks have.
+absl::Duration FirstSaveEstimate(const config::Run& run, const World& world) {
+  constexpr double kBytesPerSecond = 100e6;
+  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank());
+  return absl::Seconds(static_cast<double>(plan.values + plan.moments) / kBytesPerSecond);
+}
+
+std::string StopReason() {
+  const int signal = NotedSignal();
+  return signal == 0 ? "near the time limit, or asked on another rank" : SignalName(signal);
+}
+
+// The status of a run that was asked to leave: saved, to be gone on with.
+absl::Status Stopped(int64_t step, const std::string& checkpoint) {
+  return absl::CancelledError(absl::StrCat("stopped after step ", step, " (", StopReason(),
+                                           "), saved ", checkpoint,
+                                           ": the same command goes on from there"));
+}
+
+absl::Status Train(const config::Run& run, const Request& request, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
   absl::StatusOr<std::unique_ptr<IndexedDataset>> dataset =
       IndexedDataset::Open(run.data().prefix());
@@ -139,21 +169,25 @@ absl::Status Train(const config::Run& run, bool force, World& world) {
   absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(run, **dataset, world);
   RETURN_IF_ERROR(world.Agree(trainer.status()));
   absl::StatusOr<Outputs> outputs = Outputs{};
-  if (world.is_first()) outputs = OpenOutputs(run, force);
+  if (world.is_first()) outputs = OpenOutputs(run, request.force);
   RETURN_IF_ERROR(world.Agree(outputs.status()));
   google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
 
   if (world.is_first()) Introduce(run, world, *outputs->progress);
   Summary summary;
+  TimeLimit limit(request.end, FirstSaveEstimate(run, world));
+  (*trainer)->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
   RETURN_IF_ERROR((*trainer)->Run([&](const StepRecord& record) {
     Note(record, &summary);
+    limit.NoteStep(absl::Seconds(record.step_seconds));
     if (world.is_first()) Tell(record, *outputs);
   }));
   std::string checkpoint;
-  if (run.checkpoint().save_final()) {
+  if (run.checkpoint().save_final() || !(*trainer)->finished()) {
     ASSIGN_OR_RETURN(checkpoint, SaveWeights(run.run_dir() + "/checkpoints", run,
                                              (*trainer)->step(), (*trainer)->parameters(), world));
   }
+  if (!(*trainer)->finished()) return Stopped((*trainer)->step(), checkpoint);
   if (!world.is_first()) return absl::OkStatus();
   Conclude(run, summary, checkpoint, *outputs->progress);
   if (run.profile().enabled()) {
@@ -176,11 +210,20 @@ std::vector<std::string> Overrides(const CommandLine& line) {
 }  // namespace
 
 int TrainCommand(const std::vector<std::string>& args) {
+  WatchSignals();
+  Request request{.force = false, .end = absl::InfiniteFuture()};
+  const absl::Time start = JobStart();
   const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
   if (!line.ok()) return Report(line.status());
   if (line->Has("help")) {
     std::fputs(UsageText("unipool train", kSpec).c_str(), stdout);
     return kExitDone;
+  }
+  request.force = line->Has("force");
+  if (line->Has("time-limit")) {
+    const absl::StatusOr<absl::Duration> limit = ParseTimeLimit(line->Value("time-limit", ""));
+    if (!limit.ok()) return Report(limit.status());
+    request.end = start + *limit;
   }
   const absl::StatusOr<config::Run> run =
       LoadRunConfig(line->Value("config", ""), Overrides(*line));
@@ -188,7 +231,7 @@ int TrainCommand(const std::vector<std::string>& args) {
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());
-  return Report(Train(*run, line->Has("force"), **world));
+  return Report(Train(*run, request, **world));
 }
 
 }  // namespace unipool

@@ -141,17 +141,27 @@ absl::Status Trainer::CreateLoaders(const config::Run& run, const IndexedDataset
 }
 
 absl::Status Trainer::Run(const Report& report) {
-  StepRecord before;
-  ASSIGN_OR_RETURN(before.validation, Validate());
-  report(before);
-  while (step_ < settings_.steps) {
+  if (validation_due_) {
+    StepRecord before;
+    before.step = step_;
+    before.has_training = false;
+    RETURN_IF_ERROR(ValidateInto(&before));
+    if (before.validation.has_value()) report(before);
+  }
+  while (step_ < settings_.steps && !stopped_) {
     ASSIGN_OR_RETURN(StepRecord record, TimedStep());
     const bool due = settings_.eval_every > 0 && step_ % settings_.eval_every == 0;
-    if (due || step_ == settings_.steps) {
-      ASSIGN_OR_RETURN(record.validation, Validate());
-    }
+    validation_due_ = due || step_ == settings_.steps;
+    if (validation_due_) RETURN_IF_ERROR(ValidateInto(&record));
     report(record);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::ValidateInto(StepRecord* record) {
+  if (stopped_) return absl::OkStatus();  // the run that goes on does it
+  ASSIGN_OR_RETURN(record->validation, Validate());
+  validation_due_ = !record->validation.has_value();
   return absl::OkStatus();
 }
 
@@ -210,8 +220,9 @@ absl::Status Trainer::TrainMicroBatches(LossSums* sums) {
 
 absl::Status Trainer::SumOverRanks(const absl::Status& mine, LossSums* sums) {
   double values[] = {sums->cross_entropy, sums->pool_balance, sums->layer_balance,
-                     mine.ok() ? 0.0 : 1.0};
-  world_.groups().world().AllReduce(Tensor::Of(values, {4}), ReduceOp::kSum, *stream_);
+                     mine.ok() ? 0.0 : 1.0, WantsStop() ? 1.0 : 0.0};
+  world_.groups().world().AllReduce(Tensor::Of(values, {5}), ReduceOp::kSum, *stream_);
+  stopped_ = stopped_ || values[4] > 0;
   *sums = {.cross_entropy = values[0], .pool_balance = values[1], .layer_balance = values[2]};
   return values[3] == 0 ? absl::OkStatus() : world_.Agree(mine);
 }
@@ -260,10 +271,18 @@ FiniteCheck Trainer::RunChecked() {
   return check;
 }
 
-absl::StatusOr<Validation> Trainer::Validate() {
+bool Trainer::AgreeToStop() {
+  int32_t wants = WantsStop() ? 1 : 0;
+  world_.groups().world().AllReduce(Tensor::Of(&wants, {1}), ReduceOp::kMax, *stream_);
+  stopped_ = stopped_ || wants > 0;
+  return stopped_;
+}
+
+absl::StatusOr<std::optional<Validation>> Trainer::Validate() {
   double sums[] = {0, 0, 0};  // loss, tokens, bytes
   validation_->Seek(0);
   for (int i = 0; i < validation_->num_micro_steps(); ++i) {
+    if (AgreeToStop()) return std::nullopt;
     const Batch& batch = validation_->Next();
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});

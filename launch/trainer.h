@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -31,16 +33,23 @@ class Trainer {
                                                          const IndexedDataset& dataset,
                                                          World& world);
 
-  // Trains all steps. `report` gets a record a step on every rank, and before them one of step 0
-  // that holds only a validation. OUT_OF_RANGE, naming the step and the first bad tensor, when a
-  // loss or the gradient's norm is not finite: the weights are then those before that step.
+  // Trains all steps, or until ranks agree to stop. `report` gets a record a step on every rank,
+  // and before them one of step 0 that holds only a validation. OUT_OF_RANGE, naming the step and
+  // the first bad tensor, when a loss or the gradient's norm is not finite: the weights are then
+  // those before that step.
   using Report = std::function<void(const StepRecord&)>;
   absl::Status Run(const Report& report);
 
+  // Asked in every step and every batch of a validation, on this rank. When it says yes on any
+  // rank, all stop: after the step under way, or inside of the validation, which is then due again.
+  void set_wants_stop(std::function<bool()> wants_stop) { wants_stop_ = std::move(wants_stop); }
+  // All steps are trained and the last weights validated.
+  bool finished() const { return step_ == settings_.steps && !validation_due_; }
+
   // One optimizer step; the record has no validation and no times.
   absl::StatusOr<StepRecord> Step();
-  // On the validation part. Collective.
-  absl::StatusOr<Validation> Validate();
+  // On the validation part; nothing where the ranks agreed to stop in between. Collective.
+  absl::StatusOr<std::optional<Validation>> Validate();
 
   int64_t step() const { return step_; }  // finished
   ParameterList& parameters() { return parameters_; }
@@ -64,6 +73,9 @@ class Trainer {
   FiniteCheck RunChecked();
   double GradScale(double norm) const;
   absl::StatusOr<StepRecord> TimedStep();
+  absl::Status ValidateInto(StepRecord* record);
+  bool WantsStop() const { return wants_stop_ != nullptr && wants_stop_(); }
+  bool AgreeToStop();
 
   World& world_;
   GradientReducer reducer_;
@@ -82,6 +94,9 @@ class Trainer {
   Profiler profiler_;
   Context ctx_;
   int64_t step_ = 0;
+  bool validation_due_ = true;  // of the weights as they are
+  std::function<bool()> wants_stop_;
+  bool stopped_ = false;  // agreed
 };
 
 }  // namespace unipool

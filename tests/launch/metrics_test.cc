@@ -62,6 +62,16 @@ TEST(ToJson, BeforeTrainingThereIsNothingButTheValidation) {
   EXPECT_FALSE(json.contains("lm_loss"));
 }
 
+TEST(ToJson, AValidationThatWasCutShortComesLaterByItself) {
+  StepRecord record;
+  record.step = 7;
+  record.has_training = false;
+  record.validation = Validation{.loss = 5.5, .bits_per_byte = std::nullopt};
+  const nlohmann::json json = nlohmann::json::parse(ToJson(record));
+  EXPECT_EQ(json["step"], 7);
+  EXPECT_FALSE(json.contains("lm_loss"));
+}
+
 TEST(ToJson, KeepsEveryNumberToTheLastBit) {
   const nlohmann::json expected = {{"step", 7},
                                    {"tokens", 28672},

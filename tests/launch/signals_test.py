@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""A run that is asked to leave saves once and leaves with status 75, whoever gets which signal, and
+when; a second SIGINT does not wait."""
+import os
+import signal
+import unittest
+
+import command_support as support
+import process_support as processes
+
+RUN_AGAIN = 75
+
+
+class SignalsTest(support.TextTest):
+    def start(self, name, ranks=0, settings=None, flags=(), **more):
+        run_dir = os.path.join(self.folder.name, name)
+        merged = {**processes.LONG, **(settings or {})}
+        command = support.train_command(self.prefix, run_dir, merged)
+        job = processes.Job(command + list(flags), ranks, **more)
+        self.addCleanup(job.process.stdout.close)
+        self.addCleanup(job.process.stderr.close)
+        self.addCleanup(job.kill)
+        return job, run_dir
+
+    def await_step(self, run_dir, step):
+        processes.wait_for(lambda: processes.last_step(run_dir) >= step, 60, f"step {step}")
+
+    def expect_saved(self, job, run_dir):
+        status, output, errors = job.finish()
+        self.assertEqual(status, RUN_AGAIN, output + errors)
+        step = max(0, processes.last_step(run_dir))
+        self.assertEqual(processes.checkpoints(run_dir), [f"step_{step:08d}"], errors)
+        self.assertEqual(errors.count("stopped after step"), 1, errors)
+        self.assertIn(f"stopped after step {step} (", errors)
+        return errors
+
+    def test_each_signal_to_a_single_process(self):
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number.name):
+                job, run_dir = self.start(f"alone-{number.name}")
+                self.await_step(run_dir, 3)
+                job.signal(number)
+                self.assertIn(number.name, self.expect_saved(job, run_dir))
+
+    def test_each_signal_to_the_launcher(self):
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with self.subTest(number.name):
+                job, run_dir = self.start(f"launcher-{number.name}", 2)
+                self.await_step(run_dir, 3)
+                job.signal(number)
+                errors = self.expect_saved(job, run_dir)
+                self.assertNotIn("----", errors)  # mpirun's paragraphs
+
+    def test_a_signal_to_any_rank_stops_all(self):
+        for rank in range(3):
+            for number in (signal.SIGUSR1, signal.SIGTERM):
+                with self.subTest(rank=rank, number=number.name):
+                    job, run_dir = self.start(f"rank-{rank}-{number.name}", 3)
+                    self.await_step(run_dir, 2)
+                    job.signal_rank(rank, number)
+                    self.expect_saved(job, run_dir)
+
+    def test_at_start_up(self):
+        for ranks in (1, 2):
+            with self.subTest(ranks=ranks):
+                job, run_dir = self.start(f"start-{ranks}", ranks)
+                processes.wait_for(lambda: job.pid_of(0), 30, "rank 0 is there")
+                job.signal(signal.SIGTERM)
+                status, output, errors = job.finish()
+                self.assertEqual(status, RUN_AGAIN, output + errors)
+                self.assertLessEqual(processes.last_step(run_dir), 0)
+
+    def test_in_a_validation(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                settings = {"eval.sequences": 0, "data.split": "10,80,10", "data.micro_batch": 1}
+                job, run_dir = self.start(f"validation-{ranks}", ranks, settings)
+                metrics = os.path.join(run_dir, "metrics.jsonl")
+                processes.wait_for(lambda: os.path.exists(metrics), 60, "the run folder")
+                job.signal(signal.SIGUSR1)
+                self.expect_saved(job, run_dir)
+                self.assertEqual(processes.last_step(run_dir), -1)  # it was cut short
+
+    def test_a_second_interrupt_leaves_at_once(self):
+        long_steps = {"data.global_batch": 3000, "data.micro_batch": 12, "eval.sequences": 1}
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                job, run_dir = self.start(f"twice-{ranks}", ranks, long_steps)
+                self.await_step(run_dir, 0)
+                job.signal(signal.SIGINT)
+                processes.time.sleep(0.3)
+                job.signal(signal.SIGINT)
+                status, output, errors = job.finish(20)
+                self.assertEqual(status, 130, output + errors)
+                self.assertEqual(processes.checkpoints(run_dir), [])
+
+    def test_a_time_limit(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                job, run_dir = self.start(f"limit-{ranks}", ranks, flags=["--time-limit", "4s"])
+                begin = processes.time.monotonic()
+                self.expect_saved(job, run_dir)
+                self.assertLess(processes.time.monotonic() - begin, 15)
+                self.assertGreater(processes.last_step(run_dir), 0)
+
+    def test_a_time_limit_is_checked(self):
+        for text in ("soon", "0s", "-5m", "1:99:00", "1-2"):
+            done = support.run(["train", "--time-limit", text])
+            self.assertEqual(done.returncode, 2, text)
+            self.assertIn(f"--time-limit {text}: expected a time above 0", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
