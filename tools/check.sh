@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What is green before each commit: format, layers, build, fast tests. A line a part; stops at the
-# first failure.
+# What is green before each commit: format, layers, build, fast tests, and the kernels' tests under
+# the emulator. A line a part; stops at the first failure.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export UNIPOOL_CUDA_ARCHITECTURES="${UNIPOOL_CUDA_ARCHITECTURES:-90a-real}"
 format_version=14
 
 failed() {
@@ -32,25 +33,35 @@ check_format() {
     echo "check: format skipped: not a git checkout"
     return
   fi
-  git ls-files -z '*.h' '*.cc' | xargs -0 -r "$formatter" --dry-run -Werror || failed format
+  git ls-files -z '*.h' '*.cc' '*.cu' | xargs -0 -r "$formatter" --dry-run -Werror || failed format
   echo "check: format ok"
 }
 
+# check_build FOLDER TARGET [OPTION ...]
 check_build() {
-  local generator=()
-  [ -f build/CMakeCache.txt ] || generator=(-G Ninja)
-  cmake -S . -B build "${generator[@]}" > /dev/null &&
-    cmake --build build --parallel "$(nproc)" > build/check.log || {
-      tail -n 60 build/check.log
-      failed build
+  local folder=$1 target=$2 generator=()
+  [ -f "$folder/CMakeCache.txt" ] || generator=(-G Ninja)
+  mkdir -p "$folder"
+  { cmake -S . -B "$folder" "${generator[@]}" "${@:3}" &&
+      cmake --build "$folder" --parallel "$(nproc)" --target "$target"
+  } > "$folder/check.log" 2>&1 || {
+      tail -n 60 "$folder/check.log"
+      failed "build of $folder"
     }
+}
+
+# check_tests FOLDER LABEL
+check_tests() {
+  ctest --test-dir "$1" -L "^$2\$" --output-on-failure -j2 --no-tests=error \
+    > "$1/check.log" 2>&1 || { cat "$1/check.log"; failed "tests of $1"; }
 }
 
 check_format
 python3 tools/check_layers.py || failed layers
 echo "check: layers ok"
-check_build
+check_build build all
+check_build build-emulated cuda_tests -DUNIPOOL_WITH_CUDA=EMULATE
 echo "check: build ok"
-ctest --test-dir build -L '^fast$' --output-on-failure -j2 --no-tests=error \
-  > build/check.log 2>&1 || { cat build/check.log; failed tests; }
+check_tests build fast
+check_tests build-emulated cuda
 echo "check: tests ok"

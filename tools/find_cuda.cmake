@@ -1,6 +1,8 @@
 # Looks for the CUDA toolkit and for NCCL as UNIPOOL_WITH_CUDA and UNIPOOL_WITH_NCCL ask, prints a
-# line for each, and sets UNIPOOL_HAVE_CUDA and UNIPOOL_HAVE_NCCL.
+# line for each, and sets UNIPOOL_HAVE_CUDA (there is a GPU to compile for, real or emulated),
+# UNIPOOL_EMULATES_CUDA and UNIPOOL_HAVE_NCCL. unipool_cuda_sources adds kernels to a library.
 set(UNIPOOL_HAVE_CUDA FALSE)
+set(UNIPOOL_EMULATES_CUDA FALSE)
 set(UNIPOOL_HAVE_NCCL FALSE)
 
 # unipool_report(CUDA found "what was found" "what was expected")
@@ -17,18 +19,19 @@ function(unipool_report name found what expected)
   endif()
 endfunction()
 
-foreach(name CUDA NCCL)
-  if(NOT UNIPOOL_WITH_${name} MATCHES "^(AUTO|ON|OFF)$")
-    message(FATAL_ERROR "UNIPOOL_WITH_${name}=${UNIPOOL_WITH_${name}}: expected AUTO, ON or OFF")
-  endif()
-endforeach()
-if(UNIPOOL_WITH_CUDA STREQUAL "OFF" AND UNIPOOL_WITH_NCCL STREQUAL "ON")
+if(NOT UNIPOOL_WITH_CUDA MATCHES "^(AUTO|ON|OFF|EMULATE)$")
+  message(FATAL_ERROR "UNIPOOL_WITH_CUDA=${UNIPOOL_WITH_CUDA}: expected AUTO, ON, OFF or EMULATE")
+endif()
+if(NOT UNIPOOL_WITH_NCCL MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "UNIPOOL_WITH_NCCL=${UNIPOOL_WITH_NCCL}: expected AUTO, ON or OFF")
+endif()
+if(UNIPOOL_WITH_CUDA MATCHES "^(OFF|EMULATE)$" AND UNIPOOL_WITH_NCCL STREQUAL "ON")
   message(FATAL_ERROR "UNIPOOL_WITH_NCCL=ON needs CUDA: expected UNIPOOL_WITH_CUDA=AUTO or ON")
 endif()
 
 # nvcc is often on PATH of login shells only, so the usual places are looked at by name. The
 # driver's stub (CUDA::cuda_driver) is never linked: such a program does not start without a driver.
-if(UNIPOOL_WITH_CUDA)
+if(UNIPOOL_WITH_CUDA MATCHES "^(AUTO|ON)$")
   find_program(NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin
     /usr/local/cuda/bin)
   if(NVCC)
@@ -41,10 +44,53 @@ if(UNIPOOL_WITH_CUDA)
     set(UNIPOOL_HAVE_CUDA TRUE)
   endif()
 endif()
-unipool_report(CUDA ${UNIPOOL_HAVE_CUDA} "${CUDAToolkit_VERSION}, ${NVCC}"
+if(UNIPOOL_HAVE_CUDA)
+  set(CMAKE_CUDA_COMPILER ${NVCC})
+  set(CMAKE_CUDA_ARCHITECTURES ${UNIPOOL_CUDA_ARCHITECTURES})
+  # Static: nothing to find at run time, and one program for machines with and without a driver.
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+  enable_language(CUDA)
+  # CMake before 3.26 does not know nvcc's flag for C++20.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -lineinfo")
+endif()
+if(UNIPOOL_WITH_CUDA STREQUAL "EMULATE")
+  set(UNIPOOL_HAVE_CUDA TRUE)
+  set(UNIPOOL_EMULATES_CUDA TRUE)
+endif()
+if(UNIPOOL_EMULATES_CUDA)
+  set(cuda_found "emulated on the CPU, for tests")
+else()
+  set(cuda_found "${CUDAToolkit_VERSION}, ${NVCC}, for ${UNIPOOL_CUDA_ARCHITECTURES}")
+endif()
+unipool_report(CUDA ${UNIPOOL_HAVE_CUDA} "${cuda_found}"
   "nvcc with the toolkit's libraries on PATH, in CUDA_HOME or in /usr/local/cuda")
 
-if(UNIPOOL_WITH_NCCL AND UNIPOOL_HAVE_CUDA)
+# unipool_cuda_sources(target a_cuda.cu b_cuda.cc ...): nothing where there is no CUDA; C++ where it is
+# emulated. nvcc's report on each kernel (registers, spills, shared memory) is kept beside the object
+# as NAME.ptxas, for tools/kernel_resources.py.
+function(unipool_cuda_sources target)
+  if(NOT UNIPOOL_HAVE_CUDA)
+    return()
+  endif()
+  target_sources(${target} PRIVATE ${ARGN})
+  if(UNIPOOL_EMULATES_CUDA)
+    set(kernels ${ARGN})
+    list(FILTER kernels INCLUDE REGEX "[.]cu$")
+    set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX
+      COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
+    target_link_libraries(${target} PUBLIC unipool_cuda_emulator)
+  else()
+    set_target_properties(${target} PROPERTIES CUDA_COMPILER_LAUNCHER
+      "${CMAKE_SOURCE_DIR}/tools/keep_ptxas.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+    target_include_directories(${target} PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+    target_link_libraries(${target} PUBLIC CUDA::cudart_static)
+  endif()
+endfunction()
+
+if(UNIPOOL_WITH_NCCL AND UNIPOOL_HAVE_CUDA AND NOT UNIPOOL_EMULATES_CUDA)
   find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} $ENV{NCCL_HOME}/lib)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{NCCL_HOME}/include)
   if(NCCL_LIBRARY AND NCCL_INCLUDE_DIR)

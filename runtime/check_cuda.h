@@ -1,0 +1,20 @@
+// The macro around every call of the CUDA runtime: a failed one ends the process, naming the
+// expression, the rank and the device. Without glog, so that kernels compile fast.
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace unipool {
+
+// `code` is a cudaError_t.
+[[noreturn]] void CudaFail(const char* expression, const char* file, int line, int code);
+
+}  // namespace unipool
+
+#define CUDA_CHECK(expression)                                                                 \
+  do {                                                                                         \
+    const cudaError_t cuda_check_code = (expression);                                          \
+    if (cuda_check_code != cudaSuccess) {                                                      \
+      ::unipool::CudaFail(#expression, __FILE__, __LINE__, static_cast<int>(cuda_check_code)); \
+    }                                                                                          \
+  } while (false)

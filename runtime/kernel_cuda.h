@@ -1,0 +1,155 @@
+// What every CUDA kernel is written with: launching, places in the grid, conversions, packs of 16
+// bytes, sums and maxima over a warp or a block in a fixed order. Kernels are launched by
+// LaunchKernel alone, never by <<<>>>, and take plain pointers and sizes.
+//
+// Kernels also run under an emulator on the CPU (tests/support/cuda_emulator), which asks for whole
+// warps: a block has a multiple of 32 threads, collectives of a warp name all 32 lanes, and no
+// thread returns while others of its block still meet at a barrier.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "runtime/check_cuda.h"
+#include "runtime/ptx_cuda.h"
+
+namespace unipool {
+
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+struct LaunchShape {
+  dim3 grid;  // no block at all where a size is 0
+  dim3 block;
+  size_t shared_bytes = 0;  // dynamic
+};
+
+// Enqueues kernel(arguments...) on `stream`; a failure ends the process.
+template <typename... Parameters, typename... Arguments>
+void LaunchKernel(cudaStream_t stream, const LaunchShape& shape, void (*kernel)(Parameters...),
+                  Arguments... arguments) {
+  constexpr size_t kAlwaysAllowed = 48 << 10;
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  if (shape.shared_bytes > kAlwaysAllowed) {
+    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shape.shared_bytes)));
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
+}
+
+template <typename T>
+__host__ __device__ constexpr T CeilDivide(T a, T b) {
+  return (a + b - 1) / b;
+}
+
+// A grid for a loop over `count` items by GlobalThread() and GridThreads(): enough blocks to fill
+// any GPU several times over, and no more.
+inline LaunchShape GridStride(int64_t count, int threads = 256) {
+  constexpr int64_t kMostBlocks = 4096;
+  const int64_t blocks = CeilDivide<int64_t>(count, threads);
+  return {.grid = dim3(static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks)),
+          .block = dim3(static_cast<unsigned>(threads))};
+}
+
+__device__ __forceinline__ int64_t GlobalThread() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ __forceinline__ int64_t GridThreads() {
+  return static_cast<int64_t>(gridDim.x) * blockDim.x;
+}
+// Of blocks of one dimension.
+__device__ __forceinline__ int LaneId() { return static_cast<int>(threadIdx.x % kWarp); }
+__device__ __forceinline__ int WarpId() { return static_cast<int>(threadIdx.x / kWarp); }
+__device__ __forceinline__ int NumWarps() { return static_cast<int>(blockDim.x / kWarp); }
+
+__device__ __forceinline__ float ToFloat(float value) { return value; }
+__device__ __forceinline__ float ToFloat(__nv_bfloat16 value) { return __bfloat162float(value); }
+template <typename T>
+__device__ __forceinline__ T FromFloat(float value);
+template <>
+__device__ __forceinline__ float FromFloat<float>(float value) {
+  return value;
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 FromFloat<__nv_bfloat16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+// kSize elements that are read or written at once; at addresses aligned to their size.
+template <typename T, int kSize>
+struct alignas(sizeof(T) * kSize) Pack {
+  T values[kSize];
+};
+// As many elements of T as 16 bytes hold.
+template <typename T>
+inline constexpr int kPack = static_cast<int>(16 / sizeof(T));
+template <typename T, int kSize = kPack<T>>
+__device__ __forceinline__ Pack<T, kSize> LoadPack(const T* from) {
+  return *reinterpret_cast<const Pack<T, kSize>*>(from);
+}
+template <typename T, int kSize>
+__device__ __forceinline__ void StorePack(T* to, const Pack<T, kSize>& pack) {
+  *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
+}
+
+struct SumOf {
+  template <typename T>
+  __device__ __forceinline__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct MaxOf {  // NaN where either is
+  template <typename T>
+  __device__ __forceinline__ T operator()(T a, T b) const {
+    return a > b || a != a ? a : b;
+  }
+};
+
+// All lanes get the same bits: at each step both sides of a pair compute the same sum.
+template <typename Reduce, typename T>
+__device__ __forceinline__ T WarpReduce(T value, Reduce reduce) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = reduce(value, __shfl_xor_sync(kAllLanes, value, distance));
+  }
+  return value;
+}
+template <typename T>
+__device__ __forceinline__ T WarpSum(T value) {
+  return WarpReduce(value, SumOf{});
+}
+template <typename T>
+__device__ __forceinline__ T WarpMax(T value) {
+  return WarpReduce(value, MaxOf{});
+}
+
+// All threads of the block call it and get the same bits. Blocks of one dimension.
+template <typename Reduce, typename T>
+__device__ __forceinline__ T BlockReduce(T value, Reduce reduce) {
+  __shared__ T of_warp[kWarp];
+  value = WarpReduce(value, reduce);
+  __syncthreads();  // a call before this one may still be reading
+  if (LaneId() == 0) of_warp[WarpId()] = value;
+  __syncthreads();
+  value = of_warp[0];
+  for (int warp = 1; warp < NumWarps(); ++warp) value = reduce(value, of_warp[warp]);
+  return value;
+}
+template <typename T>
+__device__ __forceinline__ T BlockSum(T value) {
+  return BlockReduce(value, SumOf{});
+}
+template <typename T>
+__device__ __forceinline__ T BlockMax(T value) {
+  return BlockReduce(value, MaxOf{});
+}
+
+}  // namespace unipool

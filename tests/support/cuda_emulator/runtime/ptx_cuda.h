@@ -1,0 +1,31 @@
+// runtime/ptx_cuda.h where the GPU is emulated: the same functions, lane by lane as the PTX manual
+// lays out their fragments.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace unipool {
+
+template <typename T>
+T* DynamicShared() {
+  return reinterpret_cast<T*>(cuda_emulator::SharedMemory());
+}
+
+void MmaBf16M16N8K16(float* d, const uint32_t* a, const uint32_t* b);
+void LoadMatrix4(uint32_t* out, const void* shared_row);
+void LoadMatrix4Transposed(uint32_t* out, const void* shared_row);
+void LoadMatrix2(uint32_t* out, const void* shared_row);
+void LoadMatrix2Transposed(uint32_t* out, const void* shared_row);
+
+inline void CopyAsync16(void* shared, const void* global, bool valid) {
+  cuda_emulator::BeginCopy(shared, global, 16, valid);
+}
+inline void CommitCopies() { cuda_emulator::CloseCopyGroup(); }
+template <int kYoungest>
+void WaitCopies() {
+  cuda_emulator::WaitForCopyGroups(kYoungest);
+}
+
+}  // namespace unipool
