@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 
 namespace unipool {
 namespace {
@@ -19,20 +18,24 @@ void CopyTo(const Tensor& from, int64_t bytes, const Tensor& to) {
 
 }  // namespace
 
-HostCommunicator::HostCommunicator(std::string name, int rank, int size, absl::Duration deadline)
-    : name_(std::move(name)), rank_(rank), size_(size), deadline_(deadline) {
+HostCommunicator::HostCommunicator(std::string name, int rank, int size, Shared shared)
+    : name_(std::move(name)), rank_(rank), size_(size), shared_(shared) {
   CHECK(0 <= rank && rank < size) << rank << " of " << size;
 }
 
 void HostCommunicator::AllReduce(Tensor x, ReduceOp op, Stream& stream) {
   if (size_ == 1) return;
-  stream.Run([this, call = NextCall("AllReduce"), x, op] { DoAllReduce(call, x, op); });
+  stream.Run([this, call = NextCall("AllReduce"), x, op] {
+    const auto noted = Noted(call);
+    DoAllReduce(call, x, op);
+  });
 }
 
 void HostCommunicator::ReduceScatter(Tensor input, Tensor output, Stream& stream) {
   CheckReduceScatter(*this, input, output);
   if (size_ == 1) return stream.Run([input, output] { CopyTo(input, input.bytes(), output); });
   stream.Run([this, call = NextCall("ReduceScatter"), input, output] {
+    const auto noted = Noted(call);
     DoReduceScatter(call, input, output);
   });
 }
@@ -40,8 +43,10 @@ void HostCommunicator::ReduceScatter(Tensor input, Tensor output, Stream& stream
 void HostCommunicator::AllGather(Tensor input, Tensor output, Stream& stream) {
   CheckAllGather(*this, input, output);
   if (size_ == 1) return stream.Run([input, output] { CopyTo(input, input.bytes(), output); });
-  stream.Run(
-      [this, call = NextCall("AllGather"), input, output] { DoAllGather(call, input, output); });
+  stream.Run([this, call = NextCall("AllGather"), input, output] {
+    const auto noted = Noted(call);
+    DoAllGather(call, input, output);
+  });
 }
 
 void HostCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_rows, Tensor output,
@@ -53,23 +58,38 @@ void HostCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_ro
     return stream.Run([input, bytes, output] { CopyTo(input, bytes, output); });
   }
   stream.Run([this, call = NextCall("AllToAllV"), input, send = send_rows.data(), output,
-              recv = recv_rows.data()] { DoAllToAllV(call, input, send, output, recv); });
+              recv = recv_rows.data()] {
+    const auto noted = Noted(call);
+    DoAllToAllV(call, input, send, output, recv);
+  });
 }
 
 void HostCommunicator::Broadcast(Tensor x, int root, Stream& stream) {
   CHECK(0 <= root && root < size_) << root << " of " << size_;
   if (size_ == 1) return;
-  stream.Run([this, call = NextCall("Broadcast"), x, root] { DoBroadcast(call, x, root); });
+  stream.Run([this, call = NextCall("Broadcast"), x, root] {
+    const auto noted = Noted(call);
+    DoBroadcast(call, x, root);
+  });
 }
 
 void HostCommunicator::Barrier() {
-  if (size_ > 1) DoBarrier(NextCall("Barrier"));
+  if (size_ == 1) return;
+  const Call call = NextCall("Barrier");
+  const auto noted = Noted(call);
+  DoBarrier(call);
 }
 
-std::string HostCommunicator::LateMessage(Call call, absl::Span<const int> missing_ranks) const {
-  return absl::StrCat("rank ", rank_, " waited ", absl::FormatDuration(deadline_), " for rank ",
-                      absl::StrJoin(missing_ranks, ", "), " in ", call.name, " #", call.number,
-                      " of group '", name_, "'");
+std::string HostCommunicator::LateMessage(Call call, const MissingRanks& missing) const {
+  std::string message = absl::StrCat(
+      "rank ", shared_.world_rank, " waited ", absl::FormatDuration(shared_.deadline), " for rank ",
+      missing.InWords(), " in ", call.name, " #", call.number, " of group '", name_, "'");
+  if (shared_.log == nullptr) return message;
+  return absl::StrCat(message, " (", shared_.log->place().Read().InWords(), ")");
+}
+
+void HostCommunicator::NoteMissing(Call call, const MissingRanks& missing) const {
+  if (shared_.log != nullptr) shared_.log->NoteMissing(name_, call.number, missing);
 }
 
 }  // namespace unipool

@@ -7,12 +7,20 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "comm/call_log.h"
 #include "comm/communicator.h"
 
 namespace unipool {
 
 class HostCommunicator : public Communicator {
  public:
+  // What communicators of one rank have in common.
+  struct Shared {
+    int world_rank;           // by which it is known to people
+    absl::Duration deadline;  // of each wait for other ranks
+    CallLog* log = nullptr;   // where calls are noted, if anywhere; borrowed
+  };
+
   int rank() const final { return rank_; }
   int size() const final { return size_; }
   DeviceType device_type() const final { return DeviceType::kCpu; }
@@ -32,7 +40,7 @@ class HostCommunicator : public Communicator {
     uint64_t number;
   };
 
-  HostCommunicator(std::string name, int rank, int size, absl::Duration deadline);
+  HostCommunicator(std::string name, int rank, int size, Shared shared);
 
   // The transports. Each runs on the stream's thread, among at least two ranks, on checked
   // arguments.
@@ -44,17 +52,22 @@ class HostCommunicator : public Communicator {
   virtual void DoBroadcast(Call call, const Tensor& x, int root) = 0;
   virtual void DoBarrier(Call call) = 0;
 
+  // The time of a call in the log.
+  CallLog::Scope Noted(Call call) { return {shared_.log, call.name, name_, call.number}; }
   Call NextCall(const char* name) { return Call{name, next_number_++}; }
-  absl::Duration deadline() const { return deadline_; }
+  absl::Duration deadline() const { return shared_.deadline; }
+  const Shared& shared() const { return shared_; }
   const std::string& name() const { return name_; }
   // The line that ends a wait beyond the deadline.
-  std::string LateMessage(Call call, absl::Span<const int> missing_ranks) const;
+  std::string LateMessage(Call call, const MissingRanks& missing) const;
+  // What is missing after a wait that is no longer a short one, to be told by others.
+  void NoteMissing(Call call, const MissingRanks& missing) const;
 
  private:
   const std::string name_;
   const int rank_;
   const int size_;
-  const absl::Duration deadline_;
+  const Shared shared_;
   uint64_t next_number_ = 0;
 };
 

@@ -46,8 +46,7 @@ class MeetingTable {
 
   // Shows `post` until Leave and waits until everyone has come. Returns everyone's posts, or
   // nothing after the deadline, with the ranks that were missing.
-  Post* Meet(uint64_t number, int rank, Post post, absl::Duration deadline,
-             std::vector<int>* missing) {
+  Post* Meet(uint64_t number, int rank, Post post, absl::Duration deadline, MissingRanks* missing) {
     std::unique_lock lock(mutex_);
     Place& place = places_[number % kPlaces];
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(deadline);
@@ -66,7 +65,7 @@ class MeetingTable {
   }
 
   // Waits until everyone is here: then nobody reads my memory any more. False after the deadline.
-  bool Leave(uint64_t number, int rank, absl::Duration deadline, std::vector<int>* missing) {
+  bool Leave(uint64_t number, int rank, absl::Duration deadline, MissingRanks* missing) {
     std::unique_lock lock(mutex_);
     Place& place = places_[number % kPlaces];
     place.left[rank] = true;
@@ -98,10 +97,10 @@ class MeetingTable {
     changed_.notify_all();
   }
 
-  static std::vector<int> Unset(const Flags& flags) {
-    std::vector<int> ranks;
+  static MissingRanks Unset(const Flags& flags) {
+    MissingRanks ranks;
     for (size_t r = 0; r < flags.size(); ++r) {
-      if (!flags[r]) ranks.push_back(static_cast<int>(r));
+      if (!flags[r]) ranks.Add(static_cast<int>(r));
     }
     return ranks;
   }
@@ -115,9 +114,9 @@ class MeetingTable {
 class LocalCommunicator : public HostCommunicator {
  public:
   // The table is shared: the last rank to go takes it away, and nobody knows who that will be.
-  LocalCommunicator(std::string name, int rank, int size, absl::Duration deadline,
+  LocalCommunicator(std::string name, int rank, int size, Shared shared,
                     std::shared_ptr<MeetingTable> table)
-      : HostCommunicator(std::move(name), rank, size, deadline), table_(std::move(table)) {}
+      : HostCommunicator(std::move(name), rank, size, shared), table_(std::move(table)) {}
 
   std::unique_ptr<Communicator> Split(int color, const std::string& group_name) override;
 
@@ -146,7 +145,7 @@ absl::Span<void*> Pointers(int size) {
 
 Post* LocalCommunicator::Meet(Call call, Post post) {
   post.call_name = call.name;
-  std::vector<int> missing;
+  MissingRanks missing;
   Post* posts = table_->Meet(call.number, rank(), std::move(post), deadline(), &missing);
   if (posts == nullptr) LOG(FATAL) << LateMessage(call, missing);
   for (int r = 0; r < size(); ++r) {
@@ -158,7 +157,7 @@ Post* LocalCommunicator::Meet(Call call, Post post) {
 }
 
 void LocalCommunicator::Leave(Call call) {
-  std::vector<int> missing;
+  MissingRanks missing;
   if (!table_->Leave(call.number, rank(), deadline(), &missing)) {
     LOG(FATAL) << LateMessage(call, missing);
   }
@@ -253,7 +252,7 @@ std::unique_ptr<Communicator> LocalCommunicator::Split(int color, const std::str
   posts = Meet(handing, Post{.new_table = table});
   table = posts[leader].new_table;
   Leave(handing);
-  return std::make_unique<LocalCommunicator>(group_name, new_rank, new_size, deadline(),
+  return std::make_unique<LocalCommunicator>(group_name, new_rank, new_size, shared(),
                                              std::move(table));
 }
 
@@ -264,7 +263,8 @@ std::vector<std::unique_ptr<Communicator>> CreateLocalCommunicators(int size,
   auto table = std::make_shared<MeetingTable>(size);
   std::vector<std::unique_ptr<Communicator>> communicators;
   for (int r = 0; r < size; ++r) {
-    communicators.push_back(std::make_unique<LocalCommunicator>("world", r, size, deadline, table));
+    communicators.push_back(std::make_unique<LocalCommunicator>(
+        "world", r, size, LocalCommunicator::Shared{.world_rank = r, .deadline = deadline}, table));
   }
   return communicators;
 }

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -71,22 +72,40 @@ class Messages {
     }
   }
 
-  // False after the deadline, with the ranks whose messages are still missing.
-  bool Wait(absl::Duration deadline, std::vector<int>* missing) {
-    const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(deadline);
+  // False after the deadline, with the ranks whose messages are still missing. A long wait calls
+  // on_slow() now and then.
+  template <typename OnSlow>
+  bool Wait(absl::Duration deadline, OnSlow on_slow) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::milliseconds kSlow(250);
+    const auto until = Clock::now() + absl::ToChronoNanoseconds(deadline);
+    auto slow = Clock::now() + kSlow;
     // A yield costs microseconds even where no other thread wants the core.
     constexpr int kTestsPerYield = 64;
     for (int tests = 1; !TestAll(); ++tests) {
       if (tests % kTestsPerYield != 0) continue;
-      if (std::chrono::steady_clock::now() > until) {
-        *missing = UnfinishedPeers();
-        return false;
+      const auto now = Clock::now();
+      if (now > until) return false;
+      if (now > slow) {
+        on_slow();
+        slow = now + kSlow;
       }
       sched_yield();
     }
     requests_.clear();
     peers_.clear();
     return true;
+  }
+
+  // The ranks, named by `names`, whose messages are still under way.
+  MissingRanks UnfinishedPeers(const std::vector<int>& names) {
+    MissingRanks missing;
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      int done = 0;
+      MPI_CHECK(MPI_Test(&requests_[i], &done, MPI_STATUS_IGNORE));
+      if (!done) missing.Add(names[peers_[i]]);
+    }
+    return missing;
   }
 
  private:
@@ -102,18 +121,6 @@ class Messages {
     MPI_CHECK(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
                           MPI_STATUSES_IGNORE));
     return done != 0;
-  }
-
-  std::vector<int> UnfinishedPeers() {
-    std::vector<int> ranks;
-    for (size_t i = 0; i < requests_.size(); ++i) {
-      int done = 0;
-      MPI_CHECK(MPI_Test(&requests_[i], &done, MPI_STATUS_IGNORE));
-      if (!done) ranks.push_back(peers_[i]);
-    }
-    std::sort(ranks.begin(), ranks.end());
-    ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
-    return ranks;
   }
 
   MPI_Comm comm_ = MPI_COMM_NULL;
@@ -136,6 +143,21 @@ Scratch& ThreadScratch(int64_t bytes, int ranks) {
   return scratch;
 }
 
+// The ranks of a group as ranks of the world.
+std::vector<int> WorldRanks(MPI_Comm comm) {
+  MPI_Group group = MPI_GROUP_NULL, world = MPI_GROUP_NULL;
+  MPI_CHECK(MPI_Comm_group(comm, &group));
+  MPI_CHECK(MPI_Comm_group(MPI_COMM_WORLD, &world));
+  int size = 0;
+  MPI_CHECK(MPI_Group_size(group, &size));
+  std::vector<int> ranks(size), world_ranks(size);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  MPI_CHECK(MPI_Group_translate_ranks(group, size, ranks.data(), world, world_ranks.data()));
+  MPI_CHECK(MPI_Group_free(&group));
+  MPI_CHECK(MPI_Group_free(&world));
+  return world_ranks;
+}
+
 char* Bytes(const Tensor& tensor) { return static_cast<char*>(tensor.data); }
 
 void CopyBytes(const void* from, int64_t bytes, void* to) {
@@ -145,8 +167,7 @@ void CopyBytes(const void* from, int64_t bytes, void* to) {
 class MpiCommunicator : public HostCommunicator {
  public:
   // Takes `comm` over.
-  static std::unique_ptr<Communicator> Adopt(MPI_Comm comm, const std::string& name,
-                                             absl::Duration deadline);
+  static std::unique_ptr<Communicator> Adopt(MPI_Comm comm, const std::string& name, Shared shared);
   ~MpiCommunicator() override;
 
   std::unique_ptr<Communicator> Split(int color, const std::string& group_name) override;
@@ -172,9 +193,8 @@ class MpiCommunicator : public HostCommunicator {
     char* slots;    // [2, ranks, chunk]: what the others send for my part
   };
 
-  MpiCommunicator(MPI_Comm comm, const std::string& name, int rank, int size,
-                  absl::Duration deadline)
-      : HostCommunicator(name, rank, size, deadline), comm_(comm) {}
+  MpiCommunicator(MPI_Comm comm, const std::string& name, int rank, int size, Shared shared)
+      : HostCommunicator(name, rank, size, shared), comm_(comm), world_ranks_(WorldRanks(comm)) {}
 
   // The i-th rank after me, and the i-th before me: no two ranks start with the same peer.
   int After(int i) const { return (rank() + i) % size(); }
@@ -188,15 +208,16 @@ class MpiCommunicator : public HostCommunicator {
   void GatherParts(Call call, const Tensor& x);
 
   MPI_Comm comm_;
+  const std::vector<int> world_ranks_;  // by rank of this group
 };
 
 std::unique_ptr<Communicator> MpiCommunicator::Adopt(MPI_Comm comm, const std::string& name,
-                                                     absl::Duration deadline) {
+                                                     Shared shared) {
   MPI_CHECK(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
   int rank = 0, size = 0;
   MPI_CHECK(MPI_Comm_rank(comm, &rank));
   MPI_CHECK(MPI_Comm_size(comm, &size));
-  return std::unique_ptr<Communicator>(new MpiCommunicator(comm, name, rank, size, deadline));
+  return std::unique_ptr<Communicator>(new MpiCommunicator(comm, name, rank, size, shared));
 }
 
 MpiCommunicator::~MpiCommunicator() {
@@ -210,12 +231,13 @@ std::unique_ptr<Communicator> MpiCommunicator::Split(int color, const std::strin
   Barrier();
   MPI_Comm part = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split(comm_, color, rank(), &part));
-  return Adopt(part, group_name, deadline());
+  return Adopt(part, group_name, shared());
 }
 
 void MpiCommunicator::Wait(Call call, Messages& messages) {
-  std::vector<int> missing;
-  if (!messages.Wait(deadline(), &missing)) LOG(FATAL) << LateMessage(call, missing);
+  const auto note = [&] { NoteMissing(call, messages.UnfinishedPeers(world_ranks_)); };
+  if (messages.Wait(deadline(), note)) return;
+  LOG(FATAL) << LateMessage(call, messages.UnfinishedPeers(world_ranks_));
 }
 
 void MpiCommunicator::DoAllReduce(Call call, const Tensor& x, ReduceOp op) {
@@ -419,10 +441,13 @@ void AbortMpi(int exit_code) {
 
 LocalRank MpiLocalRank() { return local_rank_of_process; }
 
-std::unique_ptr<Communicator> CreateMpiWorld(absl::Duration deadline) {
+std::unique_ptr<Communicator> CreateMpiWorld(absl::Duration deadline, CallLog* log) {
   MPI_Comm world = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &world));
-  return MpiCommunicator::Adopt(world, "world", deadline);
+  int rank = 0;
+  MPI_CHECK(MPI_Comm_rank(world, &rank));
+  return MpiCommunicator::Adopt(world, "world",
+                                {.world_rank = rank, .deadline = deadline, .log = log});
 }
 
 }  // namespace unipool

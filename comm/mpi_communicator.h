@@ -11,6 +11,9 @@ struct ompi_communicator_t;
 
 namespace unipool {
 
+class CallLog;
+class Messenger;
+
 // True when this process was started by mpirun or srun with a PMI that Open MPI understands.
 bool LaunchedByMpi();
 // MPI_Init_thread and MPI_Finalize; once a process, from the main thread.
@@ -25,7 +28,11 @@ struct LocalRank {
 };
 LocalRank MpiLocalRank();
 
-// All ranks of the job. `deadline` bounds each wait for other ranks.
-std::unique_ptr<Communicator> CreateMpiWorld(absl::Duration deadline);
+// All ranks of the job. `deadline` bounds each wait for other ranks. Calls are noted in `log`,
+// which is borrowed and may be null.
+std::unique_ptr<Communicator> CreateMpiWorld(absl::Duration deadline, CallLog* log = nullptr);
+
+// Between the watchdogs of all ranks. Collective; to be destroyed before FinalizeMpi.
+std::unique_ptr<Messenger> CreateMpiMessenger();
 
 }  // namespace unipool

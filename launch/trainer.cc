@@ -108,6 +108,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   self->ctx_.stream = self->stream_.get();
   self->ctx_.arena = self->arena_.get();
   self->ctx_.profiler = &self->profiler_;
+  self->ctx_.place = &world.place();
   return self;
 }
 
@@ -177,17 +178,20 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
   const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
   LossSums sums;
+  ctx_.place->SetStep(step_ + 1);
   model_->exchange().TakeExposedSeconds();  // what a validation left there
   model_->StartStep(tokens_per_step_);
   RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(&sums), &sums));
   double exposed_seconds = model_->exchange().TakeExposedSeconds();
   world_.groups().world().AllReduce(Tensor::Of(&exposed_seconds, {1}), ReduceOp::kMax, *stream_);
+  SetPlace(ctx_, "gradients");
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
   RETURN_IF_ERROR(CheckFinite(sums, norm));
   model_->FinishStep(ctx_, world_.groups().world());
 
   const double lr = schedule_.Rate(step_ + 1);
+  SetPlace(ctx_, "update");
   optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
   reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
   ++step_;
@@ -212,9 +216,11 @@ absl::StatusOr<StepRecord> Trainer::Step() {
 // of it together with the sums.
 absl::Status Trainer::TrainMicroBatches(LossSums* sums) {
   for (int i = 0; i < train_->num_micro_steps(); ++i) {
+    SetPlace(ctx_, "reading data");
     const Batch& batch = train_->Next();
     model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums);
   }
+  SetPlace(ctx_, "losses");
   return train_->status();
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iostream>
+#include <string>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -14,6 +16,8 @@
 #include "comm/local_communicator.h"
 #include "comm/mpi_communicator.h"
 #include "configs/run.pb.h"
+#include "launch/exit_codes.h"
+#include "launch/signals.h"
 #include "runtime/blas.h"
 #include "runtime/device.h"
 #include "runtime/status.h"
@@ -44,6 +48,11 @@ void SetThreads(int threads, int ranks_on_host) {
   SetBlasThreads(1);
 }
 
+void EndHungJob(const std::string& words) {
+  if (!words.empty()) std::cerr << "unipool: " << words << std::endl;
+  AbortMpi(kExitHang);
+}
+
 }  // namespace
 
 int LaunchRank() { return EnvironmentInt("OMPI_COMM_WORLD_RANK", EnvironmentInt("PMIX_RANK", 0)); }
@@ -66,17 +75,31 @@ MpiSession::~MpiSession() {
 absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
   const absl::Duration deadline = absl::Seconds(run.parallel().deadline_seconds());
   SetThreads(run.parallel().threads(), RanksOnThisHost());
-  if (LaunchedByMpi()) return Create(run, CreateMpiWorld(deadline));
-  return Create(run, std::move(CreateLocalCommunicators(1, deadline)[0]));
+  if (!LaunchedByMpi()) return Create(run, std::move(CreateLocalCommunicators(1, deadline)[0]));
+  auto self = std::unique_ptr<World>(new World());
+  // The watchdog knows more than the call that waits, so that one has a little more patience.
+  RETURN_IF_ERROR(self->Group(run, CreateMpiWorld(deadline + absl::Seconds(20), &self->log_)));
+  self->watchdog_ = std::make_unique<Watchdog>(self->log_, CreateMpiMessenger(),
+                                               Watchdog::Options{.rank = self->rank(),
+                                                                 .size = self->size(),
+                                                                 .deadline = deadline,
+                                                                 .is_ended = &TerminationNoted,
+                                                                 .on_hang = &EndHungJob});
+  return self;
 }
 
 absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run,
                                                      std::unique_ptr<Communicator> ranks) {
   auto self = std::unique_ptr<World>(new World());
+  RETURN_IF_ERROR(self->Group(run, std::move(ranks)));
+  return self;
+}
+
+absl::Status World::Group(const config::Run& run, std::unique_ptr<Communicator> ranks) {
   ASSIGN_OR_RETURN(ProcessGroups groups,
                    ProcessGroups::Create(std::move(ranks), run.parallel().expert_parallel()));
-  self->groups_ = std::make_unique<ProcessGroups>(std::move(groups));
-  return self;
+  groups_ = std::make_unique<ProcessGroups>(std::move(groups));
+  return absl::OkStatus();
 }
 
 absl::Status World::Agree(const absl::Status& mine) const {

@@ -7,7 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "comm/call_log.h"
 #include "comm/process_groups.h"
+#include "comm/watchdog.h"
 
 namespace unipool {
 
@@ -49,6 +51,8 @@ class World {
   int rank() const { return groups_->world().rank(); }
   int size() const { return groups_->world().size(); }
   bool is_first() const { return rank() == 0; }
+  // Where this rank is in its work: the trainer's to write, told when nothing moves.
+  Place& place() { return log_.place(); }
   const ProcessGroups& groups() const { return *groups_; }
 
   // OK where all ranks' statuses are. Otherwise every rank gets an error; the lowest rank that
@@ -57,8 +61,11 @@ class World {
 
  private:
   World() = default;
+  absl::Status Group(const config::Run& run, std::unique_ptr<Communicator> ranks);
 
+  CallLog log_;
   std::unique_ptr<ProcessGroups> groups_;
+  std::unique_ptr<Watchdog> watchdog_;  // where other processes may be waited for
 };
 
 }  // namespace unipool

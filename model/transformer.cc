@@ -178,6 +178,7 @@ Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, cons
   Tensor x = ctx.arena->New({tokens.numel(), hidden_});
   embedding_->Forward(ctx, tokens, x);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    SetPlace(ctx, "forward", static_cast<int>(layer));
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
@@ -204,6 +205,7 @@ void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
   const Tensor dbranch = ctx.arena->New({dx.dim(0), hidden_});
   int64_t mark = ctx.arena->used_bytes();
   for (int layer = num_layers() - 1; layer >= 0; --layer) {
+    SetPlace(ctx, "backward", layer);
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the backward of model.layers.", layer);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/arena.h"
+#include "runtime/place.h"
 #include "runtime/profiler.h"
 #include "runtime/stream.h"
 
@@ -12,9 +13,15 @@ struct Context {
   Stream* stream = nullptr;
   Arena* arena = nullptr;
   Profiler* profiler = nullptr;
+  Place* place = nullptr;  // may stay null
   // When set, every op's outputs are checked, and the first that holds a NaN or an infinity is
   // noted.
   struct FiniteCheck* finite_check = nullptr;
 };
+
+// Notes where the work is, as in ("forward", layer).
+inline void SetPlace(const Context& ctx, const char* what, int layer = Place::kNoLayer) {
+  if (ctx.place != nullptr) ctx.place->Set(what, layer);
+}
 
 }  // namespace unipool

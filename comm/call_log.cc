@@ -1,0 +1,92 @@
+#include "comm/call_log.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace unipool {
+namespace {
+
+void CopyName(const std::string& name, std::array<char, 16>* to) {
+  const size_t length = std::min(name.size(), to->size() - 1);
+  std::memcpy(to->data(), name.data(), length);
+  (*to)[length] = '\0';
+}
+
+}  // namespace
+
+void MissingRanks::Add(int rank) {
+  int at = 0;
+  while (at < count_ && ranks_[at] < rank) ++at;
+  if (at < count_ && ranks_[at] == rank) return;
+  if (count_ == kMost) {
+    more_ = true;
+    if (at == kMost) return;
+  } else {
+    ++count_;
+  }
+  for (int i = count_ - 1; i > at; --i) ranks_[i] = ranks_[i - 1];
+  ranks_[at] = rank;
+}
+
+std::string MissingRanks::InWords() const {
+  return absl::StrCat(absl::StrJoin(ranks_.begin(), ranks_.begin() + count_, ", "),
+                      more_ ? " and others" : "");
+}
+
+std::string CallLog::Call::InWords() const {
+  return absl::StrCat(name, " #", number, " of group '", group.data(), "' (", place.InWords(), ")");
+}
+
+CallLog::Scope::Scope(CallLog* log, const char* name, const std::string& group, uint64_t number)
+    : log_(log) {
+  if (log_ == nullptr) return;
+  const std::lock_guard lock(log_->mutex_);
+  index_ = log_->num_calls_++;
+  Call& call = log_->calls_[index_ % kCalls];
+  call.name = name;
+  CopyName(group, &call.group);
+  call.number = number;
+  call.place = log_->place_.Read();
+  call.start = Clock::now();
+  call.end = {};
+  call.missing = {};
+}
+
+CallLog::Scope::~Scope() {
+  if (log_ == nullptr) return;
+  const std::lock_guard lock(log_->mutex_);
+  // A call on another stream may have taken the place meanwhile.
+  if (log_->num_calls_ - index_ <= kCalls) log_->calls_[index_ % kCalls].end = Clock::now();
+}
+
+void CallLog::NoteMissing(const std::string& group, uint64_t number, const MissingRanks& missing) {
+  const std::lock_guard lock(mutex_);
+  for (uint64_t i = num_calls_ - std::min(num_calls_, kCalls); i < num_calls_; ++i) {
+    Call& call = calls_[i % kCalls];
+    if (call.number == number && call.is_under_way() && group == call.group.data()) {
+      call.missing = missing;
+    }
+  }
+}
+
+std::vector<CallLog::Call> CallLog::Calls() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Call> calls;
+  for (uint64_t i = num_calls_ - std::min(num_calls_, kCalls); i < num_calls_; ++i) {
+    calls.push_back(calls_[i % kCalls]);
+  }
+  return calls;
+}
+
+std::optional<CallLog::Call> CallLog::OldestUnderWay() const {
+  const std::lock_guard lock(mutex_);
+  for (uint64_t i = num_calls_ - std::min(num_calls_, kCalls); i < num_calls_; ++i) {
+    if (calls_[i % kCalls].is_under_way()) return calls_[i % kCalls];
+  }
+  return std::nullopt;
+}
+
+}  // namespace unipool

@@ -1,0 +1,84 @@
+// What a rank does together with others: the last calls on all of its groups, which of them are
+// under way, and whom they wait for. Written by the threads that make the calls, without
+// allocating; read by the watchdog.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/place.h"
+
+namespace unipool {
+
+// Ranks of the world that a call waits for: each once, the lowest few of them.
+class MissingRanks {
+ public:
+  void Add(int rank);
+  bool empty() const { return count_ == 0; }
+  // "2, 5" or "0, 1, 2, 3, 4, 5, 6, 7 and others".
+  std::string InWords() const;
+
+ private:
+  static constexpr int kMost = 8;
+  std::array<int, kMost> ranks_ = {};  // ascending
+  int count_ = 0;
+  bool more_ = false;
+};
+
+class CallLog {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  struct Call {
+    const char* name = nullptr;  // a string literal, as in "AllReduce"
+    std::array<char, 16> group = {};
+    uint64_t number = 0;  // within its group
+    Place::Snapshot place;
+    Clock::time_point start;
+    Clock::time_point end;  // the epoch while it is under way
+    MissingRanks missing;   // as of the last look, a part of a second ago
+
+    bool is_under_way() const { return end == Clock::time_point{}; }
+    // "AllToAllV #17 of group 'expert' (step 12, forward of layer 3)".
+    std::string InWords() const;
+  };
+
+  // The time of a call. `log` may be null.
+  class Scope {
+   public:
+    Scope(CallLog* log, const char* name, const std::string& group, uint64_t number);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    CallLog* const log_;
+    uint64_t index_ = 0;
+  };
+
+  // Where this rank is in its work; its owner's to write.
+  Place& place() { return place_; }
+  const Place& place() const { return place_; }
+
+  // For a call that is under way.
+  void NoteMissing(const std::string& group, uint64_t number, const MissingRanks& missing);
+
+  // Oldest first; at most kCalls.
+  std::vector<Call> Calls() const;
+  std::optional<Call> OldestUnderWay() const;
+
+ private:
+  static constexpr uint64_t kCalls = 64;
+
+  Place place_;
+  mutable std::mutex mutex_;
+  std::array<Call, kCalls> calls_;  // call i is at i modulo kCalls
+  uint64_t num_calls_ = 0;
+};
+
+}  // namespace unipool

@@ -1,0 +1,124 @@
+// Ranks as objects of one process, whose watchdogs talk over a list in memory. Over processes:
+// tests/launch/faults_test.py.
+#include "comm/watchdog.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace unipool {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+struct Mail {
+  std::mutex mutex;
+  std::vector<std::deque<Messenger::Message>> inboxes;  // by rank
+};
+
+class MailMessenger : public Messenger {
+ public:
+  MailMessenger(Mail& mail, int rank) : mail_(mail), rank_(rank) {}
+
+  void SendToAll(const std::string& text) override {
+    const std::lock_guard lock(mail_.mutex);
+    for (auto& inbox : mail_.inboxes) {
+      if (&inbox != &mail_.inboxes[rank_]) inbox.push_back({rank_, text});
+    }
+  }
+  std::optional<Message> Receive() override {
+    const std::lock_guard lock(mail_.mutex);
+    auto& inbox = mail_.inboxes[rank_];
+    if (inbox.empty()) return std::nullopt;
+    Message message = inbox.front();
+    inbox.pop_front();
+    return message;
+  }
+
+ private:
+  Mail& mail_;
+  const int rank_;
+};
+
+class WatchdogTest : public ::testing::Test {
+ protected:
+  // Watchdogs of some ranks of `size`, with a deadline of half a second.
+  void Start(int size, const std::vector<int>& ranks, bool is_ended = false) {
+    mail_.inboxes.resize(size);
+    words_.resize(size, "none");
+    for (const int rank : ranks) {
+      watchdogs_.push_back(
+          std::make_unique<Watchdog>(logs_[rank], std::make_unique<MailMessenger>(mail_, rank),
+                                     Watchdog::Options{.rank = rank,
+                                                       .size = size,
+                                                       .deadline = absl::Milliseconds(500),
+                                                       .is_ended = [is_ended] { return is_ended; },
+                                                       .on_hang =
+                                                           [this, rank](const std::string& words) {
+                                                             const std::lock_guard lock(mutex_);
+                                                             words_[rank] = words;
+                                                           }}));
+    }
+  }
+
+  // What each rank's on_hang got, after `seconds`.
+  std::vector<std::string> WordsAfter(double seconds) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    watchdogs_.clear();
+    return words_;
+  }
+
+  CallLog logs_[3];
+  Mail mail_;
+  std::mutex mutex_;
+  std::vector<std::string> words_;
+  std::vector<std::unique_ptr<Watchdog>> watchdogs_;
+};
+
+TEST_F(WatchdogTest, OneRankTellsOfAllAndOfThoseThatDoNotAnswer) {
+  logs_[0].place().SetStep(4);
+  logs_[0].place().Set("reading data");
+  const CallLog::Scope scope(&logs_[1], "AllReduce", "world", 7);
+  MissingRanks missing;
+  missing.Add(0);
+  missing.Add(2);
+  logs_[1].NoteMissing("world", 7, missing);
+  Start(3, {0, 1});
+  const std::vector<std::string> words = WordsAfter(3.5);
+  EXPECT_THAT(words[0],
+              MatchesRegex("nothing moves:\n  rank 0 waits for nobody: step 4, reading data, for "
+                           ".* s\n  rank 1 waits .* s for rank 0, 2 in AllReduce #7 of group "
+                           "'world' \\(start-up\\)\n  rank 2 does not answer: .*"));
+  EXPECT_EQ(words[1], "");
+}
+
+TEST_F(WatchdogTest, ShortCallsAreNoHang) {
+  Start(1, {0});
+  for (int i = 0; i < 10; ++i) {
+    const CallLog::Scope scope(&logs_[0], "Barrier", "world", i);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
+}
+
+TEST_F(WatchdogTest, SaysWhatWasWaitedForWhenTheJobIsEnded) {
+  ::testing::internal::CaptureStderr();
+  {
+    const CallLog::Scope scope(&logs_[0], "Barrier", "world", 3);
+    Start(1, {0}, true);
+    EXPECT_THAT(WordsAfter(0.48), ElementsAre("none"));
+  }
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("SIGTERM came while rank 0 waits 0."));
+}
+
+}  // namespace
+}  // namespace unipool

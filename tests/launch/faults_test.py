@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""What is left of a job says who is missing, in which operation of which step, and ends soon; the
+launcher starts it again where it may."""
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import command_support as support
+import process_support as processes
+
+LOST_PEER, HANG = 76, 77
+
+
+class FaultsTest(support.TextTest):
+    def start(self, name, ranks, settings=None):
+        run_dir = os.path.join(self.folder.name, name)
+        merged = {**processes.LONG, **(settings or {})}
+        job = processes.Job(support.train_command(self.prefix, run_dir, merged), ranks)
+        self.addCleanup(job.process.stdout.close)
+        self.addCleanup(job.process.stderr.close)
+        self.addCleanup(job.kill)
+        processes.wait_for(lambda: processes.last_step(run_dir) >= 2, 60, "step 2")
+        return job, run_dir
+
+    def test_a_killed_rank_is_named_with_the_operation_and_the_step(self):
+        for victim in (0, 2):
+            with self.subTest(victim=victim):
+                job, _ = self.start(f"killed-{victim}", 3)
+                begin = time.monotonic()
+                job.signal_rank(victim, signal.SIGKILL)
+                status, output, errors = job.finish(30)
+                self.assertEqual(status, LOST_PEER, output + errors)
+                self.assertLess(time.monotonic() - begin, 15)
+                self.assertRegex(errors, rf"process rank {victim} .*signal 9")
+                self.assertRegex(errors, rf"waits [0-9.]+ s for rank .*{victim}.* in \w+ #\d+ of "
+                                         r"group '\w+' \(step \d+, ")
+                self.assertNotIn("----", errors)
+
+    def test_a_stopped_rank_is_a_hang_that_names_it(self):
+        job, run_dir = self.start("stopped", 3, {"parallel.deadline_seconds": 3})
+        begin = time.monotonic()
+        job.signal_rank(1, signal.SIGSTOP)
+        status, output, errors = job.finish(40)
+        self.assertEqual(status, HANG, output + errors)
+        self.assertLess(time.monotonic() - begin, 20)
+        self.assertEqual(errors.count("nothing moves:"), 1, errors)
+        self.assertIn("rank 1 does not answer", errors)
+        for rank in (0, 2):
+            self.assertRegex(errors, rf"rank {rank} waits [0-9.]+ s for rank [0-2, ]+ in \w+ #\d+ "
+                                     r"of group '\w+' \(step \d+, ")
+        logs = [path.read_text() for path in pathlib.Path(run_dir, "log").iterdir()]
+        for rank in (0, 2):
+            self.assertTrue(any(f"the last calls of rank {rank}:" in log for log in logs))
+
+
+class RestartsTest(unittest.TestCase):
+    """The launcher alone: the ranks are shell scripts."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.count = pathlib.Path(self.folder.name, "count")
+
+    def launch(self, script, *options, environment=None):
+        """Rank 0 notes each start, with the number of ranks; then all run the script."""
+        noted = (f'[ "$OMPI_COMM_WORLD_RANK" != 0 ] || echo "$OMPI_COMM_WORLD_SIZE '
+                 f'$UNIPOOL_RESTART" >> {self.count}; {script}')
+        done = subprocess.run([support.LAUNCHER, *options, "sh", "-c", noted], timeout=90,
+                              capture_output=True, text=True, check=False,
+                              env=dict(os.environ, **(environment or {})))
+        return done, self.count.read_text().splitlines() if self.count.exists() else []
+
+    def test_a_lost_rank_is_worth_a_restart(self):
+        script = 'sleep 0.3; [ "$UNIPOOL_RESTART" = 2 ] || kill -KILL $$'
+        done, starts = self.launch(script, "--restarts", "3", "-np", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(starts, ["2 0", "2 1", "2 2"])
+        self.assertIn("restart 2 of 3, 2 ranks", done.stderr)
+
+    def test_there_are_at_most_as_many_as_asked(self):
+        done, starts = self.launch("sleep 0.3; kill -SEGV $$", "--restarts=1", "-np", "2")
+        self.assertEqual(done.returncode, 139, done.stderr)
+        self.assertEqual(starts, ["2 0", "2 1"])
+
+    def test_what_would_come_again_is_not_started_again(self):
+        for status in (0, 2, 3, 75):
+            with self.subTest(status=status):
+                self.count.unlink(missing_ok=True)
+                done, starts = self.launch(f"exit {status}", "--restarts", "2", "-np", "1")
+                self.assertEqual(done.returncode, status)
+                self.assertEqual(len(starts), 1)
+
+    def test_a_crash_and_a_hang_are(self):
+        for status in (1, 77, 134):
+            with self.subTest(status=status):
+                self.count.unlink(missing_ok=True)
+                _, starts = self.launch(f"exit {status}", "--restarts", "1", "-np", "1")
+                self.assertEqual(len(starts), 2)
+
+    def test_a_host_that_cannot_be_reached_is_left_out(self):
+        agent = pathlib.Path(self.folder.name, "agent")
+        agent.write_text("#!/bin/sh\nexit 255\n")
+        agent.chmod(0o755)
+        hosts = pathlib.Path(self.folder.name, "hosts")
+        hosts.write_text("# two\nlocalhost slots=2\n192.0.2.1 slots=2\n")
+        for place in (["--host", "localhost:2,192.0.2.1:2"], ["--hostfile", str(hosts)]):
+            with self.subTest(place=place):
+                self.count.unlink(missing_ok=True)
+                done, starts = self.launch("exit 0", "--restarts", "1", "-np", "4", *place,
+                                           environment={"OMPI_MCA_plm_rsh_agent": str(agent)})
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("192.0.2.1 cannot be reached", done.stderr)
+                self.assertEqual(starts, ["2 1"])
+
+    def test_a_count_that_is_none_is_bad_input(self):
+        done, _ = self.launch("exit 0", "--restarts", "often", "-np", "1")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--restarts often: expected a number", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
