@@ -51,8 +51,11 @@ void Reduce(const RankOrderReduce& reduce) {
       return ReduceTyped<int32_t>(reduce);
     case DType::kInt64:
       return ReduceTyped<int64_t>(reduce);
+    case DType::kBFloat16:
+      break;
   }
-  LOG(FATAL) << "unknown dtype";
+  LOG(FATAL) << "cannot reduce " << Name(reduce.dtype)
+             << ": expected a type that sums exactly enough";
 }
 
 }  // namespace unipool

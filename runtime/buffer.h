@@ -1,5 +1,6 @@
-// Owned memory. A Buffer is zero-filled when made, 64-byte aligned, move-only, and backed by pages
-// that become real when first touched: reserving more than is used costs address space only.
+// Owned memory. A Buffer is zero-filled when made, 64-byte aligned and move-only. On the CPU it is
+// backed by pages that become real when first touched: reserving more than is used costs address
+// space only. On a GPU it is the device's memory, all of it taken at once.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,9 @@ class Buffer {
  public:
   // RESOURCE_EXHAUSTED, naming the size, when the system refuses.
   static absl::StatusOr<Buffer> Allocate(Device device, int64_t bytes);
+  // Memory of the host that `device` copies from and to without waiting, and that its kernels may
+  // read and write at the same address; ordinary memory for the CPU.
+  static absl::StatusOr<Buffer> AllocatePinned(Device device, int64_t bytes);
 
   Buffer() = default;
   Buffer(Buffer&& other) noexcept;
@@ -24,9 +28,11 @@ class Buffer {
   Device device() const { return device_; }
 
  private:
-  Buffer(Device device, void* data, int64_t bytes);
+  enum class Kind : uint8_t { kPages, kPinned, kCuda };
+  Buffer(Kind kind, Device device, void* data, int64_t bytes);
   void Release();
 
+  Kind kind_ = Kind::kPages;
   Device device_;
   void* data_ = nullptr;
   int64_t bytes_ = 0;

@@ -6,7 +6,15 @@
 
 namespace unipool {
 
-enum class DType : uint8_t { kFloat32, kFloat64, kInt32, kInt64 };
+enum class DType : uint8_t { kFloat32, kFloat64, kInt32, kInt64, kBFloat16 };
+
+// The upper half of a float32. On the CPU a format to store and send: to compute, convert.
+struct BFloat16 {
+  uint16_t bits;
+
+  static BFloat16 From(float value);  // rounded to nearest, ties to even; NaN stays NaN
+  float ToFloat() const { return __builtin_bit_cast(float, uint32_t{bits} << 16); }
+};
 
 size_t SizeOf(DType dtype);
 const char* Name(DType dtype);
@@ -29,6 +37,10 @@ constexpr DType DTypeOf<int32_t>() {
 template <>
 constexpr DType DTypeOf<int64_t>() {
   return DType::kInt64;
+}
+template <>
+constexpr DType DTypeOf<BFloat16>() {
+  return DType::kBFloat16;
 }
 
 }  // namespace unipool

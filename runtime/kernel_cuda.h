@@ -13,12 +13,20 @@
 #include <cstdint>
 
 #include "runtime/check_cuda.h"
+#include "runtime/dtype.h"
 #include "runtime/ptx_cuda.h"
+#include "runtime/stream_cuda.h"
 
 namespace unipool {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+// So that Tensor::as<__nv_bfloat16>() is as CUDA wants it.
+template <>
+constexpr DType DTypeOf<__nv_bfloat16>() {
+  return DType::kBFloat16;
+}
 
 struct LaunchShape {
   dim3 grid;  // no block at all where a size is 0
@@ -98,6 +106,23 @@ __device__ __forceinline__ Pack<T, kSize> LoadPack(const T* from) {
 template <typename T, int kSize>
 __device__ __forceinline__ void StorePack(T* to, const Pack<T, kSize>& pack) {
   *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
+}
+
+// The word of ForFloatType: its Type is float or __nv_bfloat16.
+template <typename T>
+struct TypeTag {
+  using Type = T;
+};
+// Calls function(TypeTag) for the type of activations that `dtype` says.
+template <typename Function>
+void ForFloatType(DType dtype, Function function) {
+  if (dtype == DType::kBFloat16) return function(TypeTag<__nv_bfloat16>{});
+  function(TypeTag<float>{});
+}
+// True where every pointer may be read in packs of 16 bytes.
+template <typename... T>
+bool Aligned(const T*... data) {
+  return ((reinterpret_cast<uintptr_t>(data) % 16 == 0) && ...);
 }
 
 struct SumOf {

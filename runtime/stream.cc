@@ -8,6 +8,9 @@
 #include <mutex>
 #include <thread>
 
+#include "runtime/build_config.h"
+#include "runtime/gpu.h"
+
 namespace unipool {
 namespace {
 
@@ -108,7 +111,10 @@ class ThreadStream : public Stream {
 }  // namespace
 
 std::unique_ptr<Stream> Stream::Create(Device device, Kind kind) {
-  CHECK(device.type == DeviceType::kCpu) << ToString(device);
+  if constexpr (kWithCuda) {
+    if (device.type == DeviceType::kCuda) return CreateCudaStream(device, kind);
+  }
+  CHECK(device.type == DeviceType::kCpu) << ToString(device) << " in a build without CUDA";
   if (kind == Kind::kCompute) return std::make_unique<InlineStream>(device);
   return std::make_unique<ThreadStream>(device);
 }

@@ -1,6 +1,8 @@
 // An ordered queue of work on a device. On the CPU there are two kinds behind one face: the compute
 // stream runs work at once on the calling thread; a side stream (communication, checkpoints) is one
-// thread that works off its queue in order. Code that overlaps is the same for both, and for CUDA.
+// thread that works off its queue in order. On a GPU both are CUDA streams, the side stream of
+// higher priority, and work of the host takes its turn among the kernels. Code that overlaps is the
+// same for all.
 #pragma once
 
 #include <cstdint>

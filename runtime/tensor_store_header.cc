@@ -21,7 +21,8 @@ using Json = nlohmann::json;
 
 constexpr char kMetadata[] = "__metadata__";
 constexpr int64_t kTextBegin = 8;
-constexpr std::array kDTypes = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64};
+constexpr std::array kDTypes = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64,
+                                DType::kBFloat16};
 
 // Text that is not UTF-8 is altered instead of thrown about; the writer sees that it came out
 // altered and refuses it.
@@ -161,7 +162,7 @@ class Parser {
     for (const DType dtype : kDTypes) {
       if (json.is_string() && FileName(dtype) == json.get_ref<const std::string&>()) return dtype;
     }
-    return TensorDamage(name, "expected dtype F32, F64, I32 or I64, found ",
+    return TensorDamage(name, "expected dtype F32, F64, I32, I64 or BF16, found ",
                         Dump(json).substr(0, 80));
   }
 
@@ -222,6 +223,8 @@ absl::string_view FileName(DType dtype) {
       return "I32";
     case DType::kInt64:
       return "I64";
+    case DType::kBFloat16:
+      return "BF16";
   }
   LOG(FATAL) << "unknown dtype " << static_cast<int>(dtype);
 }

@@ -4,18 +4,35 @@
 
 #include <glog/logging.h>
 
+#include "runtime/build_config.h"
 #include "runtime/context.h"
 #include "runtime/finite_check.h"
 #include "runtime/tensor.h"
 
 namespace unipool {
 
+// The half for CUDA is found by its declaration beside the op; declared but not defined, it does
+// not link.
+template <typename Op>
+concept HasCudaHalf = requires(const Op& op, Stream& stream) {
+  ComputeOnCuda(op, stream);
+};
+
 template <typename Op>
 void Compute(Context& ctx, Op op) {
   Profiler::Scope scope(ctx.profiler, Op::kName);
   op.Check();
-  CHECK(ctx.stream->device().type == DeviceType::kCpu) << Op::kName;
-  ComputeOnCpu(op);
+  const Device device = ctx.stream->device();
+  for (const Tensor* output : op.Outputs()) {
+    CHECK(output->absent() || output->device == device)
+        << Op::kName << " on " << ToString(device) << " into " << ToString(output->device);
+  }
+  if constexpr (kWithCuda && HasCudaHalf<Op>) {
+    if (device.type == DeviceType::kCuda) ComputeOnCuda(op, *ctx.stream);
+  } else {
+    CHECK(device.type == DeviceType::kCpu) << Op::kName << " has no half for CUDA in this build";
+  }
+  if (device.type == DeviceType::kCpu) ComputeOnCpu(op);
   if (ctx.finite_check == nullptr) return;
   for (const Tensor* output : op.Outputs()) ctx.finite_check->Look(Op::kName, *output);
 }

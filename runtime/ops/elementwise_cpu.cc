@@ -51,7 +51,31 @@ void ComputeOnCpu(const Fill& op) {
       return FillWith(op.x, static_cast<int32_t>(op.value));
     case DType::kInt64:
       return FillWith(op.x, static_cast<int64_t>(op.value));
+    case DType::kBFloat16:
+      return FillWith(op.x, BFloat16::From(static_cast<float>(op.value)));
   }
+}
+
+void Cast::Check() const {
+  CHECK(x.SameShape(y)) << x.ShapeString() << " to " << y.ShapeString();
+  CHECK((x.dtype == DType::kFloat32 && y.dtype == DType::kBFloat16) ||
+        (x.dtype == DType::kBFloat16 && y.dtype == DType::kFloat32))
+      << x.ShapeString() << " to " << y.ShapeString();
+}
+
+void ComputeOnCpu(const Cast& op) {
+  const int64_t count = op.x.numel();
+  if (op.x.dtype == DType::kFloat32) {
+    const float* x = op.x.as<float>();
+    BFloat16* y = op.y.as<BFloat16>();
+#pragma omp parallel for schedule(static) if (count > kBlock)
+    for (int64_t i = 0; i < count; ++i) y[i] = BFloat16::From(x[i]);
+    return;
+  }
+  const BFloat16* x = op.x.as<BFloat16>();
+  float* y = op.y.as<float>();
+#pragma omp parallel for simd schedule(static) if (count > kBlock)
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i].ToFloat();
 }
 
 void Copy::Check() const {

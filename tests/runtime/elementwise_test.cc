@@ -54,6 +54,19 @@ TEST(Copy, CopiesEveryElementOfEachType) {
   EXPECT_EQ(to.as<int64_t>()[1], -1);
 }
 
+TEST(Cast, RoundsToNearestEvenAndBack) {
+  Workbench bench;
+  const float step = 1.0f / 128, inf = INFINITY;
+  const Tensor x =
+      bench.Floats({6}, {1 + step / 2, 1 + 1.5f * step, 1 + 0.51f * step, 3e38f * 10, -inf, NAN});
+  const Tensor low = bench.arena().Allocate(DType::kBFloat16, {6}), y = bench.Poisoned({6});
+  Compute(bench.ctx(), Cast{.x = x, .y = low});
+  Compute(bench.ctx(), Cast{.x = low, .y = y});
+  const std::vector<float> actual = ToVector(y), expected = {1, 1 + 2 * step, 1 + step, inf, -inf};
+  EXPECT_EQ(std::vector<float>(actual.begin(), actual.end() - 1), expected);
+  EXPECT_TRUE(std::isnan(actual[5]));
+}
+
 TEST(SumOfSquares, AddsInDouble) {
   Workbench bench;
   const Tensor sum = bench.arena().New<double>({1}), x = bench.Floats({3}, {1e-4f, 3, 1e4f});

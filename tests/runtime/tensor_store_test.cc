@@ -248,8 +248,8 @@ TEST_F(TensorStore, BadJsonIsNamedWithItsByte) {
 
 TEST_F(TensorStore, TypeAndShapeOfATensorAreChecked) {
   EXPECT_OK(OpenTensor(R"("F32")", "[2]", "[0,8]"));
-  EXPECT_STATUS(OpenTensor(R"("BF16")", "[4]", "[0,8]"), kDataLoss,
-                "tensor 'w' at byte 9: expected dtype F32, F64, I32 or I64, found \"BF16\"");
+  EXPECT_STATUS(OpenTensor(R"("F16")", "[4]", "[0,8]"), kDataLoss,
+                "tensor 'w' at byte 9: expected dtype F32, F64, I32, I64 or BF16, found \"F16\"");
   EXPECT_STATUS(OpenTensor("3", "[2]", "[0,8]"), kDataLoss, "expected dtype");
   for (const char* shape : {"[-2]", "[2.0]", "2", "[18446744073709551615]"}) {
     EXPECT_STATUS(

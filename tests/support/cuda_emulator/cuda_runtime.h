@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <memory>  // before __noinline__, which it uses as an attribute's name
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -147,6 +149,7 @@ T __reduce_add_sync(unsigned mask, T value) {
   return value;
 }
 
+[[noreturn]] inline void __trap() { cuda_emulator::Stop("__trap"); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }

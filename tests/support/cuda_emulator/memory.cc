@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kPage = 4096;
 constexpr size_t kAlignment = 256;
 constexpr unsigned char kCanary = 0xa5;
-constexpr size_t kPoisonedBytes = size_t{64} << 20;  // of large memory only the front
+constexpr size_t kPoisonedBytes = size_t{1} << 20;  // of large memory only the front
 
 size_t RoundUp(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 

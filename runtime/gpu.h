@@ -1,0 +1,34 @@
+// What the host's code asks of CUDA, without CUDA's headers. Defined in builds with CUDA only
+// (gpu_cuda.cc, stream_cuda.cc): callers elsewhere are inside `if constexpr (kWithCuda)`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "runtime/device.h"
+#include "runtime/stream.h"
+
+namespace unipool {
+
+// GPUs that this process can use: 0 where there is no driver.
+int NumGpus();
+// "NVIDIA H100 80GB HBM3, sm_90, 79 GiB", or the reason why there is none.
+std::string DescribeGpu(Device device);
+int64_t GpuMemoryBytes(Device device);
+
+// Zero-filled; null when the device has not that much. Waits for the device.
+void* AllocateOnGpu(Device device, int64_t bytes);
+void FreeOnGpu(Device device, void* data);
+// Page-locked memory of the host, zero-filled, that kernels of `device` may touch too.
+void* AllocatePinnedFor(Device device, int64_t bytes);
+void FreePinned(void* data);
+
+std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind);
+// Enqueues a copy; either side may be the host's memory, which then is pinned or the call may wait.
+void EnqueueCopy(void* to, const void* from, size_t bytes, Stream& stream);
+// After all work of the device; waits until the bytes are there.
+void ReadFromGpu(Device device, void* to, const void* from, size_t bytes);
+
+}  // namespace unipool

@@ -1,0 +1,92 @@
+#include "runtime/gpu.h"
+
+#include <glog/logging.h>
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/check_cuda.h"
+#include "runtime/stream_cuda.h"
+
+namespace unipool {
+namespace {
+
+int Attribute(cudaDeviceAttr attribute, Device device) {
+  int value = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, device.index));
+  return value;
+}
+
+}  // namespace
+
+int NumGpus() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+std::string DescribeGpu(Device device) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) return cudaGetErrorString(error);
+  if (device.index >= count) return absl::StrCat("only ", count, " GPUs");
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device.index));
+  return absl::StrCat(properties.name, ", sm_",
+                      Attribute(cudaDevAttrComputeCapabilityMajor, device),
+                      Attribute(cudaDevAttrComputeCapabilityMinor, device), ", ",
+                      GpuMemoryBytes(device) >> 30, " GiB");
+}
+
+int64_t GpuMemoryBytes(Device device) {
+  UseDevice(device);
+  size_t free_bytes = 0, total_bytes = 0;
+  CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  return static_cast<int64_t>(total_bytes);
+}
+
+void* AllocateOnGpu(Device device, int64_t bytes) {
+  UseDevice(device);
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(bytes));
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next check would find it
+    return nullptr;
+  }
+  CUDA_CHECK(error);
+  CUDA_CHECK(cudaMemset(data, 0, static_cast<size_t>(bytes)));
+  CUDA_CHECK(cudaDeviceSynchronize());
+  return data;
+}
+
+void FreeOnGpu(Device device, void* data) {
+  UseDevice(device);
+  CUDA_CHECK(cudaFree(data));
+}
+
+void* AllocatePinnedFor(Device device, int64_t bytes) {
+  UseDevice(device);
+  void* data = nullptr;
+  const cudaError_t error =
+      cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocPortable | cudaHostAllocMapped);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  CUDA_CHECK(error);
+  std::memset(data, 0, static_cast<size_t>(bytes));
+  return data;
+}
+
+void FreePinned(void* data) { CUDA_CHECK(cudaFreeHost(data)); }
+
+void EnqueueCopy(void* to, const void* from, size_t bytes, Stream& stream) {
+  CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, CudaStream(stream)));
+}
+
+void ReadFromGpu(Device device, void* to, const void* from, size_t bytes) {
+  UseDevice(device);
+  CUDA_CHECK(cudaDeviceSynchronize());
+  CUDA_CHECK(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost));
+}
+
+}  // namespace unipool

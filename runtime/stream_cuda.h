@@ -1,0 +1,24 @@
+// The door from our Stream to CUDA's, for files that launch kernels or call CUDA's libraries.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "runtime/device.h"
+#include "runtime/stream.h"
+
+namespace unipool {
+
+// Makes `device` the one that this thread's calls of CUDA mean.
+void UseDevice(Device device);
+// The handle of a stream of a GPU (CHECKed), whose device it makes this thread's.
+cudaStream_t CudaStream(Stream& stream);
+// Memory of the device that belongs to the stream, for one op's partial results or a library's
+// workspace: what it holds is gone with the next op on the stream. Made with the stream.
+struct Scratch {
+  void* data;
+  size_t bytes;
+};
+inline constexpr size_t kScratchBytes = size_t{32} << 20;
+Scratch ScratchOf(Stream& stream);
+
+}  // namespace unipool
