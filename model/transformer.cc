@@ -11,6 +11,7 @@
 #include "model/router_constant.h"
 #include "runtime/finite_check.h"
 #include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/ops/rope.h"
 #include "runtime/status.h"
 
@@ -182,7 +183,13 @@ Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, cons
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
-    x = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
+    if (pass.sums != nullptr) {
+      x = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
+      continue;
+    }
+    ArenaScope scope(*ctx.arena);  // no backward comes that needs what the layer saved
+    const Tensor y = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
+    Compute(ctx, Copy{.x = y, .y = x});
   }
   if (ctx.finite_check != nullptr) ctx.finite_check->where = "the final norm and lm_head";
   saved->last = x;

@@ -1,0 +1,48 @@
+// A fixture for tests that look at small models with untrained weights.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "launch/evaluation_text.h"
+#include "launch/inference_model.h"
+#include "tests/support/on_ranks.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_run.h"
+
+namespace unipool::testing {
+
+class LookingTest : public ::testing::Test {
+ protected:
+  LookingTest() : prefix_(folder_.Path("text")) { WriteTinyDataset(prefix_); }
+
+  config::Run Run(Variant variant) const { return TinyRun(variant, prefix_); }
+
+  // The first 8 sequences of the validation part, unless `part` says otherwise.
+  static std::unique_ptr<EvaluationText> Text(const config::Run& run,
+                                              const TextPart& part = {.sequences = 8}) {
+    return EvaluationText::Open(run, part).value();
+  }
+
+  // What `look` gives on rank 0 of `ranks`, each with the run's initial weights.
+  template <typename Result, typename Function>
+  static Result Look(const config::Run& run, int ranks, const Function& look,
+                     int64_t batch_tokens = 40) {
+    Result result{};
+    OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
+      const auto world = World::Create(run, std::move(comm)).value();
+      const auto model = InferenceModel::Create(run, batch_tokens, *world).value();
+      Result mine = look(*model);
+      if (world->is_first()) result = std::move(mine);
+    });
+    return result;
+  }
+
+  TempFolder folder_;
+  std::string prefix_;
+};
+
+}  // namespace unipool::testing
