@@ -32,45 +32,57 @@ LoadStatistics::LoadStatistics(std::vector<int> pool_of_layer, std::vector<int> 
     first_.push_back(size);
     size += experts_of_pool_[pool];
   }
-  current_.resize(size + 1);
-  previous_.resize(size + 1);
+  for (Counts* counts : {&micro_, &current_, &previous_micro_, &previous_}) {
+    counts->resize(size + 1);
+  }
 }
 
 Tensor LoadStatistics::counts(int layer) {
-  return Tensor::Of(current_.data() + first_[layer], {experts(layer)});
+  return Tensor::Of(micro_.data() + first_[layer], {experts(layer)});
 }
 
-Tensor LoadStatistics::unrouted() { return Tensor::Of(&current_.back(), {1}); }
+Tensor LoadStatistics::unrouted() { return Tensor::Of(&micro_.back(), {1}); }
+
+void LoadStatistics::FinishMicroBatch() {
+  const bool counted = std::any_of(micro_.begin(), micro_.end(), [](int64_t n) { return n != 0; });
+  if (!counted) return;
+  for (size_t i = 0; i < micro_.size(); ++i) current_[i] += micro_[i];
+  previous_micro_.swap(micro_);
+  std::fill(micro_.begin(), micro_.end(), 0);
+  has_previous_micro_batch_ = true;
+}
 
 void LoadStatistics::FinishStep(Context& ctx, Communicator& world) {
   Profiler::Scope scope(ctx.profiler, "statistics.finish_step");
-  std::copy(current_.begin(), current_.end(), previous_.begin());
+  previous_.swap(current_);
   std::fill(current_.begin(), current_.end(), 0);
-  world.AllReduce(Tensor::Of(previous_.data(), {static_cast<int64_t>(previous_.size())}),
-                  ReduceOp::kSum, *ctx.stream);
+  world.AllReduce(Tensor::Of(previous_.data(), {state_size()}), ReduceOp::kSum, *ctx.stream);
   ctx.stream->Synchronize();
   has_previous_ = true;
 }
 
-absl::Span<const int64_t> LoadStatistics::previous(int layer) const {
-  CHECK(has_previous_) << "no step is finished";
-  return absl::MakeSpan(previous_.data() + first_[layer], experts(layer));
+void LoadStatistics::MicroBatchShares(int layer, absl::Span<double> shares) const {
+  SharesOfLayer(micro_, layer, shares);
+}
+
+void LoadStatistics::PreviousMicroBatchShares(int pool, absl::Span<double> shares) const {
+  CHECK(has_previous_micro_batch_) << "no micro-batch is finished";
+  SharesOfPool(previous_micro_, pool, shares);
 }
 
 void LoadStatistics::LayerShares(int layer, absl::Span<double> shares) const {
-  const absl::Span<const int64_t> counts = previous(layer);
-  CHECK_EQ(shares.size(), counts.size());
-  std::copy(counts.begin(), counts.end(), shares.begin());
-  Normalize(shares);
+  CHECK(has_previous_) << "no step is finished";
+  SharesOfLayer(previous_, layer, shares);
 }
 
 void LoadStatistics::PoolShares(int pool, absl::Span<double> shares) const {
-  CHECK_EQ(static_cast<int>(shares.size()), experts_of_pool_[pool]);
   CHECK(has_previous_) << "no step is finished";
-  for (int e = 0; e < experts_of_pool_[pool]; ++e) {
-    shares[e] = static_cast<double>(PoolCount(pool, e));
-  }
-  Normalize(shares);
+  SharesOfPool(previous_, pool, shares);
+}
+
+absl::Span<const int64_t> LoadStatistics::previous(int layer) const {
+  CHECK(has_previous_) << "no step is finished";
+  return OfLayer(previous_, layer);
 }
 
 double LoadStatistics::LayerImbalance() const {
@@ -90,7 +102,7 @@ double LoadStatistics::PoolImbalance() const {
   for (int p = 0; p < num_pools(); ++p) {
     int64_t largest = 0, total = 0;
     for (int e = 0; e < experts_of_pool_[p]; ++e) {
-      const int64_t count = PoolCount(p, e);
+      const int64_t count = OfPool(previous_, p, e);
       largest = std::max(largest, count);
       total += count;
     }
@@ -99,12 +111,52 @@ double LoadStatistics::PoolImbalance() const {
   return sum / num_pools();
 }
 
-int64_t LoadStatistics::PoolCount(int pool, int expert) const {
+absl::Span<const int64_t> LoadStatistics::step_state() const {
+  return has_previous_ ? absl::MakeSpan(previous_) : absl::Span<const int64_t>();
+}
+
+absl::Span<const int64_t> LoadStatistics::micro_batch_state() const {
+  return has_previous_micro_batch_ ? absl::MakeSpan(previous_micro_) : absl::Span<const int64_t>();
+}
+
+void LoadStatistics::Restore(absl::Span<const int64_t> step_state,
+                             absl::Span<const int64_t> micro_batch_state) {
+  const auto restore = [this](absl::Span<const int64_t> state, Counts* counts) {
+    if (state.empty()) return false;
+    CHECK_EQ(static_cast<int64_t>(state.size()), state_size());
+    std::copy(state.begin(), state.end(), counts->begin());
+    return true;
+  };
+  has_previous_ = restore(step_state, &previous_);
+  has_previous_micro_batch_ = restore(micro_batch_state, &previous_micro_);
+}
+
+absl::Span<const int64_t> LoadStatistics::OfLayer(const Counts& counts, int layer) const {
+  return absl::MakeSpan(counts.data() + first_[layer], experts(layer));
+}
+
+int64_t LoadStatistics::OfPool(const Counts& counts, int pool, int expert) const {
   int64_t count = 0;
   for (int l = 0; l < num_layers(); ++l) {
-    if (pool_of_layer_[l] == pool) count += previous_[first_[l] + expert];
+    if (pool_of_layer_[l] == pool) count += counts[first_[l] + expert];
   }
   return count;
+}
+
+void LoadStatistics::SharesOfLayer(const Counts& counts, int layer,
+                                   absl::Span<double> shares) const {
+  const absl::Span<const int64_t> mine = OfLayer(counts, layer);
+  CHECK_EQ(shares.size(), mine.size());
+  std::copy(mine.begin(), mine.end(), shares.begin());
+  Normalize(shares);
+}
+
+void LoadStatistics::SharesOfPool(const Counts& counts, int pool, absl::Span<double> shares) const {
+  CHECK_EQ(static_cast<int>(shares.size()), experts_of_pool_[pool]);
+  for (size_t e = 0; e < shares.size(); ++e) {
+    shares[e] = static_cast<double>(OfPool(counts, pool, static_cast<int>(e)));
+  }
+  Normalize(shares);
 }
 
 }  // namespace unipool

@@ -66,11 +66,9 @@ void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor tar
   }
 }
 
-BalanceLosses::BalanceLosses(const LoadStatistics& statistics, double pool_coefficient,
-                             double layer_coefficient)
+BalanceLosses::BalanceLosses(const LoadStatistics& statistics, const BalanceSettings& settings)
     : statistics_(statistics),
-      pool_coefficient_(pool_coefficient),
-      layer_coefficient_(layer_coefficient),
+      settings_(settings),
       layers_of_pool_(statistics.num_pools(), 0),
       layers_(statistics.num_layers()) {
   for (int layer = 0; layer < statistics.num_layers(); ++layer) {
@@ -82,34 +80,54 @@ BalanceLosses::BalanceLosses(const LoadStatistics& statistics, double pool_coeff
 }
 
 void BalanceLosses::StartStep(int64_t total_tokens) {
-  if (!statistics_.has_previous()) return;
+  total_tokens_ = total_tokens;
   for (int l = 0; l < statistics_.num_layers(); ++l) {
     Layer& layer = layers_[l];
-    const int pool = statistics_.pool_of_layer(l);
-    const double experts_per_token =
-        static_cast<double>(statistics_.experts(l)) / static_cast<double>(total_tokens);
-    statistics_.PoolShares(pool, absl::MakeSpan(layer.pool_weights));
-    statistics_.LayerShares(l, absl::MakeSpan(layer.layer_weights));
-    for (size_t e = 0; e < layer.column.size(); ++e) {
-      layer.pool_weights[e] *= pool_coefficient_ * experts_per_token / layers_of_pool_[pool];
-      layer.layer_weights[e] *= layer_coefficient_ * experts_per_token;
-      layer.column[e] = static_cast<float>(layer.pool_weights[e] + layer.layer_weights[e]);
+    if (has_step_shares(settings_.pool_source)) {
+      const int pool = statistics_.pool_of_layer(l);
+      statistics_.PoolShares(pool, absl::MakeSpan(layer.pool_weights));
+      Scale(settings_.pool_coefficient / layers_of_pool_[pool], layer.pool_weights);
+    }
+    if (has_step_shares(settings_.layer_source)) {
+      statistics_.LayerShares(l, absl::MakeSpan(layer.layer_weights));
+      Scale(settings_.layer_coefficient, layer.layer_weights);
     }
   }
 }
 
-void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, LossSums* sums) const {
-  if (!statistics_.has_previous()) return;
-  const Layer& weights = layers_[layer];
+void BalanceLosses::TakeMicroBatchShares(int layer) {
+  Layer& weights = layers_[layer];
+  if (settings_.pool_source == BalanceSource::kThisRank && statistics_.has_previous_micro_batch()) {
+    const int pool = statistics_.pool_of_layer(layer);
+    statistics_.PreviousMicroBatchShares(pool, absl::MakeSpan(weights.pool_weights));
+    Scale(settings_.pool_coefficient / layers_of_pool_[pool], weights.pool_weights);
+  }
+  if (settings_.layer_source == BalanceSource::kThisRank) {
+    statistics_.MicroBatchShares(layer, absl::MakeSpan(weights.layer_weights));
+    Scale(settings_.layer_coefficient, weights.layer_weights);
+  }
+}
+
+// From shares to the derivative by one score.
+void BalanceLosses::Scale(double coefficient, std::vector<double>& weights) const {
+  const double factor =
+      coefficient * static_cast<double>(weights.size()) / static_cast<double>(total_tokens_);
+  for (double& weight : weights) weight *= factor;
+}
+
+void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, LossSums* sums) {
+  TakeMicroBatchShares(layer);
+  Layer& weights = layers_[layer];
   ArenaScope scope(*ctx.arena);
   const Tensor column_sums = ctx.arena->New<double>({scores.dim(1)});
   double* sum = column_sums.as<double>();
   std::fill_n(sum, scores.dim(1), 0.0);
   Compute(ctx, ColumnSums{.scores = scores, .sums = column_sums});
-  sums->pool_balance +=
-      std::inner_product(sum, sum + scores.dim(1), weights.pool_weights.begin(), 0.0);
-  sums->layer_balance +=
-      std::inner_product(sum, sum + scores.dim(1), weights.layer_weights.begin(), 0.0);
+  for (size_t e = 0; e < weights.column.size(); ++e) {
+    sums->pool_balance += sum[e] * weights.pool_weights[e];
+    sums->layer_balance += sum[e] * weights.layer_weights[e];
+    weights.column[e] = static_cast<float>(weights.pool_weights[e] + weights.layer_weights[e]);
+  }
 }
 
 Tensor BalanceLosses::column(int layer) const {

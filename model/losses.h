@@ -34,36 +34,56 @@ struct TokenResults {
 void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
                           const TokenResults& results);
 
+enum class BalanceSource : uint8_t {
+  kThisRank,      // the layer loss: this micro-batch's counts; the pool loss: the previous one's
+  kPreviousStep,  // the counts of the previous step, all ranks and micro-batches
+};
+
+struct BalanceSettings {
+  double pool_coefficient;
+  double layer_coefficient;
+  BalanceSource pool_source;
+  BalanceSource layer_source;
+};
+
 // Balance over a layer's own choices, and over those of all layers that share a pool. With scores
-// s, their mean P over the tokens of the global batch, E experts and N layers of the pool:
+// s, their mean P over the tokens of a micro-batch, E experts and N layers of the pool:
 //   layer:  layer_coefficient * E * sum_e f_e P_e,      f: shares of this layer's choices
 //   pool:   pool_coefficient * E / N * sum_e f_e P_e,   f: shares of all the pool's layers' choices
-// (facts D.2, D.4). The shares are those of the previous step over all ranks and carry no gradient;
-// in the first step there are none, and both losses are zero. Sums over layers are left to the
-// caller: they have no further factor.
+// (facts D.2, D.4, M.3), weighted by the micro-batch's part of the global batch. The shares come
+// from where the settings say and carry no gradient; while there are none, the loss is zero. Sums
+// over layers are left to the caller: they have no further factor.
 class BalanceLosses {
  public:
   // `statistics` is borrowed and outlives this.
-  BalanceLosses(const LoadStatistics& statistics, double pool_coefficient,
-                double layer_coefficient);
+  BalanceLosses(const LoadStatistics& statistics, const BalanceSettings& settings);
 
   // Takes the shares of the previous step; `total_tokens` of the global batch.
   void StartStep(int64_t total_tokens);
-  // Adds the losses of one layer's scores [tokens, experts] to `sums`.
-  void Add(Context& ctx, int layer, Tensor scores, LossSums* sums) const;
-  // d(objective)/d(score of expert e), the same for every token: [experts]. Valid until StartStep.
+  // Once the layer has counted its choices of this micro-batch: adds the losses of its scores
+  // [tokens, experts] to `sums`.
+  void Add(Context& ctx, int layer, Tensor scores, LossSums* sums);
+  // d(objective)/d(score of expert e) in the micro-batch of the layer's last Add, the same for
+  // every token: [experts].
   Tensor column(int layer) const;
 
  private:
+  // d(loss)/d(score), each [experts].
   struct Layer {
-    std::vector<double> pool_weights;   // [experts]
-    std::vector<double> layer_weights;  // [experts]
-    std::vector<float> column;          // their sum
+    std::vector<double> pool_weights;
+    std::vector<double> layer_weights;
+    std::vector<float> column;  // their sum
   };
 
+  bool has_step_shares(BalanceSource source) const {
+    return source == BalanceSource::kPreviousStep && statistics_.has_previous();
+  }
+  void TakeMicroBatchShares(int layer);
+  void Scale(double coefficient, std::vector<double>& weights) const;
+
   const LoadStatistics& statistics_;
-  double pool_coefficient_;
-  double layer_coefficient_;
+  const BalanceSettings settings_;
+  int64_t total_tokens_ = 0;
   std::vector<int> layers_of_pool_;
   std::vector<Layer> layers_;
 };

@@ -37,6 +37,18 @@ RouterSettings MakeRouterSettings(const config::Pool& pool) {
           .bias_rate = static_cast<float>(pool.bias_rate())};
 }
 
+BalanceSource MakeSource(config::Pool::Statistics statistics) {
+  return statistics == config::Pool::LOCAL ? BalanceSource::kThisRank
+                                           : BalanceSource::kPreviousStep;
+}
+
+BalanceSettings MakeBalance(const config::Pool& pool) {
+  return {.pool_coefficient = pool.pool_loss(),
+          .layer_coefficient = pool.layer_loss(),
+          .pool_source = MakeSource(pool.statistics()),
+          .layer_source = MakeSource(pool.layer_statistics())};
+}
+
 ExpertShape MakeExpertShape(const config::Model& model) {
   return {
       .hidden = model.hidden(),
@@ -90,8 +102,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::R
   self->maps_ = MakeMaps(run, expert_group.size());
   self->statistics_ = MakeStatistics(run, self->maps_);
   self->exchange_ = std::make_unique<TokenExchange>(expert_group);
-  self->balance_ = std::make_unique<BalanceLosses>(*self->statistics_, run.pool().pool_loss(),
-                                                   run.pool().layer_loss());
+  self->balance_ = std::make_unique<BalanceLosses>(*self->statistics_, MakeBalance(run.pool()));
   self->embedding_ =
       std::make_unique<Embedding>(parameters, model.vocab(), model.hidden(), model.init_std());
   self->pools_.reserve(self->maps_.size());  // layers hold references into it
@@ -159,6 +170,7 @@ void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, S
   sums->cross_entropy += CrossEntropyAndGradient(ctx, *head_, y, targets,
                                                  1.0f / static_cast<float>(total_tokens_), dx);
   Backward(ctx, tokens, saved, dx);
+  statistics_->FinishMicroBatch();
 }
 
 void Transformer::FinishStep(Context& ctx, Communicator& world) {

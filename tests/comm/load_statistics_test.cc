@@ -12,6 +12,7 @@ namespace unipool {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using testing::OnRanks;
 using testing::Workbench;
 
@@ -23,12 +24,15 @@ void Add(LoadStatistics& statistics, int layer, const std::vector<int64_t>& coun
   for (size_t e = 0; e < counts.size(); ++e) to[e] += counts[e];
 }
 
+// Two micro-batches.
 void FinishOneStep(LoadStatistics& statistics, Communicator& comm) {
   Workbench bench;
   Add(statistics, 0, {4, 0, 0});
   Add(statistics, 1, {0, 1, 3});
   Add(statistics, 2, {1, 1});
+  statistics.FinishMicroBatch();
   Add(statistics, 2, {comm.rank(), 0});
+  statistics.FinishMicroBatch();
   statistics.FinishStep(bench.ctx(), comm);
 }
 
@@ -80,6 +84,56 @@ TEST(LoadStatistics, ALayerWithoutTokensIsBalanced) {
   });
 }
 
+TEST(LoadStatistics, TheMicroBatchUnderWayIsKeptApartFromTheOneBefore) {
+  LoadStatistics statistics = TwoPools();
+  double layer[3], pool[3];
+  EXPECT_FALSE(statistics.has_previous_micro_batch());
+  Add(statistics, 0, {3, 1, 0});
+  Add(statistics, 1, {0, 1, 3});
+  statistics.MicroBatchShares(1, layer);
+  EXPECT_THAT(layer, ElementsAre(0, 0.25, 0.75));
+  statistics.FinishMicroBatch();
+  Add(statistics, 1, {1, 1, 0});
+  statistics.MicroBatchShares(1, layer);
+  EXPECT_THAT(layer, ElementsAre(0.5, 0.5, 0));
+  statistics.PreviousMicroBatchShares(0, pool);
+  EXPECT_THAT(pool, ElementsAre(0.375, 0.25, 0.375));
+}
+
+// Also into the next step, and past a rank's micro-batch without tokens.
+TEST(LoadStatistics, ThePreviousMicroBatchStaysUntilAnotherIsCounted) {
+  OnRanks(2, [](Communicator& comm) {
+    Workbench bench;
+    LoadStatistics statistics = TwoPools();
+    FinishOneStep(statistics, comm);
+    statistics.FinishMicroBatch();
+    statistics.FinishStep(bench.ctx(), comm);
+    double pool[3];
+    statistics.PreviousMicroBatchShares(0, pool);
+    // The last micro-batch of the other rank had tokens in the other pool alone.
+    const std::vector<double> expected[] = {{0.5, 0.125, 0.375}, {1.0 / 3, 1.0 / 3, 1.0 / 3}};
+    EXPECT_THAT(pool, ElementsAreArray(expected[comm.rank()]));
+  });
+}
+
+TEST(LoadStatistics, StateIsAllThatTheNextStepNeeds) {
+  OnRanks(2, [](Communicator& comm) {
+    LoadStatistics before = TwoPools(), after = TwoPools();
+    EXPECT_TRUE(before.step_state().empty());
+    EXPECT_TRUE(before.micro_batch_state().empty());
+    FinishOneStep(before, comm);
+    after.Restore(before.step_state(), before.micro_batch_state());
+    EXPECT_THAT(after.step_state(), ElementsAre(8, 0, 0, 0, 2, 6, 3, 2, 0));
+    EXPECT_EQ(after.micro_batch_state(), before.micro_batch_state());
+    EXPECT_EQ(after.PoolImbalance(), before.PoolImbalance());
+    FinishOneStep(after, comm);
+    EXPECT_THAT(after.previous(0), ElementsAre(8, 0, 0));
+    after.Restore({}, {});
+    EXPECT_FALSE(after.has_previous());
+    EXPECT_FALSE(after.has_previous_micro_batch());
+  });
+}
+
 TEST(LoadStatistics, NothingIsKnownBeforeTheFirstStep) {
   const LoadStatistics statistics = TwoPools();
   EXPECT_FALSE(statistics.has_previous());
@@ -93,6 +147,7 @@ TEST(LoadStatistics, UnroutedTokensAreSummedOverRanksAndClearedEachStep) {
     LoadStatistics statistics({0, 0}, {2});
     for (const int64_t expected : {1 + 2 + 3, 0}) {
       if (expected > 0) *statistics.unrouted().as<int64_t>() += comm.rank() + 1;
+      statistics.FinishMicroBatch();
       statistics.FinishStep(bench.ctx(), comm);
       EXPECT_EQ(statistics.previous_unrouted(), expected);
     }

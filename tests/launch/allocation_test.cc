@@ -85,7 +85,8 @@ TEST_P(WarmStepTest, AllocatesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Variants, WarmStepTest,
                          ::testing::Values(Variant::kDense, Variant::kVanilla, Variant::kUniPool,
-                                           Variant::kUniPoolTop2, Variant::kSigmoid));
+                                           Variant::kUniPoolTop2, Variant::kSigmoid,
+                                           Variant::kUniPoolLocal));
 
 }  // namespace
 }  // namespace unipool

@@ -79,42 +79,79 @@ TEST(CrossEntropyOfTokens, TheLikeliestTokenLosesLeastAcrossChunks) {
   EXPECT_EQ(std::vector<int32_t>(ids, ids + kTokens), best);
 }
 
-// Two layers share a pool of 2 experts; the previous step's choices were 3:1 and 1:3.
+// Two layers share a pool of 2 experts.
 struct Balanced {
   LoadStatistics statistics{{0, 0}, {2}};
   Workbench bench;
 
-  void Previous(std::vector<int64_t> first, std::vector<int64_t> second) {
+  void Count(std::vector<int64_t> first, std::vector<int64_t> second) {
     std::copy(first.begin(), first.end(), statistics.counts(0).as<int64_t>());
     std::copy(second.begin(), second.end(), statistics.counts(1).as<int64_t>());
+  }
+  void FinishStep() {
+    statistics.FinishMicroBatch();
     auto world = CreateLocalCommunicators(1, absl::Seconds(10));
     statistics.FinishStep(bench.ctx(), *world[0]);
   }
+  LossSums Add(BalanceLosses& losses) {
+    LossSums sums;
+    losses.Add(bench.ctx(), 0, bench.Floats({2, 2}, {1, 2, 3, 4}), &sums);
+    return sums;
+  }
 };
 
-TEST(BalanceLosses, AreZeroInTheFirstStep) {
+constexpr BalanceSettings kPrevious{.pool_coefficient = 0.5,
+                                    .layer_coefficient = 0.25,
+                                    .pool_source = BalanceSource::kPreviousStep,
+                                    .layer_source = BalanceSource::kPreviousStep};
+constexpr BalanceSettings kLocal{.pool_coefficient = 0.5,
+                                 .layer_coefficient = 0.25,
+                                 .pool_source = BalanceSource::kThisRank,
+                                 .layer_source = BalanceSource::kThisRank};
+
+TEST(BalanceLosses, AreZeroBeforeThereAreCounts) {
   Balanced balanced;
-  BalanceLosses losses(balanced.statistics, 0.5, 0.5);
-  losses.StartStep(4);
-  LossSums sums;
-  losses.Add(balanced.bench.ctx(), 0, balanced.bench.Random("s", {4, 2}), &sums);
-  EXPECT_EQ(sums.pool_balance, 0);
-  EXPECT_EQ(losses.column(0).as<float>()[0], 0);
+  BalanceLosses previous(balanced.statistics, kPrevious), local(balanced.statistics, kLocal);
+  balanced.Count({1, 1}, {1, 1});
+  for (BalanceLosses* losses : {&previous, &local}) {
+    losses->StartStep(4);
+    EXPECT_EQ(balanced.Add(*losses).pool_balance, 0);
+  }
+  EXPECT_EQ(balanced.Add(previous).layer_balance, 0);
+  EXPECT_EQ(previous.column(0).as<float>()[0], 0);
+  EXPECT_GT(balanced.Add(local).layer_balance, 0);  // its own counts are there
 }
 
 TEST(BalanceLosses, FollowTheFormulasByHand) {
   Balanced balanced;
-  balanced.Previous({3, 1}, {1, 1});
-  BalanceLosses losses(balanced.statistics, 0.5, 0.25);
-  losses.StartStep(4);
-  const Tensor scores = balanced.bench.Floats({2, 2}, {1, 2, 3, 4});  // this rank's half
-  LossSums sums;
-  losses.Add(balanced.bench.ctx(), 0, scores, &sums);
+  balanced.Count({3, 1}, {1, 1});
+  balanced.FinishStep();
+  BalanceLosses losses(balanced.statistics, kPrevious);
+  losses.StartStep(4);  // of which 2 are this rank's
+  const LossSums sums = balanced.Add(losses);
   // Layer: 0.25 * 2 * (3/4 * 4/4 + 1/4 * 6/4); pool: 0.5 * 2 / 2 * (4/6 * 4/4 + 2/6 * 6/4).
   EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.75 * 1 + 0.25 * 1.5), 1e-9);
   EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
   // The gradient of a score is what the loss grows by when that score does.
   const double expected = (0.25 * 2 * 0.75 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
+  EXPECT_NEAR(losses.column(0).as<float>()[0], expected, 1e-7);
+}
+
+// The layer loss by this micro-batch's choices, the pool loss by those of the one before, which may
+// be of another step and is not the step's sum.
+TEST(BalanceLosses, OfThisRankFollowTheFormulasByHand) {
+  Balanced balanced;
+  balanced.Count({7, 0}, {7, 0});
+  balanced.statistics.FinishMicroBatch();
+  balanced.Count({3, 1}, {1, 1});
+  balanced.FinishStep();
+  balanced.Count({1, 3}, {0, 0});  // the second layer has not chosen yet
+  BalanceLosses losses(balanced.statistics, kLocal);
+  losses.StartStep(4);
+  const LossSums sums = balanced.Add(losses);
+  EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.25 * 1 + 0.75 * 1.5), 1e-9);
+  EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
+  const double expected = (0.25 * 2 * 0.25 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
   EXPECT_NEAR(losses.column(0).as<float>()[0], expected, 1e-7);
 }
 

@@ -67,6 +67,11 @@ config::Run TinyRun(Variant variant, const std::string& prefix) {
     pool.set_top_k(2);
     pool.set_bias_rate(0.01);
   }
+  if (variant == Variant::kUniPoolLocal) {
+    pool.set_statistics(config::Pool::LOCAL);
+    pool.set_layer_loss(0.01);
+    run.mutable_data()->set_micro_batch(4);
+  }
   run.mutable_data()->set_prefix(prefix);
   run.mutable_data()->set_split("90,5,5");
   run.mutable_data()->set_global_batch(12);

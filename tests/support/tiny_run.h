@@ -10,7 +10,7 @@ namespace unipool::testing {
 // Writes PREFIX.bin/.idx: 60 documents of made-up, learnable bytes.
 void WriteTinyDataset(const std::string& prefix);
 
-enum class Variant { kDense, kVanilla, kUniPool, kUniPoolTop2, kSigmoid };
+enum class Variant { kDense, kVanilla, kUniPool, kUniPoolTop2, kSigmoid, kUniPoolLocal };
 
 // Resolved: 3 layers, 7 experts a pool (no multiple of 2, 3 or 4 ranks), 12 sequences a step.
 config::Run TinyRun(Variant variant, const std::string& prefix);
