@@ -69,7 +69,7 @@ VARIANTS = {
                      "pool.pool_loss": 0, "pool.top_k": 4, "pool.experts": 32},
     "unipool_top4": {"pool.top_k": 4, "pool.experts": 32, "data.micro_batch": 1},
     "sigmoid": {"pool.layers_per_pool": 1, "pool.router": "SIGMOID_BIAS",
-                "pool.pool_loss": 0, "data.micro_batch": 2},
+                "pool.pool_loss": 0, "data.micro_batch": 2, "optimizer.eps": 1e-4},
     "sigmoid_top2": {"pool.layers_per_pool": 1, "pool.router": "SIGMOID_BIAS", "pool.top_k": 2,
                      "pool.pool_loss": 0, "pool.bias_rate": 0.01},
     "sigmoid_pool": {"pool.router": "SIGMOID_BIAS", "pool.pool_loss": 0.02, "pool.top_k": 3,

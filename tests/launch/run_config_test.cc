@@ -326,7 +326,7 @@ TEST_F(RunConfig, EveryConfigOfTheRepositoryLoads) {
     EXPECT_OK(CheckRunConfig(*run, entry.path().string()));
     ++files;
   }
-  EXPECT_GE(files, 17);
+  EXPECT_GE(files, 38);
 }
 
 }  // namespace
