@@ -75,8 +75,9 @@ class ConfigShowTest(unittest.TestCase):
         self.assertEqual(there, set(TOTALS))
 
     def test_configs_are_what_their_tables_give(self):
-        check = subprocess.run([sys.executable, support.ROOT / "tools" / "make_configs.py", "--check"],
-                               capture_output=True, text=True, check=False)
+        script = support.ROOT / "tools" / "make_configs.py"
+        check = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True,
+                               check=False)
         self.assertEqual((check.returncode, check.stdout), (0, ""))
 
     def test_parts_are_those_of_the_formula(self):

@@ -107,7 +107,7 @@ class Text:
 
 
 def slices(settings, ranks):
-    """[micro-step][rank] -> (first, end) within the global batch, as even as can be, first larger."""
+    """[micro-step][rank] -> (first, end) in the global batch, even or larger ones first."""
     def part(count, parts, i):
         return i * (count // parts) + min(i, count % parts)
 
