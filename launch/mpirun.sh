@@ -32,10 +32,11 @@ export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
 # Shared memory and TCP, without probing for other networks.
 export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
 export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader,tcp}"
-# A host that is cut off ends the job within 12 s instead of minutes; a cut of 5 s does not.
-export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-5}"
+# A host that is cut off ends the job within 15 s instead of minutes; a cut of 5 s, in which at most
+# three probes are lost, does not.
+export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-4}"
 export OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-2}"
-export OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-3}"
+export OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-4}"
 
 # Ranks cannot tell whether people watch; they write to pipes.
 UNIPOOL_TERMINAL="${UNIPOOL_TERMINAL:-$([[ -t 1 ]] && echo 1 || echo 0)}"
@@ -73,26 +74,46 @@ if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
   exit 2
 fi
 
-# A job's end as mpirun tells it, several lines between rulers, is said in one line by the ranks or
-# by us.
+# The first word after what a paragraph is cut at.
+word_after() { local rest="${2#*"$1"}"; rest="${rest#"${rest%%[! ]*}"}"; echo "${rest%% *}"; }
+
+# What mpirun says between two rulers, in a line: false where it is nothing that we know.
+paragraph_in_a_line() {
+  case "$1" in
+    *"terminated normally, but"* | *"processes exited with non-zero status"*) ;;
+    *"MPI_ABORT was invoked"*) ;;
+    *"mpirun noticed that process"*) say "${1#*noticed that }" ;;
+    *"lost communication with a remote daemon"*)
+      say "lost the connection to host $(word_after "on node" "${1#*Remote daemon}")" ;;
+    *"peer process has unexpectedly disconnected"*)
+      say "$(word_after "Local host:" "$1") lost a rank on $(word_after "Peer host:" "$1")" ;;
+    *"failed to TCP connect to a peer"*)
+      say "$(word_after "Local host:" "$1") cannot connect to $(word_after "connect() to" "$1")" ;;
+    *"unable to reliably start one or more daemons"*)
+      say "a host cannot be started on, or is lost" ;;
+    *) return 1 ;;
+  esac
+}
+
+# The end of a job as mpirun tells it, several lines between rulers, becomes a line each.
 errors_in_lines() {
   trap '' INT TERM HUP USR1 USR2
   local line held=() block=""
   flush() { [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2; held=() block=""; }
   while IFS= read -r line || [[ -n "$line" ]]; do
     if [[ "$line" =~ ^-{70,}$ ]]; then
-      case "$block" in
-        "") held=("$line") block="open"; continue ;;
-        *"terminated normally, but"* | *"processes exited with non-zero status"*) ;;
-        *"MPI_ABORT was invoked"*) ;;
-        *"mpirun noticed that process"*) say "${block#*noticed that }" ;;
-        *) held+=("$line"); flush ;;
-      esac
+      if [[ -z "$block" ]]; then
+        held=("$line") block="open"
+        continue
+      fi
+      held+=("$line")
+      paragraph_in_a_line "$block" || flush
       held=() block=""
     elif [[ -n "$block" ]]; then
       held+=("$line") block="$block $line"
       [[ ${#held[@]} -lt 40 ]] || flush
-    elif [[ "$line" != "mpirun: Forwarding signal"* ]]; then
+    elif ! [[ "$line" =~ ^"mpirun: Forwarding signal"|"/btl/tcp/btl_tcp_"|orte_base_help_aggregate|\
+"more process"[es]*" has sent help" ]]; then
       printf '%s\n' "$line" >&2
     fi
   done

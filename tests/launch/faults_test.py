@@ -116,6 +116,37 @@ class RestartsTest(unittest.TestCase):
                 self.assertIn("192.0.2.1 cannot be reached", done.stderr)
                 self.assertEqual(starts, ["2 1"])
 
+    def says(self, paragraph, status):
+        """(exit status, standard error) of the launcher when mpirun ends so."""
+        bin_folder = pathlib.Path(self.folder.name, "bin")
+        bin_folder.mkdir(exist_ok=True)
+        ruler = "-" * 74
+        (bin_folder / "paragraph").write_text(f"before\n{ruler}\n{paragraph}\n{ruler}\nafter\n")
+        mpirun = bin_folder / "mpirun"
+        mpirun.write_text(f"#!/bin/sh\ncat {bin_folder}/paragraph >&2\nexit {status}\n")
+        mpirun.chmod(0o755)
+        done, _ = self.launch("", environment={"PATH": f"{bin_folder}:{os.environ['PATH']}"})
+        return done.returncode, done.stderr.splitlines()
+
+    def test_what_mpirun_says_of_a_lost_host_becomes_a_line(self):
+        status, lines = self.says("ORTE has lost communication with a remote daemon.\n\n"
+                                  "  HNP daemon   : [[1,0],0] on node h1\n"
+                                  "  Remote daemon: [[1,0],2] on node h3\n\nThis is usually", 205)
+        self.assertEqual(status, LOST_PEER)
+        self.assertEqual(lines, ["before", "mpirun.sh: lost the connection to host h3", "after",
+                                 "mpirun.sh: a rank or its host is lost (mpirun's status 205)"])
+
+    def test_what_mpirun_says_of_a_status_is_not_repeated(self):
+        status, lines = self.says("mpirun detected that one or more processes exited with non-zero "
+                                  "status, thus causing\nthe job to be terminated.", 75)
+        self.assertEqual((status, lines), (75, ["before", "after"]))
+
+    def test_other_paragraphs_stay_as_they_are(self):
+        status, lines = self.says("mpirun was unable to find\nthe program", 134)
+        self.assertEqual(status, 134)
+        self.assertEqual(lines, ["before", "-" * 74, "mpirun was unable to find", "the program",
+                                 "-" * 74, "after"])
+
     def test_a_count_that_is_none_is_bad_input(self):
         done, _ = self.launch("exit 0", "--restarts", "often", "-np", "1")
         self.assertEqual(done.returncode, 2)
