@@ -5,16 +5,22 @@
 namespace unipool {
 namespace {
 
-class ByteTokenizer : public Tokenizer {
+class ByteEncoder : public TextEncoder {
  public:
-  int vocab() const override { return kBytes + 1; }
-  int end_of_document() const override { return kBytes; }
-
-  void Encode(absl::string_view text, std::vector<int32_t>* ids) const override {
+  void Encode(absl::string_view text, std::vector<int32_t>* ids) override {
     const size_t before = ids->size();
     ids->resize(before + text.size());
     int32_t* out = ids->data() + before;
     for (size_t i = 0; i < text.size(); ++i) out[i] = static_cast<unsigned char>(text[i]);
+  }
+};
+
+class ByteTokenizer : public Tokenizer {
+ public:
+  int vocab() const override { return kBytes + 1; }
+  int end_of_document() const override { return kBytes; }
+  std::unique_ptr<TextEncoder> NewEncoder() const override {
+    return std::make_unique<ByteEncoder>();
   }
 
   std::string Decode(absl::Span<const int32_t> ids) const override {
@@ -36,6 +42,10 @@ class ByteTokenizer : public Tokenizer {
 };
 
 }  // namespace
+
+void Tokenizer::Encode(absl::string_view text, std::vector<int32_t>* ids) const {
+  NewEncoder()->Encode(text, ids);
+}
 
 std::unique_ptr<Tokenizer> CreateByteTokenizer() { return std::make_unique<ByteTokenizer>(); }
 

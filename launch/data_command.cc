@@ -1,8 +1,10 @@
 // `unipool data ...`: makes token files from text, shows them, and measures the baseline on them.
 #include <algorithm>
+#include <climits>
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -26,8 +28,12 @@ constexpr int64_t kShownTokens = 200;
 
 const CommandSpec kPrepare{
     .flags = {
-        {"input", "FILE", "text or JSON lines, or a folder of such files", true},
+        {"input", "FILE", "text or JSON lines, .gz or .zst as well, or a folder of such", true},
         {"output", "PREFIX", "of PREFIX.bin and PREFIX.idx"},
+        {"tokenizer", "byte|gpt2", "gpt2: byte-level BPE (default byte)"},
+        {"vocab", "FILE", "vocab.json of --tokenizer gpt2"},
+        {"merges", "FILE", "merges.txt of --tokenizer gpt2"},
+        {"workers", "N", "threads that tokenize; any N writes the same bytes (default: all cores)"},
         {"format", "auto|text|jsonl", "auto: .jsonl and .json are JSON lines, all others text"},
         {"text-field", "NAME", "of a JSON line's document (default text)"},
         {"skip-bad", "", "counts malformed lines instead of stopping"},
@@ -62,6 +68,24 @@ absl::StatusOr<TextFormat> ParseFormat(const std::string& format) {
       absl::StrCat("--format ", format, ": expected auto, text or jsonl"));
 }
 
+absl::Status ParseTokenizer(const CommandLine& line, PrepareOptions* options) {
+  const std::string name = line.Value("tokenizer", "byte");
+  if (name != "byte" && name != "gpt2") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tokenizer ", name, ": expected byte or gpt2"));
+  }
+  for (const char* flag : {"vocab", "merges"}) {
+    if (!line.Value(flag, "").empty() == (name == "gpt2")) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", flag,
+                     line.Has(flag) ? ": expected with --tokenizer gpt2 only"
+                                    : " is missing: expected a file for --tokenizer gpt2"));
+  }
+  options->vocab_file = line.Value("vocab", "");
+  options->merges_file = line.Value("merges", "");
+  return absl::OkStatus();
+}
+
 absl::Status Prepare(const CommandLine& line) {
   PrepareOptions options;
   options.inputs = line.Values("input");
@@ -70,6 +94,10 @@ absl::Status Prepare(const CommandLine& line) {
   options.skip_bad = line.Has("skip-bad");
   options.overwrite = line.Has("overwrite");
   ASSIGN_OR_RETURN(options.format, ParseFormat(line.Value("format", "auto")));
+  RETURN_IF_ERROR(ParseTokenizer(line, &options));
+  const int64_t cores = std::max(1U, std::thread::hardware_concurrency());
+  ASSIGN_OR_RETURN(const int64_t workers, line.Integer("workers", cores, 1));
+  options.workers = static_cast<int>(std::min<int64_t>(workers, INT_MAX));
   if (options.inputs.empty()) return absl::InvalidArgumentError("--input is missing");
   if (options.output.empty()) return absl::InvalidArgumentError("--output is missing");
   PrepareReport report;

@@ -6,17 +6,21 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
+#include <deque>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <system_error>
+#include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
 #include "data/indexed_dataset.h"
 #include "data/tokenizer.h"
 #include "launch/json_lines.h"
+#include "launch/prepare_progress.h"
+#include "launch/text_source.h"
+#include "launch/tokenize_pool.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -25,8 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kMegabyte = 1e6;
-constexpr std::chrono::milliseconds kProgressEvery(500);
+constexpr int kMostWorkers = 1024;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -81,138 +84,149 @@ absl::StatusOr<std::vector<fs::path>> ListFiles(const std::vector<std::string>& 
 
 absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
   if (format != TextFormat::kAuto) return format == TextFormat::kJsonLines;
-  const std::string extension = file.extension().string();
-  for (const char* packed : {".gz", ".zst", ".xz", ".bz2", ".zip"}) {
-    if (extension != packed) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        file.string(), ": compressed; unpack it first (--format text takes it as it is)"));
+  for (const char* packed : {".xz", ".bz2", ".zip"}) {
+    if (file.extension() != packed) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.string(), ": packed as ", packed,
+                     ", expected .gz, .zst or plain (--format text takes it as it is)"));
   }
+  const bool is_packed = !TextSource::PackingOf(file.string()).empty();
+  const fs::path extension = is_packed ? file.stem().extension() : file.extension();
   return extension == ".jsonl" || extension == ".json";
 }
 
+// The index comes last, so it alone says that an output is whole. Ids without one are what a kill
+// left between the two renames, where the index still has its temporary name; else a stranger's.
 absl::Status PrepareOutput(const PrepareOptions& options) {
   if (options.output.empty()) return absl::InvalidArgumentError("no output: expected a PREFIX");
-  for (const char* suffix : {".bin", ".idx"}) {
-    const std::string path = options.output + suffix;
-    std::error_code error;
-    if (!options.overwrite && fs::exists(path, error)) {
-      return absl::AlreadyExistsError(
-          absl::StrCat(path, ": already there; remove it or pass --overwrite"));
-    }
+  std::error_code error;
+  const std::string bin = options.output + ".bin", idx = options.output + ".idx";
+  const bool has_idx = fs::exists(idx, error);
+  const bool is_left = !has_idx && fs::exists(idx + ".partial", error);
+  if (!options.overwrite && (has_idx || (fs::exists(bin, error) && !is_left))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(has_idx ? idx : bin, ": already there; remove it or pass --overwrite"));
   }
   const fs::path folder = fs::path(options.output).parent_path();
-  std::error_code error;
+  error.clear();
   if (!folder.empty()) fs::create_directories(folder, error);
   if (!error) return absl::OkStatus();
   return absl::ErrnoToStatus(error.value(), absl::StrCat(folder.string(), ": cannot make folder"));
 }
 
-// One line on standard error that is rewritten now and then; nothing when that is not a terminal.
-class Progress {
- public:
-  explicit Progress(int64_t total_bytes)
-      : total_bytes_(total_bytes), shown_(isatty(STDERR_FILENO) != 0), start_(Clock::now()) {}
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
-  ~Progress() {
-    if (shown_) absl::FPrintF(stderr, "\r\033[K");
-  }
-
-  void Show(const PrepareReport& report) {
-    if (!shown_ || Clock::now() < next_) return;
-    next_ = Clock::now() + kProgressEvery;
-    const double seconds = SecondsSince(start_), done = static_cast<double>(report.input_bytes);
-    const double rate = done / std::max(seconds, 1e-9), total = static_cast<double>(total_bytes_);
-    absl::FPrintF(stderr, "\r\033[K%3.0f %% of %.1f MB, %.1f MB/s, %d documents, %.0f s left",
-                  100 * done / std::max(total, 1.0), total / kMegabyte, rate / kMegabyte,
-                  report.documents, std::max(total - done, 0.0) / std::max(rate, 1.0));
-    std::fflush(stderr);
-  }
-
- private:
-  int64_t total_bytes_;
-  bool shown_;
-  Clock::time_point start_;
-  Clock::time_point next_;
-};
-
-// The work of one call: files in, documents out.
+// The work of one call: files in, documents out. This thread reads and writes, others tokenize.
 class Preparation {
  public:
-  Preparation(const PrepareOptions& options, int64_t total_bytes,
-              std::unique_ptr<IndexedDatasetWriter> writer, const Tokenizer& tokenizer,
-              PrepareReport* report)
+  Preparation(const PrepareOptions& options, const Tokenizer& tokenizer,
+              std::unique_ptr<IndexedDatasetWriter> writer, int64_t total_bytes)
       : options_(options),
+        rules_{.text_field = options.text_field, .skip_bad = options.skip_bad},
         writer_(std::move(writer)),
-        tokenizer_(tokenizer),
-        report_(*report),
+        pool_(tokenizer, rules_, options.workers),
         progress_(total_bytes) {}
 
-  absl::Status AddJsonLines(const std::string& path) {
-    ASSIGN_OR_RETURN(LineReader reader, LineReader::Open(path));
-    absl::string_view line;
-    while (true) {
-      ASSIGN_OR_RETURN(const bool more, reader.Next(&line));
-      if (!more) return absl::OkStatus();
-      report_.input_bytes += static_cast<int64_t>(line.size()) + 1;
-      const absl::Status status = TextOfJson(line, options_.text_field, &text_);
-      if (status.ok()) {
-        RETURN_IF_ERROR(AddText());
-      } else {
-        RETURN_IF_ERROR(
-            BadLine(absl::StrCat(path, " line ", reader.line_number(), ": ", status.message())));
-      }
+  absl::Status AddFile(const std::string& path, bool is_json_lines) {
+    absl::StatusOr<LineReader> reader = LineReader::Open(path);
+    if (!reader.ok()) return AfterWhatWasRead(reader.status());
+    for (bool is_first = true;; is_first = false) {
+      std::unique_ptr<TextBlock> block = NewBlock();
+      block->is_json_lines = is_json_lines;
+      const size_t least = is_json_lines ? kBlockBytes : std::numeric_limits<size_t>::max();
+      const absl::StatusOr<bool> more = reader->NextBlock(least, &block->text);
+      if (!more.ok()) return AfterWhatWasRead(more.status());
+      // An empty plain file is a document all the same.
+      const bool is_document = !is_json_lines && is_first;
+      if (!*more && !is_document) break;
+      origins_.push_back({path, is_first, file_bytes_ + reader->file_bytes()});
+      pool_.Submit(std::move(block));
+      while (pool_.is_full()) RETURN_IF_ERROR(WriteOldest());
     }
-  }
-
-  absl::Status AddPlain(const std::string& path) {
-    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
-                                                         std::fclose);
-    if (!file) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-    text_.clear();
-    char block[1 << 16];
-    while (const size_t bytes = std::fread(block, 1, sizeof(block), file.get())) {
-      text_.append(block, bytes);
-    }
-    if (std::ferror(file.get()) != 0) {
-      return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
-    }
-    report_.input_bytes += static_cast<int64_t>(text_.size());
-    return AddText();
-  }
-
-  absl::Status Finish() {
-    report_.tokens = writer_->num_tokens();
-    return writer_->Finish();
-  }
-
- private:
-  absl::Status AddText() {
-    ids_.clear();
-    if (!text_.empty()) {
-      tokenizer_.Encode(text_, &ids_);
-      ids_.push_back(tokenizer_.end_of_document());
-    }
-    RETURN_IF_ERROR(writer_->AddDocument(ids_));
-    ++report_.documents;
-    progress_.Show(report_);
+    file_bytes_ += reader->file_bytes();
+    ++report_.files;
     return absl::OkStatus();
   }
 
-  absl::Status BadLine(const std::string& message) {
-    if (!options_.skip_bad) return absl::InvalidArgumentError(message);
-    if (report_.bad_lines++ == 0) report_.first_bad_line = message;
+  absl::Status Finish(PrepareReport* report) {
+    RETURN_IF_ERROR(WriteAll());
+    RETURN_IF_ERROR(writer_->Finish());
+    report_.tokens = writer_->num_tokens();
+    report_.documents = writer_->num_documents();
+    *report = report_;
+    return absl::OkStatus();
+  }
+
+ private:
+  static constexpr size_t kBlockBytes = 1 << 20;
+
+  // Where a block comes from.
+  struct Origin {
+    std::string path;
+    bool begins_file;
+    int64_t file_bytes;  // of all files, when it had been read
+  };
+
+  // An earlier fault goes first: what is reported does not depend on the number of workers.
+  absl::Status AfterWhatWasRead(const absl::Status& status) {
+    RETURN_IF_ERROR(WriteAll());
+    return status;
+  }
+
+  std::unique_ptr<TextBlock> NewBlock() {
+    if (spare_.empty()) return std::make_unique<TextBlock>();
+    std::unique_ptr<TextBlock> block = std::move(spare_.back());
+    spare_.pop_back();
+    return block;
+  }
+
+  absl::Status WriteAll() {
+    while (!pool_.is_empty()) RETURN_IF_ERROR(WriteOldest());
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteOldest() {
+    std::unique_ptr<TextBlock> block = pool_.Take();
+    const Origin origin = std::move(origins_.front());
+    origins_.pop_front();
+    if (origin.begins_file) lines_ = 0;
+    if (block->bad_lines > 0) RETURN_IF_ERROR(NoteBadLines(*block, origin.path));
+    lines_ += block->lines;
+    int64_t begin = 0;
+    for (const int64_t end : block->ends) {
+      RETURN_IF_ERROR(
+          writer_->AddDocument(absl::MakeConstSpan(block->ids).subspan(begin, end - begin)));
+      begin = end;
+    }
+    report_.input_bytes += static_cast<int64_t>(block->text.size());
+    progress_.Show({origin.file_bytes, report_.input_bytes, writer_->num_documents()});
+    if (block->text.size() <= 2 * kBlockBytes) spare_.push_back(std::move(block));
+    return absl::OkStatus();
+  }
+
+  absl::Status NoteBadLines(const TextBlock& block, const std::string& path) {
+    const std::string first =
+        absl::StrCat(path, " line ", lines_ + block.first_bad_line, ": ", block.first_bad_line_is);
+    if (!options_.skip_bad) return absl::InvalidArgumentError(first);
+    if (report_.bad_lines == 0) report_.first_bad_line = first;
+    report_.bad_lines += block.bad_lines;
     return absl::OkStatus();
   }
 
   const PrepareOptions& options_;
+  const TokenizeRules rules_;
   std::unique_ptr<IndexedDatasetWriter> writer_;
-  const Tokenizer& tokenizer_;
-  PrepareReport& report_;
-  Progress progress_;
-  std::string text_;
-  std::vector<int32_t> ids_;
+  TokenizePool pool_;
+  PrepareProgress progress_;
+  PrepareReport report_;
+  int64_t file_bytes_ = 0;  // of the files that were read
+  int64_t lines_ = 0;       // of the file that is being written, before the oldest block
+  std::deque<Origin> origins_;
+  std::vector<std::unique_ptr<TextBlock>> spare_;  // whose memory is used again
 };
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const PrepareOptions& options) {
+  if (options.vocab_file.empty() && options.merges_file.empty()) return CreateByteTokenizer();
+  return OpenGpt2Tokenizer(options.vocab_file, options.merges_file);
+}
 
 }  // namespace
 
@@ -221,6 +235,10 @@ absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report) {
   if (report == nullptr) report = &unwanted;
   *report = {};
   const auto start = Clock::now();
+  if (options.workers < 1 || options.workers > kMostWorkers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.workers, " workers, expected 1 to ", kMostWorkers));
+  }
   ASSIGN_OR_RETURN(const std::vector<fs::path> files, ListFiles(options.inputs));
   int64_t total_bytes = 0;
   for (const fs::path& file : files) {
@@ -229,17 +247,14 @@ absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report) {
     total_bytes += static_cast<int64_t>(fs::file_size(file, error));
     if (error) return FileError(file, error);
   }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(options));
   RETURN_IF_ERROR(PrepareOutput(options));
-  const auto tokenizer = CreateByteTokenizer();
   ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(options.output, tokenizer->vocab()));
-  Preparation preparation(options, total_bytes, std::move(writer), *tokenizer, report);
+  Preparation preparation(options, *tokenizer, std::move(writer), total_bytes);
   for (const fs::path& file : files) {
-    const bool json_lines = *IsJsonLines(file, options.format);
-    RETURN_IF_ERROR(json_lines ? preparation.AddJsonLines(file.string())
-                               : preparation.AddPlain(file.string()));
-    ++report->files;
+    RETURN_IF_ERROR(preparation.AddFile(file.string(), *IsJsonLines(file, options.format)));
   }
-  RETURN_IF_ERROR(preparation.Finish());
+  RETURN_IF_ERROR(preparation.Finish(report));
   report->seconds = SecondsSince(start);
   return absl::OkStatus();
 }

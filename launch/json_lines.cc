@@ -1,21 +1,17 @@
 #include "launch/json_lines.h"
 
-#include <sys/types.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr size_t kFileBuffer = 1 << 18;
+constexpr size_t kReadBytes = 1 << 18;
 
 // Keeps one string of the outermost object and walks over everything else without storing it.
 class TextHandler : public nlohmann::json_sax<Json> {
@@ -86,37 +82,63 @@ class TextHandler : public nlohmann::json_sax<Json> {
 }  // namespace
 
 absl::StatusOr<LineReader> LineReader::Open(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "re");
-  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-  std::setvbuf(file, nullptr, _IOFBF, kFileBuffer);
-  return LineReader(path, file);
+  ASSIGN_OR_RETURN(std::unique_ptr<TextSource> source, TextSource::Open(path));
+  return LineReader(std::move(source));
 }
 
-LineReader::LineReader(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
-
-LineReader::LineReader(LineReader&& other) noexcept
-    : path_(std::move(other.path_)),
-      file_(std::exchange(other.file_, nullptr)),
-      buffer_(std::exchange(other.buffer_, nullptr)),
-      capacity_(std::exchange(other.capacity_, 0)),
-      line_number_(other.line_number_) {}
-
-LineReader::~LineReader() {
-  if (file_ != nullptr) std::fclose(file_);
-  std::free(buffer_);
+absl::StatusOr<bool> LineReader::ReadMore() {
+  const size_t before = buffer_.size();
+  buffer_.resize(before + kReadBytes);
+  const absl::StatusOr<size_t> bytes = source_->Read(buffer_.data() + before, kReadBytes);
+  buffer_.resize(before + (bytes.ok() ? *bytes : 0));
+  if (!bytes.ok()) return bytes.status();
+  return *bytes > 0;
 }
 
 absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
-  errno = 0;
-  const ssize_t bytes = getline(&buffer_, &capacity_, file_);
-  if (bytes < 0 && (std::ferror(file_) != 0 || errno != 0)) {
-    return absl::ErrnoToStatus(errno,
-                               absl::StrCat(path_, ": cannot read after line ", line_number_));
+  for (size_t searched = begin_;;) {
+    const size_t end = buffer_.find('\n', searched);
+    if (end != std::string::npos) {
+      *line = absl::string_view(buffer_).substr(begin_, end - begin_);
+      begin_ = end + 1;
+      break;
+    }
+    buffer_.erase(0, begin_);
+    begin_ = 0;
+    searched = buffer_.size();
+    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    if (more) continue;
+    if (buffer_.empty()) return false;
+    *line = buffer_;
+    begin_ = buffer_.size();
+    break;
   }
-  if (bytes < 0) return false;
   ++line_number_;
-  *line = absl::StripSuffix(absl::string_view(buffer_, static_cast<size_t>(bytes)), "\n");
   return true;
+}
+
+absl::StatusOr<bool> LineReader::NextBlock(size_t least_bytes, std::string* lines) {
+  buffer_.erase(0, begin_);
+  begin_ = 0;
+  for (size_t searched = 0;;) {
+    // The last end of a line says how much may go, once there is enough.
+    if (buffer_.size() >= least_bytes) {
+      const size_t end = absl::string_view(buffer_).substr(searched).rfind('\n');
+      if (end != absl::string_view::npos) {
+        const size_t bytes = searched + end + 1;
+        lines->assign(buffer_, bytes);
+        buffer_.resize(bytes);
+        lines->swap(buffer_);
+        return true;
+      }
+      searched = buffer_.size();
+    }
+    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    if (more) continue;
+    lines->clear();
+    lines->swap(buffer_);
+    return !lines->empty();
+  }
 }
 
 absl::Status TextOfJson(absl::string_view line, const std::string& field, std::string* text) {

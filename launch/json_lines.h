@@ -1,14 +1,15 @@
-// Reads a text file line by line, in one buffer that grows to the longest line, and takes the text
-// out of a line of JSON.
+// Reads a file of lines (packed or not, text_source.h), line by line or in blocks of whole lines,
+// and takes the text out of a line of JSON.
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "launch/text_source.h"
 
 namespace unipool {
 
@@ -16,21 +17,24 @@ class LineReader {
  public:
   static absl::StatusOr<LineReader> Open(const std::string& path);
 
-  LineReader(LineReader&& other) noexcept;
-  LineReader& operator=(LineReader&&) = delete;
-  ~LineReader();
-
   // The next line without its end, valid until the next call; false at the end of the file.
   absl::StatusOr<bool> Next(absl::string_view* line);
   int64_t line_number() const { return line_number_; }  // of the last line, from 1
 
- private:
-  LineReader(std::string path, std::FILE* file);
+  // The next lines, whole and with their ends, at least `least_bytes` of them or all that are left;
+  // false at the end of the file. Does not count lines.
+  absl::StatusOr<bool> NextBlock(size_t least_bytes, std::string* lines);
+  int64_t file_bytes() const { return source_->file_bytes(); }
 
-  std::string path_;
-  std::FILE* file_;
-  char* buffer_ = nullptr;
-  size_t capacity_ = 0;
+ private:
+  explicit LineReader(std::unique_ptr<TextSource> source) : source_(std::move(source)) {}
+
+  // Appends to the buffer; false at the end of the file.
+  absl::StatusOr<bool> ReadMore();
+
+  std::unique_ptr<TextSource> source_;
+  std::string buffer_;
+  size_t begin_ = 0;  // of what was not given yet
   int64_t line_number_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
 #include "data/sample_order.h"
+#include "launch/run_tokenizer.h"
 #include "model/footprint.h"
 #include "runtime/device.h"
 #include "runtime/finite_check.h"
@@ -88,7 +89,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
                      .clip_norm = run.optimizer().clip_norm()};
   self->schedule_ = MakeSchedule(run.schedule());
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
-  if (run.data().tokenizer() == config::Data::BYTE) self->tokenizer_ = CreateByteTokenizer();
+  ASSIGN_OR_RETURN(self->tokenizer_, OpenRunTokenizer(run));
   RETURN_IF_ERROR(self->CreateLoaders(run, dataset));
   RETURN_IF_ERROR(CheckMemory(run, world));
 

@@ -10,6 +10,7 @@ packages=(
   libprotobuf-dev protobuf-compiler libabsl-dev libgoogle-glog-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   libopenblas-dev libxxhash-dev nlohmann-json3-dev
+  libpcre2-dev zlib1g-dev libzstd-dev
   python3 ca-certificates
 )
 

@@ -200,6 +200,27 @@ TEST_F(TrainerTest, IdsBeyondTheTokenizerLeaveBitsPerByteUnknown) {
   EXPECT_NEAR(records.front().validation->loss, std::log(600.0), 0.1);
 }
 
+TEST_F(TrainerTest, BitsPerByteAreOfTheTokenizersBytes) {
+  config::Run run = Run(Variant::kDense);
+  config::Data& data = *run.mutable_data();
+  data.set_tokenizer(config::Data::GPT2);
+  data.set_vocab_file(UNIPOOL_TEST_BPE "/vocab.json");
+  data.set_merges_file(UNIPOOL_TEST_BPE "/merges.txt");
+  run.mutable_model()->set_vocab(856);
+  testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
+    const auto world = World::Create(run, std::move(comm)).value();
+    EXPECT_STATUS(Trainer::Create(run, *dataset_, *world), kInvalidArgument,
+                  "has 857 tokens: expected at most model.vocab = 856");
+  });
+  run.mutable_model()->set_vocab(857);
+  // The text is of ids below 257, which this vocabulary has too: a byte each but the last.
+  const Validation validation = *Train(run, 2).front().validation;
+  ASSERT_TRUE(validation.bits_per_byte.has_value());
+  const double bits_per_token = validation.loss / std::log(2.0);
+  EXPECT_GT(*validation.bits_per_byte, 0.9 * bits_per_token);
+  EXPECT_LE(*validation.bits_per_byte, bits_per_token);
+}
+
 TEST_F(TrainerTest, WithoutATokenizersFilesBitsPerByteAreUnknown) {
   config::Run run = Run(Variant::kDense);
   run.mutable_data()->set_tokenizer(config::Data::GPT2);

@@ -1,0 +1,236 @@
+#include "data/bpe_vocabulary.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kEndOfText[] = "<|endoftext|>";
+constexpr int kBytes = 256;
+constexpr uint32_t kFirstStandIn = 0x100;
+
+absl::Status Damaged(const std::string& where, const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", what));
+}
+
+absl::StatusOr<std::string> ReadAll(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
+                                                             std::fclose);
+  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  std::string text;
+  char block[1 << 16];
+  while (const size_t bytes = std::fread(block, 1, sizeof(block), file.get())) {
+    text.append(block, bytes);
+  }
+  if (std::ferror(file.get()) == 0) return text;
+  return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
+}
+
+bool StandsForItself(int byte) {
+  return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+}
+
+std::string Utf8(uint32_t code) {  // below U+0800
+  if (code < 0x80) return {static_cast<char>(code)};
+  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+}
+
+// The character that the files write for each byte.
+std::vector<std::string> ByteNames() {
+  std::vector<std::string> names(kBytes);
+  uint32_t next = kFirstStandIn;
+  for (int byte = 0; byte < kBytes; ++byte) {
+    names[byte] = Utf8(StandsForItself(byte) ? byte : next++);
+  }
+  return names;
+}
+
+// What a token of the files stands for; nothing where a character of it is no byte's.
+std::optional<std::string> BytesOfName(absl::string_view name) {
+  static const auto* const kByteOfName = [] {
+    auto* bytes = new absl::flat_hash_map<std::string, char>;
+    const std::vector<std::string> names = ByteNames();
+    for (int byte = 0; byte < kBytes; ++byte) (*bytes)[names[byte]] = static_cast<char>(byte);
+    return bytes;
+  }();
+  std::string bytes;
+  while (!name.empty()) {
+    const size_t length = static_cast<uint8_t>(name[0]) < 0x80 ? 1 : 2;
+    const auto found = kByteOfName->find(name.substr(0, length));
+    if (found == kByteOfName->end()) return std::nullopt;
+    bytes.push_back(found->second);
+    name.remove_prefix(length);
+  }
+  return bytes;
+}
+
+std::string Quoted(absl::string_view name) {
+  return absl::StrCat("\"", absl::Utf8SafeCEscape(name), "\"");
+}
+
+// {"token": id, ...} and nothing else.
+class VocabHandler : public nlohmann::json_sax<Json> {
+ public:
+  explicit VocabHandler(absl::flat_hash_map<std::string, int32_t>* ids) : ids_(*ids) {}
+
+  bool number_unsigned(number_unsigned_t value) override {
+    if (depth_ != 1 || value > INT32_MAX) return Refuse("a number");
+    if (ids_.emplace(key_, static_cast<int32_t>(value)).second) return true;
+    problem_ = absl::StrCat(Quoted(key_), " is there twice; expected each token once");
+    return false;
+  }
+  bool start_object(size_t) override { return ++depth_ == 1 || Refuse("an object"); }
+  bool end_object() override { return true; }
+  bool key(string_t& name) override {
+    key_.swap(name);
+    return true;
+  }
+  bool parse_error(size_t position, const std::string&, const Json::exception&) override {
+    problem_ = absl::StrCat("not valid JSON at byte ", position,
+                            "; expected {\"token\": id, ...}, is the file whole?");
+    return false;
+  }
+  bool null() override { return Refuse("null"); }
+  bool boolean(bool) override { return Refuse("a boolean"); }
+  bool number_integer(number_integer_t) override { return Refuse("a negative number"); }
+  bool number_float(number_float_t, const string_t&) override { return Refuse("a fraction"); }
+  bool string(string_t&) override { return Refuse("a string"); }
+  bool binary(binary_t&) override { return Refuse("binary"); }
+  bool start_array(size_t) override { return Refuse("an array"); }
+  bool end_array() override { return true; }
+
+  const std::string& problem() const { return problem_; }
+
+ private:
+  bool Refuse(const char* kind) {
+    problem_ = absl::StrCat(kind, depth_ == 0 ? "" : absl::StrCat(" for ", Quoted(key_)),
+                            "; expected {\"token\": id, ...}");
+    return false;
+  }
+
+  absl::flat_hash_map<std::string, int32_t>& ids_;
+  int depth_ = 0;
+  std::string key_;
+  std::string problem_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BpeVocabulary>> BpeVocabulary::Read(const std::string& vocab_file,
+                                                                   const std::string& merges_file) {
+  ASSIGN_OR_RETURN(const std::string vocab, ReadAll(vocab_file));
+  Ids ids;
+  VocabHandler handler(&ids);
+  if (!Json::sax_parse(vocab, &handler)) return Damaged(vocab_file, handler.problem());
+  std::unique_ptr<BpeVocabulary> self(new BpeVocabulary);
+  RETURN_IF_ERROR(self->PlaceTokens(vocab_file, ids));
+  RETURN_IF_ERROR(self->ReadMerges(merges_file, ids));
+  RETURN_IF_ERROR(self->CheckAllAreMade(vocab_file, merges_file));
+  return self;
+}
+
+absl::Status BpeVocabulary::PlaceTokens(const std::string& file, const Ids& ids) {
+  std::vector<const std::string*> names(ids.size());
+  for (const auto& [name, id] : ids) {
+    if (id >= static_cast<int32_t>(ids.size()) || names[id] != nullptr) {
+      return Damaged(
+          file, absl::StrCat("id ", id, " of ", Quoted(name), "; expected 0 to ", ids.size() - 1,
+                             ", each once, for ", ids.size(), " tokens"));
+    }
+    names[id] = &name;
+  }
+  for (const std::string* name : names) {
+    std::optional<std::string> bytes = BytesOfName(*name);
+    if (!bytes.has_value() || name->empty()) {
+      return Damaged(file, absl::StrCat("token ", Quoted(*name),
+                                        "; expected characters that each stand for a byte"));
+    }
+    tokens_.push_back(*std::move(bytes));
+  }
+  for (const std::string& name : ByteNames()) {
+    const auto found = ids.find(name);
+    if (found == ids.end()) {
+      return Damaged(file, absl::StrCat("no token ", Quoted(name), "; expected one for each byte"));
+    }
+    of_byte_.push_back(found->second);
+  }
+  const auto end = ids.find(kEndOfText);
+  if (end == ids.end()) {
+    return Damaged(file, absl::StrCat("no token \"", kEndOfText, "\"; expected one"));
+  }
+  end_of_text_ = end->second;
+  tokens_[end_of_text_].clear();
+  return absl::OkStatus();
+}
+
+absl::Status BpeVocabulary::ReadMerges(const std::string& file, const Ids& ids) {
+  ASSIGN_OR_RETURN(const std::string text, ReadAll(file));
+  int64_t number = 0;
+  for (absl::string_view rest = text; !rest.empty();) {
+    const absl::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    ++number;
+    if (number == 1 && absl::StartsWith(line, "#version")) continue;
+    const absl::Status status = AddMerge(line, ids);
+    if (!status.ok()) {
+      return Damaged(absl::StrCat(file, ":", number), std::string(status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpeVocabulary::AddMerge(absl::string_view line, const Ids& ids) {
+  const std::vector<absl::string_view> names = absl::StrSplit(line, ' ');
+  if (names.size() != 2 || names[0].empty() || names[1].empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("got ", Quoted(line), "; expected two tokens with a space between"));
+  }
+  const std::string both = absl::StrCat(names[0], names[1]);
+  int32_t found_ids[3];
+  for (int i = 0; i < 3; ++i) {
+    const absl::string_view name = i == 2 ? absl::string_view(both) : names[i];
+    const auto found = ids.find(name);
+    if (found == ids.end() || found->second == end_of_text_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), " is no token of the vocabulary; expected one"));
+    }
+    found_ids[i] = found->second;
+  }
+  const auto rank = static_cast<int32_t>(merges_.size());
+  const uint64_t pair = static_cast<uint64_t>(found_ids[0]) << 32 | found_ids[1];
+  if (merges_.emplace(pair, Merge{rank, found_ids[2]}).second) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(Quoted(line), " is there twice; expected each pair once"));
+}
+
+absl::Status BpeVocabulary::CheckAllAreMade(const std::string& vocab_file,
+                                            const std::string& merges_file) const {
+  std::vector<bool> made(tokens_.size());
+  made[end_of_text_] = true;
+  for (const int32_t id : of_byte_) made[id] = true;
+  for (const auto& [pair, merge] : merges_) made[merge.id] = true;
+  for (size_t id = 0; id < made.size(); ++id) {
+    if (made[id]) continue;
+    return Damaged(merges_file, absl::StrCat("no line makes token ", id, " of ", vocab_file, ", \"",
+                                             absl::Utf8SafeCEscape(tokens_[id]),
+                                             "\"; expected one, is the file whole?"));
+  }
+  return absl::OkStatus();
+}
+
+BpeVocabulary::Merge BpeVocabulary::Find(int32_t left, int32_t right) const {
+  const auto found = merges_.find(static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right));
+  return found == merges_.end() ? Merge{kNoMerge, -1} : found->second;
+}
+
+}  // namespace unipool

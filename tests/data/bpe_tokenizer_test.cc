@@ -1,0 +1,193 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "data/tokenizer.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using testing::TempFolder;
+
+constexpr char kFolder[] = UNIPOOL_TEST_BPE;  // written by make.py there
+
+std::unique_ptr<Tokenizer> OpenSmall() {
+  return OpenGpt2Tokenizer(std::string(kFolder) + "/vocab.json",
+                           std::string(kFolder) + "/merges.txt")
+      .value();
+}
+
+std::vector<int32_t> IdsOf(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> ids;
+  tokenizer.Encode(text, &ids);
+  return ids;
+}
+
+std::string RandomBytes(std::mt19937& random, size_t bytes) {
+  std::string text(bytes, '\0');
+  for (char& byte : text) byte = static_cast<char>(random());
+  return text;
+}
+
+TEST(Gpt2Tokenizer, GivesTheIdsOfTheReference) {
+  const auto tokenizer = OpenSmall();
+  const auto encoder = tokenizer->NewEncoder();
+  int samples = 0;
+  // The second time out of the encoder's memory.
+  for (int round = 0; round < 2; ++round) {
+    std::ifstream file(std::string(kFolder) + "/golden.jsonl");
+    for (std::string line; std::getline(file, line); ++samples) {
+      const auto record = nlohmann::json::parse(line);
+      const std::string text = absl::HexStringToBytes(record["hex"].get<std::string>());
+      std::vector<int32_t> ids;
+      encoder->Encode(text, &ids);
+      EXPECT_EQ(ids, record["ids"].get<std::vector<int32_t>>()) << absl::CHexEscape(text);
+    }
+  }
+  EXPECT_EQ(samples, 2 * 85);
+}
+
+TEST(Gpt2Tokenizer, DecodesWhatItEncodedWhateverTheBytes) {
+  const auto tokenizer = OpenSmall();
+  const auto encoder = tokenizer->NewEncoder();
+  std::mt19937 random(3);
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 300; ++i) {
+    const std::string text = RandomBytes(random, random() % 300);
+    ids.clear();
+    encoder->Encode(text, &ids);
+    ASSERT_EQ(tokenizer->Decode(ids), text);
+    size_t bytes = 0;
+    for (const int32_t id : ids) bytes += tokenizer->NumBytes(id);
+    ASSERT_EQ(bytes, text.size());
+  }
+}
+
+TEST(Gpt2Tokenizer, AppendsAndDoesNotReadPastTheText) {
+  const auto tokenizer = OpenSmall();
+  const auto encoder = tokenizer->NewEncoder();
+  const std::string text = "the tokens of the pool";
+  for (size_t bytes = 0; bytes <= text.size(); ++bytes) {
+    // The copy ends where the text does, so that reading past it is seen by a sanitizer.
+    const std::vector<char> copy(text.begin(), text.begin() + static_cast<int64_t>(bytes));
+    std::vector<int32_t> ids = {7};
+    encoder->Encode({copy.data(), bytes}, &ids);
+    EXPECT_EQ(ids[0], 7);
+    ids.erase(ids.begin());
+    EXPECT_EQ(ids, IdsOf(*tokenizer, text.substr(0, bytes)));
+  }
+}
+
+TEST(Gpt2Tokenizer, TheEndOfADocumentIsNotMadeByText) {
+  const auto tokenizer = OpenSmall();
+  const int end = tokenizer->end_of_document();
+  EXPECT_EQ(end, tokenizer->vocab() - 1);
+  EXPECT_EQ(tokenizer->NumBytes(end), 0);
+  EXPECT_EQ(tokenizer->Decode({end, end}), "");
+  EXPECT_THAT(IdsOf(*tokenizer, "<|endoftext|>"), ::testing::Not(::testing::Contains(end)));
+}
+
+TEST(Gpt2Tokenizer, AMegabyteWithoutASpaceIsOnePieceAndNotSlow) {
+  const auto tokenizer = OpenSmall();
+  std::string text;
+  while (text.size() < 1'000'000) text += "tokensexperts";
+  const std::vector<int32_t> ids = IdsOf(*tokenizer, text);
+  EXPECT_EQ(tokenizer->Decode(ids), text);
+  EXPECT_LT(ids.size(), text.size());
+}
+
+TEST(Gpt2TokenizerDeathTest, AnIdOutsideTheVocabularyIsACallersError) {
+  EXPECT_DEATH((void)OpenSmall()->NumBytes(100000), "100000");
+}
+
+// A vocabulary of the bytes, some more tokens and the end of a text, and files to damage.
+class DamagedVocabulary : public ::testing::Test {
+ protected:
+  static std::string BytesOfVocab() {
+    std::ifstream file(std::string(kFolder) + "/vocab.json");
+    const auto small = nlohmann::json::parse(file);
+    std::vector<std::string> names(small.size());
+    for (const auto& [name, id] : small.items()) names[id.get<int>()] = name;
+    names.resize(256);
+    std::string text;
+    for (size_t i = 0; i < names.size(); ++i) {
+      text += nlohmann::json(names[i]).dump() + ": " + std::to_string(i) + ", ";
+    }
+    return text;
+  }
+
+  std::string Vocab(const std::string& more) const {
+    return absl::StrCat("{", BytesOfVocab(), more, "}");
+  }
+
+  absl::Status Open(const std::string& vocab, const std::string& merges) const {
+    return OpenGpt2Tokenizer(folder_.Write("v.json", vocab), folder_.Write("m.txt", merges))
+        .status();
+  }
+
+  const std::string end_ = R"("<|endoftext|>": 256)";
+  const std::string more_ = end_ + R"(, "ab": 257, "abc": 258)";
+  const std::string merges_ = "#version: 0.2\na b\nab c\n";
+  TempFolder folder_;
+};
+
+TEST_F(DamagedVocabulary, WholeFilesAreTaken) {
+  EXPECT_OK(Open(Vocab(more_), merges_));
+  EXPECT_OK(Open(Vocab(more_), "a b\nab c"));
+  EXPECT_OK(Open(Vocab(end_), ""));
+}
+
+TEST_F(DamagedVocabulary, TheVocabularyNamesTheFileAndWhatIsWrong) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"", "v.json: not valid JSON at byte 1; expected {\"token\": id, ...}, is the file whole?"},
+      {Vocab(more_).substr(0, 1000), "v.json: not valid JSON at byte 1001"},
+      {"[1]", "v.json: an array; expected {\"token\": id"},
+      {"7", "v.json: a number; expected"},
+      {Vocab(end_ + R"(, "ab": "x")"), "v.json: a string for \"ab\"; expected"},
+      {Vocab(end_ + R"(, "ab": -1)"), "v.json: a negative number for \"ab\""},
+      {Vocab(end_ + R"(, "ab": 1.5)"), "v.json: a fraction for \"ab\""},
+      {Vocab(end_ + R"(, "ab": {})"), "v.json: an object for \"ab\""},
+      {Vocab(end_ + R"(, "ab": 99999999999)"), "v.json: a number for \"ab\""},
+      {Vocab(end_ + R"(, "ab": 257, "ab": 258)"), "v.json: \"ab\" is there twice"},
+      {Vocab(end_ + R"(, "ab": 258)"), "v.json: id 258 of \"ab\"; expected 0 to 257, each once"},
+      {Vocab(end_ + R"(, "a b": 257)"), "v.json: token \"a b\"; expected characters that each"},
+      {Vocab(end_ + R"(, "": 257)"), "v.json: token \"\"; expected characters"},
+      {Vocab(R"("ab": 256)"), "v.json: no token \"<|endoftext|>\""},
+      {absl::StrCat("{", end_.substr(0, 17), "0}"), "v.json: no token \""}};
+  for (const auto& [vocab, message] : cases) {
+    EXPECT_STATUS(Open(vocab, merges_), kInvalidArgument, message);
+  }
+  EXPECT_STATUS(OpenGpt2Tokenizer("/nowhere/v.json", "m.txt"), kNotFound, "/nowhere/v.json");
+}
+
+TEST_F(DamagedVocabulary, TheMergesNameTheLine) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"#version: 0.2\na b\nab\n", "m.txt:3: got \"ab\"; expected two tokens with a space between"},
+      {"a b\n\nab c\n", "m.txt:2: got \"\"; expected two"},
+      {"a b c\nab c\n", "m.txt:1: got \"a b c\""},
+      {"a  b\nab c\n", "m.txt:1: got \"a  b\""},
+      {"a b\nab c\na c\n", "m.txt:3: \"ac\" is no token of the vocabulary"},
+      {"a b\nab \xff\n", "m.txt:2: \"\xFF\" is no token"},
+      {"a b\nab c\r\n", "m.txt:2: \"c\\r\" is no token"},
+      {"a b\nab c\na b\n", "m.txt:3: \"a b\" is there twice"},
+      {"a b\n",
+       absl::StrCat("m.txt: no line makes token 258 of ", folder_.Path("v.json"), ", \"abc\"")},
+      {"", "m.txt: no line makes token 257"}};
+  for (const auto& [merges, message] : cases) {
+    EXPECT_STATUS(Open(Vocab(more_), merges), kInvalidArgument, message);
+  }
+  EXPECT_STATUS(OpenGpt2Tokenizer(folder_.Path("v.json"), "/nowhere/m.txt"), kNotFound,
+                "/nowhere/m.txt");
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,152 @@
+#include "data/gpt2_pretokenizer.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <pcre2.h>
+
+#include <algorithm>
+#include <iterator>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::ElementsAre;
+
+std::vector<std::string> Pieces(absl::string_view text) {
+  static const auto* const kPretokenizer = Gpt2Pretokenizer::Create().value().release();
+  std::vector<std::string> pieces;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = kPretokenizer->PieceEnd(text, begin);
+    EXPECT_GT(end, begin);
+    if (end <= begin) break;
+    pieces.emplace_back(text.substr(begin, end - begin));
+    begin = end;
+  }
+  return pieces;
+}
+
+// The regular expression itself; of valid UTF-8 only.
+std::vector<std::string> PiecesOfRegex(const std::string& text) {
+  constexpr char kPattern[] =
+      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+  int error = 0;
+  PCRE2_SIZE at = 0;
+  pcre2_code* const code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kPattern), PCRE2_ZERO_TERMINATED,
+                    PCRE2_UTF | PCRE2_UCP, &error, &at, nullptr);
+  pcre2_match_data* const match = pcre2_match_data_create_from_pattern(code, nullptr);
+  std::vector<std::string> pieces;
+  at = 0;
+  while (pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                     PCRE2_NO_UTF_CHECK, match, nullptr) > 0) {
+    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match);
+    EXPECT_EQ(ends[0], at) << "every character is in a piece";
+    pieces.push_back(text.substr(ends[0], ends[1] - ends[0]));
+    at = ends[1];
+  }
+  EXPECT_EQ(at, text.size());
+  pcre2_match_data_free(match);
+  pcre2_code_free(code);
+  return pieces;
+}
+
+std::string Utf8(uint32_t code) {
+  if (code < 0x80) return {static_cast<char>(code)};
+  const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+  constexpr uint32_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
+  std::string text(1, static_cast<char>(kLead[more] | code >> 6 * more));
+  for (int i = more - 1; i >= 0; --i)
+    text.push_back(static_cast<char>(0x80 | (code >> 6 * i & 63)));
+  return text;
+}
+
+// A character of some block of Unicode, most often of one that English or code uses; never U+180E,
+// which PCRE2 counts as a space and the original does not.
+std::string RandomCharacter(std::mt19937& random) {
+  struct Range {
+    uint32_t first, last;
+  };
+  constexpr Range kRanges[] = {
+      {0, 0x7F},          {' ', ' '},       {'a', 'z'},       {'A', 'Z'},
+      {'0', '9'},         {'!', '/'},       {9, 13},          {0x80, 0x24F},
+      {0x300, 0x5FF},     {0x600, 0xFFF},   {0x1000, 0x1807}, {0x1810, 0x1FFF},
+      {0x2000, 0x2FFF},   {0x3000, 0xD7FF}, {0xE000, 0xFFFF}, {0x10000, 0x1F9FF},
+      {0x20000, 0x10FFFF}};
+  const Range& range = kRanges[random() % std::size(kRanges)];
+  return Utf8(range.first + random() % (range.last - range.first + 1));
+}
+
+std::string RandomText(std::mt19937& random) {
+  constexpr const char* kParts[] = {
+      "'s",  "'t",  "'re",    "'ve",     "'m",     "'ll",   "'d",   "'",  "'S",  "''", "  ",
+      "   ", " \n", "\u3000", "\u00A0 ", "\u0085", "don't", " the", "12", "...", " !", "\r\n"};
+  std::string text;
+  const size_t parts = random() % 40;
+  for (size_t i = 0; i < parts; ++i) {
+    text += random() % 2 == 0 ? RandomCharacter(random) : kParts[random() % std::size(kParts)];
+  }
+  return text;
+}
+
+TEST(Gpt2Pretokenizer, CutsAsTheRegexDoes) {
+  std::mt19937 random(1);
+  for (int i = 0; i < 5000; ++i) {
+    const std::string text = RandomText(random);
+    ASSERT_EQ(Pieces(text), PiecesOfRegex(text)) << text;
+  }
+}
+
+TEST(Gpt2Pretokenizer, CutsEveryCodePointAsTheRegexDoes) {
+  std::string text;
+  for (uint32_t code = 0; code < 0x110000; ++code) {
+    // Between a letter, a number and another, whatever it is changes how they are cut.
+    const bool is_text = (code < 0xD800 || code > 0xDFFF) && code != 0x180E;
+    if (is_text) text += absl::StrCat("a", Utf8(code), "1", Utf8(code), ".", Utf8(code));
+  }
+  EXPECT_TRUE(Pieces(text) == PiecesOfRegex(text));
+}
+
+TEST(Gpt2Pretokenizer, AByteThatIsNoUtf8IsACharacterOfItsOwn) {
+  EXPECT_THAT(Pieces("a\xff\xfe!b"), ElementsAre("a", "\xff\xfe!", "b"));
+  EXPECT_THAT(Pieces(" \x80 1"), ElementsAre(" \x80", " 1"));
+  // Cut short, too long, a surrogate, beyond Unicode.
+  for (const std::string invalid : {"\xC3", "\xE4\xB8", "\xF0\x9F\x98", "\xC0\xAF", "\xE0\x80\xAF",
+                                    "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80"}) {
+    EXPECT_THAT(Pieces(absl::StrCat("x", invalid, "y")), ElementsAre("x", invalid, "y"));
+    EXPECT_THAT(Pieces(absl::StrCat("x", invalid)), ElementsAre("x", invalid));
+  }
+}
+
+// Each byte that is no UTF-8 counts as some symbol would.
+TEST(Gpt2Pretokenizer, InvalidBytesAreCutAsSymbolsAre) {
+  std::mt19937 random(2);
+  for (int i = 0; i < 2000; ++i) {
+    std::string text, symbols;
+    for (size_t part = random() % 20; part > 0; --part) {
+      const bool is_invalid = random() % 2 == 0;
+      const std::string valid = RandomText(random);
+      text += is_invalid ? "\xFF" : valid;
+      symbols += is_invalid ? "\x01" : valid;
+    }
+    std::vector<std::string> pieces = Pieces(text);
+    for (std::string& piece : pieces) std::replace(piece.begin(), piece.end(), '\xFF', '\x01');
+    ASSERT_EQ(pieces, PiecesOfRegex(symbols)) << text;
+  }
+}
+
+TEST(Gpt2Pretokenizer, SpacesAreThoseOfUnicode) {
+  EXPECT_THAT(Pieces("a\u180Eb"), ElementsAre("a", "\u180E", "b"));
+  EXPECT_THAT(Pieces("\u180E!"), ElementsAre("\u180E!"));
+  EXPECT_THAT(Pieces("\x1C!"), ElementsAre("\x1C!"));
+  EXPECT_THAT(Pieces("a\u0085\u2003b"), ElementsAre("a", "\u0085", "\u2003", "b"));
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,11 @@
+// Text packed as files hold it.
+#pragma once
+
+#include <string>
+
+namespace unipool::testing {
+
+std::string Gzip(const std::string& text);
+std::string Zstd(const std::string& text);  // with a checksum
+
+}  // namespace unipool::testing
