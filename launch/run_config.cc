@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "launch/config_fields.h"
 #include "launch/config_text.h"
+#include "model/router_constant.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -284,6 +285,15 @@ void ResolveDefaults(config::Run* run) {
   if (schedule.warmup_steps() == -1) {
     schedule.set_warmup_steps(std::max<int64_t>(1, schedule.decay_steps() / 100));
   }
+}
+
+void StateRouterConstant(config::Run* run) {
+  config::Pool& pool = *run->mutable_pool();
+  const bool is_norm =
+      run->model().ffn_kind() == config::Model::MOE && pool.router() == config::Pool::NORM;
+  if (!is_norm || pool.router_c() != 0) return;
+  const int experts = static_cast<int>(pool.experts()), top_k = static_cast<int>(pool.top_k());
+  pool.set_router_c(EstimateRouterConstant(experts, top_k).c);
 }
 
 std::string ToText(const config::Run& run) {

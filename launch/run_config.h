@@ -27,6 +27,10 @@ absl::Status CheckRanks(const config::Run& run, int ranks);
 // router_c keep their 0. Doing it twice changes nothing. `run` has passed CheckRunConfig.
 void ResolveDefaults(config::Run* run);
 
+// Where NormRouter's c is to be estimated, puts the estimate into pool.router_c, so that what a run
+// saves states the constant it was trained with. Takes up to a second. `run` is resolved.
+void StateRouterConstant(config::Run* run);
+
 // The textproto, one field a line; parses back to the same values.
 std::string ToText(const config::Run& run);
 

@@ -38,7 +38,8 @@ const CommandSpec kSpec{
 // What the command line asks for beside the config.
 struct Request {
   bool force;
-  absl::Time end;  // of the time that the run may take
+  bool poor_constant;  // the router's c is estimated, for too few experts
+  absl::Time end;      // of the time that the run may take
 };
 
 // What one rank keeps open while it trains; only the first rank has files and a terminal.
@@ -93,12 +94,13 @@ bool EstimatesPoorly(const config::Run& run) {
          run.pool().experts() <= kFewExperts;
 }
 
-void Introduce(const config::Run& run, const World& world, ProgressLine& progress) {
+void Introduce(const config::Run& run, const Request& request, const World& world,
+               ProgressLine& progress) {
   progress.Say(absl::StrFormat(
       "%.2f M parameters (%.2f M active), %d %s, %d sequences of %d tokens a step",
       CountParameters(run).total() / 1e6, ActiveParameters(run) / 1e6, world.size(),
       world.size() == 1 ? "rank" : "ranks", run.data().global_batch(), run.model().sequence()));
-  if (EstimatesPoorly(run)) {
+  if (request.poor_constant) {
     progress.Say(absl::StrFormat(
         "note: the router's constant c is a poor estimate for %d experts; pool.router_c states it",
         run.pool().experts()));
@@ -173,7 +175,7 @@ absl::Status Train(const config::Run& run, const Request& request, World& world)
   RETURN_IF_ERROR(world.Agree(outputs.status()));
   google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
 
-  if (world.is_first()) Introduce(run, world, *outputs->progress);
+  if (world.is_first()) Introduce(run, request, world, *outputs->progress);
   Summary summary;
   TimeLimit limit(request.end, FirstSaveEstimate(run, world));
   (*trainer)->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
@@ -211,7 +213,7 @@ std::vector<std::string> Overrides(const CommandLine& line) {
 
 int TrainCommand(const std::vector<std::string>& args) {
   WatchSignals();
-  Request request{.force = false, .end = absl::InfiniteFuture()};
+  Request request{.force = false, .poor_constant = false, .end = absl::InfiniteFuture()};
   const absl::Time start = JobStart();
   const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
   if (!line.ok()) return Report(line.status());
@@ -225,9 +227,10 @@ int TrainCommand(const std::vector<std::string>& args) {
     if (!limit.ok()) return Report(limit.status());
     request.end = start + *limit;
   }
-  const absl::StatusOr<config::Run> run =
-      LoadRunConfig(line->Value("config", ""), Overrides(*line));
+  absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), Overrides(*line));
   if (!run.ok()) return Report(run.status());
+  request.poor_constant = EstimatesPoorly(*run);
+  StateRouterConstant(&*run);
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());

@@ -45,7 +45,7 @@ DEFAULTS = {
 VARIANTS = {
     "dense": {"model.ffn_kind": "DENSE"},
     "vanilla": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
-                "pool.pool_loss": 0},
+                "pool.pool_loss": 0, "optimizer.eps": 1e-4},
     "unipool": {},
     "top2": {"pool.top_k": 2},
     # Pools of two layers, both balance losses, PLAIN, accumulation, hard clipping, one key head.
@@ -64,9 +64,10 @@ VARIANTS = {
     "shared_softmax_pool_loss": {"pool.router": "SOFTMAX", "data.micro_batch": 2},
     "vanilla_top2": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
                      "pool.pool_loss": 0, "pool.top_k": 2, "pool.experts": 16,
-                     "data.micro_batch": 2},
+                     "data.micro_batch": 2, "optimizer.eps": 1e-4},
     "vanilla_top4": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
-                     "pool.pool_loss": 0, "pool.top_k": 4, "pool.experts": 32},
+                     "pool.pool_loss": 0, "pool.top_k": 4, "pool.experts": 32,
+                     "optimizer.eps": 1e-4},
     "unipool_top4": {"pool.top_k": 4, "pool.experts": 32, "data.micro_batch": 1},
     "sigmoid": {"pool.layers_per_pool": 1, "pool.router": "SIGMOID_BIAS",
                 "pool.pool_loss": 0, "data.micro_batch": 2, "optimizer.eps": 1e-4},
@@ -90,7 +91,8 @@ VARIANTS = {
 }
 
 # What tests/support/tiny_run.cc changes in command_support.SETTINGS.
-TINY = {"model.hidden": 16, "model.ffn": 24, "model.sequence": 16, "schedule.decay_steps": 10}
+TINY = {"model.hidden": 16, "model.ffn": 24, "model.sequence": 16, "schedule.decay_steps": 10,
+        "optimizer.eps": 1e-8}
 GOLDEN = {"kDense": "dense", "kVanilla": "vanilla", "kUniPool": "unipool", "kUniPoolTop2": "top2",
           "kSigmoid": "sigmoid_top2", "kUniPoolLocal": "local"}
 
@@ -280,7 +282,7 @@ def print_golden(support, folder):
     write_tiny_dataset(prefix)
     program = Program(support, folder, prefix)
     for constant, name in GOLDEN.items():
-        settings = dict(support.SETTINGS, **TINY, **VARIANTS[name])
+        settings = {**support.SETTINGS, **VARIANTS[name], **TINY}
         initial = program.initial(name, settings)
         records = train(dict(DEFAULTS, **settings), prefix, initial, torch.float64)[0]
         validations = ", ".join(f"{records[i]['validation_loss']:.7f}" for i in (0, -1))

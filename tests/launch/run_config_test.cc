@@ -111,6 +111,20 @@ TEST_F(RunConfig, ARouterWithABiasHasNoBalanceLossUnlessOneIsGiven) {
             0.5);
 }
 
+TEST_F(RunConfig, TheEstimatedConstantIsStatedForNormRouterAlone) {
+  const auto stated = [this](const std::vector<std::string>& overrides) {
+    config::Run run = Load(kGood, overrides).value();
+    StateRouterConstant(&run);
+    const config::Run again = Load(ToText(run)).value();
+    EXPECT_EQ(again.pool().router_c(), run.pool().router_c());
+    return run.pool().router_c();
+  };
+  EXPECT_NEAR(stated({"pool.experts=24"}), 2.619268151398126, 1e-12);  // facts C.3
+  EXPECT_EQ(stated({"pool.router_c=1.5"}), 1.5);
+  EXPECT_EQ(stated({"pool.router=SOFTMAX"}), 0);
+  EXPECT_EQ(stated({"model.ffn_kind=DENSE"}), 0);
+}
+
 TEST_F(RunConfig, ResolvedTextShowsEveryFieldAndLoadsToItself) {
   const auto run = Load(kGood, {"run_dir=a \"b\"\\c", "optimizer.beta2=0.1"});
   ASSERT_OK(run);

@@ -21,12 +21,12 @@ TEST_P(RouterConstantTest, EqualsTheAuthorsValue) {
   EXPECT_EQ(constant.dropped_draws, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Facts, RouterConstantTest,
-                         ::testing::Values(Known{24, 1, 2.619268151398126},
-                                           Known{32, 4, 1.7709935414856055},
-                                           Known{48, 1, 3.1900549635270914},
-                                           Known{96, 1, 4.016194122308834},
-                                           Known{192, 2, 3.8484254858311404}));
+INSTANTIATE_TEST_SUITE_P(
+    Facts, RouterConstantTest,
+    ::testing::Values(Known{16, 1, 2.411163302099313}, Known{16, 2, 1.9181215545324717},
+                      Known{24, 1, 2.619268151398126}, Known{32, 1, 2.8277780159505834},
+                      Known{32, 4, 1.7709935414856055}, Known{48, 1, 3.1900549635270914},
+                      Known{96, 1, 4.016194122308834}, Known{192, 2, 3.8484254858311404}));
 
 // Facts M.11: of 8 experts, 368 draws have no positive component.
 TEST(RouterConstant, DropsDrawsWithoutAPositiveComponent) {
