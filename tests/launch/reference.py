@@ -80,7 +80,7 @@ VARIANTS = {
     "local_grouped": {"model.layers": 4, "pool.layers_per_pool": 2, "pool.statistics": "LOCAL",
                       "pool.layer_loss": 0.02, "pool.top_k": 2, "data.micro_batch": 2},
     "global_layer_loss": {"pool.layers_per_pool": 1, "pool.layer_statistics": "GLOBAL",
-                          "pool.layer_loss": 0.05, "data.micro_batch": 4},
+                          "pool.layer_loss": 0.05, "data.micro_batch": 4, "optimizer.eps": 1e-4},
     # NormRouter in pools of one layer, the estimated constant, wide heads, no clipping.
     "vanilla_norm": {"model.layers": 4, "pool.layers_per_pool": 1, "pool.experts": 24,
                      "pool.router_c": 0, "model.heads": 3, "model.kv_heads": 1,
