@@ -3,6 +3,9 @@
 #include <glog/logging.h>
 
 #include <cstdlib>
+#include <string>
+
+#include "absl/strings/str_cat.h"
 
 namespace unipool {
 namespace {
@@ -17,14 +20,18 @@ const char* Rank() {
 
 }  // namespace
 
-void CudaFail(const char* expression, const char* file, int line, int code) {
+void GpuFail(const char* expression, const char* file, int line, const char* what) {
   int device = -1;
   cudaGetDevice(&device);
-  const auto error = static_cast<cudaError_t>(code);
   google::LogMessageFatal(file, line).stream()
-      << "rank " << Rank() << ", cuda:" << device << ": " << expression << ": "
-      << cudaGetErrorName(error) << ": " << cudaGetErrorString(error);
+      << "rank " << Rank() << ", cuda:" << device << ": " << expression << ": " << what;
   std::abort();
+}
+
+void CudaFail(const char* expression, const char* file, int line, int code) {
+  const auto error = static_cast<cudaError_t>(code);
+  const std::string what = absl::StrCat(cudaGetErrorName(error), ": ", cudaGetErrorString(error));
+  GpuFail(expression, file, line, what.c_str());
 }
 
 }  // namespace unipool

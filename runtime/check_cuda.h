@@ -8,6 +8,8 @@ namespace unipool {
 
 // `code` is a cudaError_t.
 [[noreturn]] void CudaFail(const char* expression, const char* file, int line, int code);
+// The same for the libraries beside the runtime, whose errors come in words.
+[[noreturn]] void GpuFail(const char* expression, const char* file, int line, const char* what);
 
 }  // namespace unipool
 

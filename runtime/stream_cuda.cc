@@ -38,6 +38,10 @@ class GpuStream : public Stream {
 
   cudaStream_t handle() const { return stream_; }
   void* scratch() const { return scratch_; }
+  GemmPlans& plans() {
+    if (plans_ == nullptr) plans_ = NewGemmPlans();
+    return *plans_;
+  }
   // An event whose place has been taken again since happens later: waiting for it is still right.
   cudaEvent_t EventOf(uint64_t sequence) const { return events_[sequence % kEvents]; }
 
@@ -95,6 +99,7 @@ class GpuStream : public Stream {
 
   cudaStream_t stream_ = nullptr;
   void* scratch_ = nullptr;
+  GemmPlansPointer plans_;
   std::array<cudaEvent_t, kEvents> events_ = {};
   std::array<Slot, kSlots> slots_;
   uint64_t recorded_ = 0;
@@ -117,6 +122,11 @@ cudaStream_t CudaStream(Stream& stream) {
 Scratch ScratchOf(Stream& stream) {
   UseDevice(stream.device());
   return {static_cast<GpuStream&>(stream).scratch(), kScratchBytes};
+}
+
+GemmPlans& PlansOf(Stream& stream) {
+  UseDevice(stream.device());
+  return static_cast<GpuStream&>(stream).plans();
 }
 
 std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind) {

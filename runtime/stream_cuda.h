@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include "runtime/cublas_cuda.h"
 #include "runtime/device.h"
 #include "runtime/stream.h"
 
@@ -20,5 +21,7 @@ struct Scratch {
 };
 inline constexpr size_t kScratchBytes = size_t{32} << 20;
 Scratch ScratchOf(Stream& stream);
+// The stream's plans for dense products, made when first asked for.
+GemmPlans& PlansOf(Stream& stream);
 
 }  // namespace unipool

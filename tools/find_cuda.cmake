@@ -80,7 +80,7 @@ function(unipool_cuda_sources target)
     set(kernels ${ARGN})
     list(FILTER kernels INCLUDE REGEX "[.]cu$")
     set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX
-      COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas")
+      COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas;-Wno-uninitialized;-Wno-maybe-uninitialized")
     target_link_libraries(${target} PUBLIC unipool_cuda_emulator)
   else()
     set_target_properties(${target} PROPERTIES CUDA_COMPILER_LAUNCHER

@@ -9,12 +9,15 @@
 
 namespace unipool {
 
+class Stream;
+
 struct AdamW {
   static constexpr char kName[] = "adamw";
-  Tensor value;  // in/out [n]
-  Tensor grad;   // in/out [n]; zero afterwards
-  Tensor m;      // in/out [n]
-  Tensor v;      // in/out [n]
+  Tensor value;    // in/out [n]
+  Tensor grad;     // in/out [n]; zero afterwards
+  Tensor m;        // in/out [n]
+  Tensor v;        // in/out [n]
+  Tensor rounded;  // out bfloat16 [n]: the new value, for products in bfloat16; or absent
   float lr;
   float beta1;
   float beta2;
@@ -24,9 +27,10 @@ struct AdamW {
   float bias2;       // 1 - beta2^step
   float grad_scale;  // clipping
   auto Inputs() { return std::array{&value, &grad, &m, &v}; }
-  auto Outputs() { return std::array{&value, &grad, &m, &v}; }
+  auto Outputs() { return std::array{&value, &grad, &m, &v, &rounded}; }
   void Check() const;
 };
 void ComputeOnCpu(const AdamW& op);
+void ComputeOnCuda(const AdamW& op, Stream& stream);
 
 }  // namespace unipool

@@ -11,6 +11,8 @@ void AdamW::Check() const {
   CHECK(grad.SameShape(value) && m.SameShape(value) && v.SameShape(value))
       << value.ShapeString() << ", " << grad.ShapeString() << ", " << m.ShapeString() << ", "
       << v.ShapeString();
+  CHECK(rounded.absent() || (rounded.SameShape(value) && rounded.dtype == DType::kBFloat16))
+      << rounded.ShapeString() << " for " << value.ShapeString();
   CHECK(bias1 > 0 && bias2 > 0) << "steps are counted from 1: " << bias1 << ", " << bias2;
 }
 
@@ -35,6 +37,9 @@ void Step(const AdamW& op, int64_t begin, int64_t end) {
     value[i] -= step * m[i] / (std::sqrt(v[i] * unbias2) + eps) + decay * value[i];
     grad[i] = 0;
   }
+  if (op.rounded.absent()) return;
+  BFloat16* rounded = op.rounded.as<BFloat16>();
+  for (int64_t i = begin; i < end; ++i) rounded[i] = BFloat16::From(value[i]);
 }
 
 }  // namespace

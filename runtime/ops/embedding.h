@@ -1,4 +1,5 @@
-// Token embedding: y[t] = table[tokens[t]].
+// Token embedding: y[t] = table[tokens[t]]. On GPUs table, y and dy may be bfloat16; dtable is
+// float32.
 #pragma once
 
 #include <array>
@@ -6,6 +7,8 @@
 #include "runtime/tensor.h"
 
 namespace unipool {
+
+class Stream;
 
 struct EmbeddingForward {
   static constexpr char kName[] = "embedding_forward";
@@ -17,6 +20,7 @@ struct EmbeddingForward {
   void Check() const;
 };
 void ComputeOnCpu(const EmbeddingForward& op);
+void ComputeOnCuda(const EmbeddingForward& op, Stream& stream);
 
 // dtable[tokens[t]] += dy[t], tokens in order: the same bits on any number of threads.
 struct EmbeddingBackward {
@@ -29,5 +33,6 @@ struct EmbeddingBackward {
   void Check() const;
 };
 void ComputeOnCpu(const EmbeddingBackward& op);
+void ComputeOnCuda(const EmbeddingBackward& op, Stream& stream);
 
 }  // namespace unipool

@@ -1,8 +1,10 @@
 // Dense matrix product, row-major:
 //   c[m,n] = op(a)[m,k] * op(b)[k,n] + (accumulate ? c : 0)
 // where op(x) is x, or its transpose when transpose_x (then a is [k,m], b is [n,k]).
-// Each row of c is computed with the same order of additions over k on any number of threads: c is
-// cut into tiles by its shape alone. The contents of one row never touch another row's bits.
+// On GPUs a and b are both float32 or both bfloat16, summed in float32; c may be either. There
+// cuBLAS decides the order, the same each time for one shape. On CPUs each row of c is computed
+// with the same order of additions over k on any number of threads: c is cut into tiles by its
+// shape alone. The contents of one row never touch another row's bits.
 #pragma once
 
 #include <array>
@@ -10,6 +12,8 @@
 #include "runtime/tensor.h"
 
 namespace unipool {
+
+class Stream;
 
 struct Gemm {
   static constexpr char kName[] = "gemm";
@@ -24,5 +28,6 @@ struct Gemm {
   void Check() const;
 };
 void ComputeOnCpu(const Gemm& op);
+void ComputeOnCuda(const Gemm& op, Stream& stream);
 
 }  // namespace unipool

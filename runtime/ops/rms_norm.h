@@ -1,5 +1,6 @@
 // RMS normalization (Zhang and Sennrich 2019):
 //   y[t,h] = x[t,h] * rstd[t] * weight[h],  rstd[t] = 1 / sqrt(mean_h x[t,h]^2 + eps)
+// On GPUs x, y, weight and their gradients may be bfloat16; rstd and dweight are float32.
 #pragma once
 
 #include <array>
@@ -7,6 +8,8 @@
 #include "runtime/tensor.h"
 
 namespace unipool {
+
+class Stream;
 
 struct RmsNormForward {
   static constexpr char kName[] = "rms_norm_forward";
@@ -20,6 +23,7 @@ struct RmsNormForward {
   void Check() const;
 };
 void ComputeOnCpu(const RmsNormForward& op);
+void ComputeOnCuda(const RmsNormForward& op, Stream& stream);
 
 // dx[t,h] = rstd * (dy*weight - x * rstd^2 * mean_h(dy*weight*x)),  dweight[h] += sum_t dy*x*rstd
 struct RmsNormBackward {
@@ -36,5 +40,6 @@ struct RmsNormBackward {
   void Check() const;
 };
 void ComputeOnCpu(const RmsNormBackward& op);
+void ComputeOnCuda(const RmsNormBackward& op, Stream& stream);
 
 }  // namespace unipool

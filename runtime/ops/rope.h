@@ -8,6 +8,8 @@
 
 namespace unipool {
 
+class Stream;
+
 // table[p, 0:d/2] = cos, table[p, d/2:d] = sin of the angles of position p; computed in double.
 struct RopeTable {
   static constexpr char kName[] = "rope_table";
@@ -18,9 +20,11 @@ struct RopeTable {
   void Check() const;
 };
 void ComputeOnCpu(const RopeTable& op);
+void ComputeOnCuda(const RopeTable& op, Stream& stream);
 
 // Turns the first `heads` heads of every row of x in place; `inverse` turns back, which is the
 // backward. Row t has position t % sequence.
+// On GPUs x may be bfloat16.
 struct Rope {
   static constexpr char kName[] = "rope";
   Tensor x;      // in/out [tokens, columns], columns >= heads * head_dim
@@ -33,5 +37,6 @@ struct Rope {
   void Check() const;
 };
 void ComputeOnCpu(const Rope& op);
+void ComputeOnCuda(const Rope& op, Stream& stream);
 
 }  // namespace unipool

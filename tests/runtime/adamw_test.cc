@@ -23,6 +23,7 @@ struct State {
             .grad = grad.Rows(begin, end),
             .m = m.Rows(begin, end),
             .v = v.Rows(begin, end),
+            .rounded = {},
             .lr = static_cast<float>(kLr),
             .beta1 = static_cast<float>(kBeta1),
             .beta2 = static_cast<float>(kBeta2),

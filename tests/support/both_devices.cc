@@ -63,7 +63,8 @@ void DeviceCopies::Move(Tensor* tensor, bool rounded) {
   *tensor = NewLike(from, from.dtype, kGpu, buffers_);
   CopyTensor(from, *tensor, *stream_);
   stream_->Synchronize();
-  copies_.push_back({host, *tensor});
+  // An empty tensor of an arena has the address of the next one.
+  if (!tensor->empty()) copies_.push_back({host, *tensor});
 }
 
 std::vector<double> DeviceCopies::Read(const Tensor& tensor) {

@@ -99,7 +99,7 @@ struct BothDevices {
         continue;
       }
       *tensor = CopyOnHost(*tensor, rounded && !Contains(keep, cpu, tensor), storage);
-      seen.emplace_back(original, *tensor);
+      if (!tensor->empty()) seen.emplace_back(original, *tensor);
     }
     Context ctx;
     const auto stream = Stream::Create(Device{});
