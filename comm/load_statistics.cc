@@ -127,6 +127,8 @@ void LoadStatistics::Restore(absl::Span<const int64_t> step_state,
     std::copy(state.begin(), state.end(), counts->begin());
     return true;
   };
+  std::fill(micro_.begin(), micro_.end(), 0);
+  std::fill(current_.begin(), current_.end(), 0);
   has_previous_ = restore(step_state, &previous_);
   has_previous_micro_batch_ = restore(micro_batch_state, &previous_micro_);
 }

@@ -56,7 +56,7 @@ class LoadStatistics {
   absl::Span<const int64_t> step_state() const;
   absl::Span<const int64_t> micro_batch_state() const;
   int64_t state_size() const { return static_cast<int64_t>(micro_.size()); }
-  // Takes both back, each of state_size() or empty.
+  // Takes both back, each of state_size() or empty. Counts of a step under way are dropped.
   void Restore(absl::Span<const int64_t> step_state, absl::Span<const int64_t> micro_batch_state);
 
   int num_layers() const { return static_cast<int>(pool_of_layer_.size()); }

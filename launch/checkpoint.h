@@ -1,6 +1,6 @@
-// Writes a run's state so that it is whole or not there: every rank writes its own tensors into a
-// folder beside the final name, the manifest comes last, then the folder is renamed and `latest`
-// points to it. Layout: design in launch/README.md.
+// Writes a run's whole state so that it is whole or not there: every rank writes its own tensors
+// into a folder beside the final name, the manifest comes last, then the folder is renamed and
+// `latest` points to it. Reading: checkpoint_reader.h. Layout: launch/README.md.
 #pragma once
 
 #include <cstdint>
@@ -8,17 +8,33 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/world.h"
+#include "model/optimizer.h"
 #include "model/parameter.h"
+#include "model/transformer.h"
 
 namespace unipool {
 
-// Writes CHECKPOINTS/step_XXXXXXXX with model-RRRRR.safetensors of each rank that holds something
-// of its own (rank 0: all replicated parameters and its experts; the others of the first replica:
-// their experts) and manifest.textproto. Returns the folder. Collective; on an error of any rank
-// nothing is left under the final name, and all ranks get an error (World::Agree).
-absl::StatusOr<std::string> SaveWeights(const std::string& checkpoints, const config::Run& run,
-                                        int64_t step, const ParameterList& parameters,
-                                        const World& world);
+// Where the state of a run lies, and what describes it. Borrowed.
+struct TrainingState {
+  const config::Run& run;  // resolved, as the user gave it
+  int64_t step;            // finished
+  bool validation_due;     // of the weights as they are
+  ParameterList& parameters;
+  Optimizer& optimizer;
+  Transformer& model;
+};
+
+// What the manifest says besides the files and tensors.
+config::Manifest Describe(const TrainingState& state, const World& world);
+
+// The same of this rank alone; the manifest has it of all ranks, in their order.
+void DescribeRank(const TrainingState& state, config::Manifest* part);
+
+// Writes CHECKPOINTS/step_XXXXXXXX and waits for the disk. Returns the folder. Collective; on an
+// error of any rank nothing is left under the final name, and all ranks get an error.
+absl::StatusOr<std::string> SaveCheckpoint(const std::string& checkpoints,
+                                           const TrainingState& state, const World& world);
 
 }  // namespace unipool

@@ -176,6 +176,23 @@ void MakeDefaultsExplicit(Message* message) {
   }
 }
 
+std::vector<std::string> FieldPaths(const Message& message) {
+  const Descriptor& type = *message.GetDescriptor();
+  std::vector<std::string> paths;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    if (!IsMessage(field)) {
+      paths.push_back(field.name());
+      continue;
+    }
+    const Message& inside = message.GetReflection()->GetMessage(message, &field);
+    for (const std::string& path : FieldPaths(inside)) {
+      paths.push_back(absl::StrCat(field.name(), ".", path));
+    }
+  }
+  return paths;
+}
+
 bool HasValue(const Message& message, const std::string& path) {
   const FieldOf found = FindField(message, path);
   return found.holder->GetReflection()->HasField(*found.holder, found.field);

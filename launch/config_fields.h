@@ -26,6 +26,9 @@ absl::Status SetField(const std::string& assignment, google::protobuf::Message* 
 // Sets every field that has no value to its default, inside messages too.
 void MakeDefaultsExplicit(google::protobuf::Message* message);
 
+// Every field that is no message, inside messages too, in the order of the schema.
+std::vector<std::string> FieldPaths(const google::protobuf::Message& message);
+
 // The path must exist. A field without a value reads as its default.
 bool HasValueOrDefault(const google::protobuf::Message& message, const std::string& path);
 bool HasValue(const google::protobuf::Message& message, const std::string& path);

@@ -47,6 +47,11 @@ absl::Status RemoveTree(const std::string& path) {
       absl::StrCat(path, ": cannot be removed: ", error.message()));
 }
 
+absl::Status Rename(const std::string& from, const std::string& to) {
+  return rename(from.c_str(), to.c_str()) == 0 ? absl::OkStatus()
+                                               : FileError(to, "cannot be replaced", errno);
+}
+
 absl::Status MakeFolders(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

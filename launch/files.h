@@ -13,6 +13,8 @@ namespace unipool {
 absl::StatusOr<bool> Exists(const std::string& path);
 // rm -rf; a path that is not there is no error.
 absl::Status RemoveTree(const std::string& path);
+// Replaces what is at `to`.
+absl::Status Rename(const std::string& from, const std::string& to);
 // mkdir -p. FAILED_PRECONDITION with the path and the reason.
 absl::Status MakeFolders(const std::string& path);
 // Writes beside `path`, syncs, renames.

@@ -6,16 +6,40 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "launch/files.h"
+#include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
+// What every record begins with; the step follows.
+constexpr char kFirstField[] = "{\"step\": ";
+
 // JSON has no NaN or infinity.
 std::string Number(double value) {
   return std::isfinite(value) ? absl::StrFormat("%.17g", value) : "null";
+}
+
+void Add(const char* name, double value, std::string* json) {
+  absl::StrAppend(json, ", \"", name, "\": ", Number(value));
+}
+
+// Empty where the record has no validation.
+std::string ValidationFields(const StepRecord& record) {
+  std::string json;
+  if (!record.validation.has_value()) return json;
+  Add("validation_loss", record.validation->loss, &json);
+  Add("validation_perplexity", record.validation->perplexity(), &json);
+  if (record.validation->bits_per_byte.has_value()) {
+    Add("validation_bits_per_byte", *record.validation->bits_per_byte, &json);
+  }
+  return json;
 }
 
 std::string Remaining(double seconds) {
@@ -30,7 +54,36 @@ std::string Remaining(double seconds) {
 double Validation::perplexity() const { return loss > 20.0 ? std::exp(20.0) : std::exp(loss); }
 
 absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "w");
+  return Open(path, "w");
+}
+
+absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Continue(const std::string& path,
+                                                                   int64_t step) {
+  std::ifstream file(path);
+  std::string kept, last, line;
+  int64_t last_step = -1;
+  while (std::getline(file, line) && !file.eof()) {  // a last line without its end is half of one
+    absl::string_view rest = line;
+    int64_t of_line = 0;
+    const bool is_record =
+        absl::ConsumePrefix(&rest, kFirstField) &&
+        absl::SimpleAtoi(rest.substr(0, rest.find_first_not_of("0123456789")), &of_line);
+    if (!is_record || of_line > step) break;
+    absl::StrAppend(&kept, last);
+    last = line + "\n";
+    last_step = of_line;
+  }
+  RETURN_IF_ERROR(WriteFileAtomically(path, kept + last));
+  ASSIGN_OR_RETURN(auto opened, Open(path, "r+"));
+  opened->held_ = last;
+  opened->held_step_ = last_step;
+  std::fseek(opened->file_, static_cast<int64_t>(kept.size()), SEEK_SET);
+  return opened;
+}
+
+absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Open(const std::string& path,
+                                                               const char* mode) {
+  std::FILE* file = std::fopen(path.c_str(), mode);
   if (file == nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, ": cannot be written: ", std::strerror(errno)));
@@ -41,7 +94,13 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::stri
 MetricsFile::~MetricsFile() { std::fclose(file_); }
 
 absl::Status MetricsFile::Write(const StepRecord& record) {
-  const std::string line = ToJson(record) + "\n";
+  std::string line = ToJson(record) + "\n";
+  if (!held_.empty() && !record.has_training && record.step == held_step_) {
+    line = absl::StrCat(held_.substr(0, held_.rfind('}')), ValidationFields(record), "}\n");
+  } else {
+    line = held_ + line;
+  }
+  held_.clear();
   if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) {
     return absl::OkStatus();
   }
@@ -49,10 +108,8 @@ absl::Status MetricsFile::Write(const StepRecord& record) {
 }
 
 std::string ToJson(const StepRecord& record) {
-  std::string json = absl::StrCat("{\"step\": ", record.step, ", \"tokens\": ", record.tokens);
-  const auto add = [&json](const char* name, double value) {
-    absl::StrAppend(&json, ", \"", name, "\": ", Number(value));
-  };
+  std::string json = absl::StrCat(kFirstField, record.step, ", \"tokens\": ", record.tokens);
+  const auto add = [&json](const char* name, double value) { Add(name, value, &json); };
   if (record.step > 0 && record.has_training) {
     add("lm_loss", record.lm_loss);
     add("pool_loss", record.pool_loss);
@@ -66,14 +123,7 @@ std::string ToJson(const StepRecord& record) {
     add("pool_imbalance", record.pool_imbalance);
     add("unrouted_share", record.unrouted_share);
   }
-  if (record.validation.has_value()) {
-    add("validation_loss", record.validation->loss);
-    add("validation_perplexity", record.validation->perplexity());
-    if (record.validation->bits_per_byte.has_value()) {
-      add("validation_bits_per_byte", *record.validation->bits_per_byte);
-    }
-  }
-  return json + "}";
+  return absl::StrCat(json, ValidationFields(record), "}");
 }
 
 ProgressLine::ProgressLine(int64_t total_steps, bool live)

@@ -42,6 +42,11 @@ struct StepRecord {
 class MetricsFile {
  public:
   static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path);
+  // Keeps what is there up to the record of `step`, and goes on behind it. A later record, or half
+  // of one, is of a run that went on after its last checkpoint; the steps come again. A record of
+  // `step` that holds a validation only joins the one that is there.
+  static absl::StatusOr<std::unique_ptr<MetricsFile>> Continue(const std::string& path,
+                                                               int64_t step);
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
@@ -49,10 +54,14 @@ class MetricsFile {
   absl::Status Write(const StepRecord& record);
 
  private:
+  static absl::StatusOr<std::unique_ptr<MetricsFile>> Open(const std::string& path,
+                                                           const char* mode);
   MetricsFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
 
   const std::string path_;
   std::FILE* const file_;
+  std::string held_;  // the record of `step` where it may still be joined
+  int64_t held_step_ = -1;
 };
 
 std::string ToJson(const StepRecord& record);

@@ -215,6 +215,9 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Require(run.parallel().threads() <= kMostThreads, "parallel.threads",
                                 absl::StrCat("at most ", kMostThreads)));
   RETURN_IF_ERROR(rules.Integer("parallel.deadline_seconds", 1));
+  for (const char* field : {"every_steps", "keep_last", "keep_every"}) {
+    RETURN_IF_ERROR(rules.Integer(absl::StrCat("checkpoint.", field), 0));
+  }
   RETURN_IF_ERROR(rules.Integer("eval.every_steps", 0));
   return rules.Integer("eval.sequences", 0);
 }

@@ -2,7 +2,9 @@
 #include <glog/logging.h>
 
 #include <cstdio>
+#include <limits>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -10,11 +12,13 @@
 #include "absl/time/time.h"
 #include "data/indexed_dataset.h"
 #include "launch/checkpoint.h"
+#include "launch/checkpoint_folder.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
 #include "launch/files.h"
 #include "launch/metrics.h"
+#include "launch/resume.h"
 #include "launch/run_config.h"
 #include "launch/signals.h"
 #include "launch/time_limit.h"
@@ -31,15 +35,19 @@ const CommandSpec kSpec{
               {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
               {"threads", "N", "CPU threads of each rank (parallel.threads)"},
               {"run-dir", "FOLDER", "where the run is written (run_dir)"},
-              {"force", "", "replaces a run that the folder already holds"},
+              {"stop-after", "N", "saves and leaves after step N; 0 saves the initial weights"},
               {"time-limit", "TIME", "saves and leaves in time (status 75): 3h50m, 1-02:00:00"},
+              {"fresh", "", "starts anew, where the folder holds no run yet"},
+              {"force", "", "starts anew, in place of a run that the folder already holds"},
               {"help", "", "prints this"}}};
 
 // What the command line asks for beside the config.
 struct Request {
-  bool force;
-  bool poor_constant;  // the router's c is estimated, for too few experts
-  absl::Time end;      // of the time that the run may take
+  bool fresh = false;          // without a look at checkpoints
+  bool force = false;          // replaces a run
+  bool poor_constant = false;  // the router's c is estimated, for too few experts
+  int64_t stop_after = std::numeric_limits<int64_t>::max();
+  absl::Time end = absl::InfiniteFuture();  // of the time that the run may take
 };
 
 // What one rank keeps open while it trains; only the first rank has files and a terminal.
@@ -48,33 +56,54 @@ struct Outputs {
   std::unique_ptr<ProgressLine> progress;
 };
 
-absl::StatusOr<Outputs> FillRunFolder(const config::Run& run) {
+// Where the records go: behind those up to the step that is resumed from. Records of a run that
+// never came to a checkpoint (resumed_from -1) are kept under another name.
+absl::StatusOr<std::unique_ptr<MetricsFile>> OpenMetrics(const std::string& path,
+                                                         const Request& request,
+                                                         int64_t resumed_from) {
+  if (resumed_from >= 0) return MetricsFile::Continue(path, resumed_from);
+  ASSIGN_OR_RETURN(const bool is_there, Exists(path));
+  if (is_there && resumed_from < 0 && !request.force) {
+    LOG(WARNING) << path << ": of a run without a checkpoint; kept as " << path << ".old";
+    RETURN_IF_ERROR(Rename(path, path + ".old"));
+  }
+  return MetricsFile::Create(path);
+}
+
+absl::StatusOr<Outputs> FillRunFolder(const config::Run& run, const Request& request,
+                                      int64_t resumed_from) {
   const std::string& folder = run.run_dir();
   Outputs outputs;
   RETURN_IF_ERROR(MakeFolders(folder));
-  RETURN_IF_ERROR(RemoveTree(folder + "/checkpoints"));  // of the run that this one replaces
+  if (request.force) RETURN_IF_ERROR(RemoveTree(folder + "/checkpoints"));
   RETURN_IF_ERROR(WriteFileAtomically(folder + "/config.textproto", ToText(run)));
-  ASSIGN_OR_RETURN(outputs.metrics, MetricsFile::Create(folder + "/metrics.jsonl"));
+  ASSIGN_OR_RETURN(outputs.metrics, OpenMetrics(folder + "/metrics.jsonl", request, resumed_from));
   RETURN_IF_ERROR(MakeFolders(folder + "/log"));
   RETURN_IF_ERROR(MakeFolders(folder + "/checkpoints"));
+  RETURN_IF_ERROR(SweepUnfinished(folder + "/checkpoints"));
   outputs.progress = std::make_unique<ProgressLine>(run.steps(), OutputIsTerminal());
   return outputs;
 }
 
-// The run folder, new or, with `force`, in place of another run. A new one that cannot be filled is
-// taken away again.
-absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, bool force) {
+// The run folder. A new one that cannot be filled is taken away again.
+absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, const Request& request,
+                                    int64_t resumed_from) {
+  ASSIGN_OR_RETURN(const bool existed, Exists(run.run_dir()));
+  absl::StatusOr<Outputs> outputs = FillRunFolder(run, request, resumed_from);
+  if (!outputs.ok() && !existed) RemoveTree(run.run_dir()).IgnoreError();
+  return outputs;
+}
+
+// A new run takes no other one's place unasked.
+absl::Status CheckFresh(const config::Run& run, const Request& request) {
   for (const char* name : {"metrics.jsonl", "checkpoints"}) {
     ASSIGN_OR_RETURN(const bool is_there, Exists(absl::StrCat(run.run_dir(), "/", name)));
-    if (!is_there || force) continue;
+    if (!is_there || !request.fresh || request.force) continue;
     return absl::FailedPreconditionError(
         absl::StrCat(run.run_dir(), ": already holds a run (", name,
                      "); expected a new folder (--run-dir), or --force to replace it"));
   }
-  ASSIGN_OR_RETURN(const bool existed, Exists(run.run_dir()));
-  absl::StatusOr<Outputs> outputs = FillRunFolder(run);
-  if (!outputs.ok() && !existed) RemoveTree(run.run_dir()).IgnoreError();
-  return outputs;
+  return absl::OkStatus();
 }
 
 std::string ValidationText(const Validation& validation) {
@@ -95,7 +124,11 @@ bool EstimatesPoorly(const config::Run& run) {
 }
 
 void Introduce(const config::Run& run, const Request& request, const World& world,
-               ProgressLine& progress) {
+               const Trainer& trainer, ProgressLine& progress) {
+  if (trainer.resumed_from() >= 0) {
+    progress.Say(absl::StrFormat("goes on after step %d of %d (%s)", trainer.step(), run.steps(),
+                                 CheckpointPath(run.run_dir() + "/checkpoints", trainer.step())));
+  }
   progress.Say(absl::StrFormat(
       "%.2f M parameters (%.2f M active), %d %s, %d sequences of %d tokens a step",
       CountParameters(run).total() / 1e6, ActiveParameters(run) / 1e6, world.size(),
@@ -119,29 +152,42 @@ void Tell(const StepRecord& record, Outputs& outputs) {
 }
 
 struct Summary {
-  Validation before{};
-  Validation after{};
+  std::optional<Validation> before;
+  std::optional<Validation> after;
   double tokens = 0;
   double seconds = 0;
+  std::string checkpoint;  // of the end
 };
 
 void Note(const StepRecord& record, Summary* summary) {
   summary->seconds += record.step_seconds;
   summary->tokens += record.tokens_per_second * record.step_seconds;
   if (!record.validation.has_value()) return;
-  if (record.step == 0) summary->before = *record.validation;
-  summary->after = *record.validation;
+  (record.step == 0 ? summary->before : summary->after) = record.validation;
 }
 
-void Conclude(const config::Run& run, const Summary& summary, const std::string& checkpoint,
+void Conclude(const config::Run& run, const Summary& summary, Trainer& trainer,
               ProgressLine& progress) {
-  progress.Say(absl::StrCat("\nbefore            ", ValidationText(summary.before)));
-  progress.Say(absl::StrCat("after             ", ValidationText(summary.after)));
-  progress.Say(absl::StrFormat("training speed    %.0f tokens/s over %.1f s",
-                               summary.tokens / summary.seconds, summary.seconds));
-  if (!checkpoint.empty()) progress.Say(absl::StrCat("weights           ", checkpoint));
-  progress.Say(absl::StrCat("metrics, config   ", run.run_dir(), "/metrics.jsonl, ", run.run_dir(),
-                            "/config.textproto"));
+  const auto say = [&progress](const char* what, const std::string& text) {
+    progress.Say(absl::StrFormat("%-17s %s", what, text));
+  };
+  progress.Say("");
+  if (summary.before.has_value()) say("before", ValidationText(*summary.before));
+  if (summary.after.has_value()) say("after", ValidationText(*summary.after));
+  if (summary.seconds > 0) {
+    say("training speed", absl::StrFormat("%.0f tokens/s over %.1f s",
+                                          summary.tokens / summary.seconds, summary.seconds));
+  }
+  if (!trainer.finished()) {
+    say("left", absl::StrFormat("after step %d of %d; the same command goes on", trainer.step(),
+                                run.steps()));
+  }
+  if (!summary.checkpoint.empty()) say("checkpoint", summary.checkpoint);
+  say("metrics, config",
+      absl::StrCat(run.run_dir(), "/metrics.jsonl, ", run.run_dir(), "/config.textproto"));
+  if (run.profile().enabled()) {
+    progress.Say(absl::StrCat("\n", trainer.profiler().Table(summary.seconds)));
+  }
 }
 
 // What a checkpoint holds of this rank at most, at a rate that slow disks have.
@@ -163,38 +209,45 @@ absl::Status Stopped(int64_t step, const std::string& checkpoint) {
                                            ": the same command goes on from there"));
 }
 
-absl::Status Train(const config::Run& run, const Request& request, World& world) {
+absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(config::Run* run, const Request& request,
+                                                     const IndexedDataset& dataset, World& world) {
+  if (!request.fresh && !request.force) return ResumeTrainer(run, dataset, world);
+  RETURN_IF_ERROR(world.Agree(world.is_first() ? CheckFresh(*run, request) : absl::OkStatus()));
+  return NewTrainer(*run, dataset, world);
+}
+
+absl::Status Train(config::Run run, const Request& request, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
   absl::StatusOr<std::unique_ptr<IndexedDataset>> dataset =
       IndexedDataset::Open(run.data().prefix());
   RETURN_IF_ERROR(world.Agree(dataset.status()));
-  absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(run, **dataset, world);
-  RETURN_IF_ERROR(world.Agree(trainer.status()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
+                   MakeTrainer(&run, request, **dataset, world));
   absl::StatusOr<Outputs> outputs = Outputs{};
-  if (world.is_first()) outputs = OpenOutputs(run, request.force);
+  if (world.is_first()) outputs = OpenOutputs(run, request, trainer->resumed_from());
   RETURN_IF_ERROR(world.Agree(outputs.status()));
   google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
 
-  if (world.is_first()) Introduce(run, request, world, *outputs->progress);
+  if (world.is_first()) Introduce(run, request, world, *trainer, *outputs->progress);
+  trainer->StopAfter(request.stop_after);
   Summary summary;
   TimeLimit limit(request.end, FirstSaveEstimate(run, world));
-  (*trainer)->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
-  RETURN_IF_ERROR((*trainer)->Run([&](const StepRecord& record) {
+  trainer->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
+  RETURN_IF_ERROR(trainer->Run([&](const StepRecord& record) {
     Note(record, &summary);
     limit.NoteStep(absl::Seconds(record.step_seconds));
     if (world.is_first()) Tell(record, *outputs);
+    return absl::OkStatus();
   }));
-  std::string checkpoint;
-  if (run.checkpoint().save_final() || !(*trainer)->finished()) {
-    ASSIGN_OR_RETURN(checkpoint, SaveWeights(run.run_dir() + "/checkpoints", run,
-                                             (*trainer)->step(), (*trainer)->parameters(), world));
+  if ((run.checkpoint().save_final() || !trainer->finished()) && trainer->changed()) {
+    ASSIGN_OR_RETURN(summary.checkpoint,
+                     SaveCheckpoint(run.run_dir() + "/checkpoints", trainer->state(), world));
   }
-  if (!(*trainer)->finished()) return Stopped((*trainer)->step(), checkpoint);
-  if (!world.is_first()) return absl::OkStatus();
-  Conclude(run, summary, checkpoint, *outputs->progress);
-  if (run.profile().enabled()) {
-    outputs->progress->Say(absl::StrCat("\n", (*trainer)->profiler().Table(summary.seconds)));
+  if (trainer->stopped() && !trainer->finished()) {
+    return Stopped(trainer->step(),
+                   CheckpointPath(run.run_dir() + "/checkpoints", trainer->step()));
   }
+  if (world.is_first()) Conclude(run, summary, *trainer, *outputs->progress);
   return absl::OkStatus();
 }
 
@@ -209,11 +262,20 @@ std::vector<std::string> Overrides(const CommandLine& line) {
   return overrides;
 }
 
+absl::StatusOr<Request> ParseRequest(const CommandLine& line, absl::Time job_start) {
+  Request request{.fresh = line.Has("fresh"), .force = line.Has("force")};
+  ASSIGN_OR_RETURN(request.stop_after, line.Integer("stop-after", request.stop_after, 0));
+  if (line.Has("time-limit")) {
+    ASSIGN_OR_RETURN(const absl::Duration limit, ParseTimeLimit(line.Value("time-limit", "")));
+    request.end = job_start + limit;
+  }
+  return request;
+}
+
 }  // namespace
 
 int TrainCommand(const std::vector<std::string>& args) {
   WatchSignals();
-  Request request{.force = false, .poor_constant = false, .end = absl::InfiniteFuture()};
   const absl::Time start = JobStart();
   const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
   if (!line.ok()) return Report(line.status());
@@ -221,20 +283,16 @@ int TrainCommand(const std::vector<std::string>& args) {
     std::fputs(UsageText("unipool train", kSpec).c_str(), stdout);
     return kExitDone;
   }
-  request.force = line->Has("force");
-  if (line->Has("time-limit")) {
-    const absl::StatusOr<absl::Duration> limit = ParseTimeLimit(line->Value("time-limit", ""));
-    if (!limit.ok()) return Report(limit.status());
-    request.end = start + *limit;
-  }
+  absl::StatusOr<Request> request = ParseRequest(*line, start);
+  if (!request.ok()) return Report(request.status());
   absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), Overrides(*line));
   if (!run.ok()) return Report(run.status());
-  request.poor_constant = EstimatesPoorly(*run);
+  request->poor_constant = EstimatesPoorly(*run);
   StateRouterConstant(&*run);
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());
-  return Report(Train(*run, request, **world));
+  return Report(Train(*run, *request, **world));
 }
 
 }  // namespace unipool

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -80,10 +81,15 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
+Trainer::Trainer(const config::Run& run, World& world)
+    : run_(std::make_unique<config::Run>(run)), world_(world), reducer_(world.groups()) {}
+
+Trainer::~Trainer() = default;
+
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
                                                          const IndexedDataset& dataset,
                                                          World& world) {
-  auto self = std::unique_ptr<Trainer>(new Trainer(world));
+  auto self = std::unique_ptr<Trainer>(new Trainer(run, world));
   self->settings_ = {.steps = run.steps(),
                      .eval_every = run.eval().every_steps(),
                      .clip_norm = run.optimizer().clip_norm()};
@@ -146,16 +152,17 @@ absl::Status Trainer::Run(const Report& report) {
   if (validation_due_) {
     StepRecord before;
     before.step = step_;
+    before.tokens = step_ * tokens_per_step_;
     before.has_training = false;
     RETURN_IF_ERROR(ValidateInto(&before));
-    if (before.validation.has_value()) report(before);
+    if (before.validation.has_value()) RETURN_IF_ERROR(report(before));
   }
-  while (step_ < settings_.steps && !stopped_) {
+  while (step_ < std::min(settings_.steps, stop_after_) && !stopped_) {
     ASSIGN_OR_RETURN(StepRecord record, TimedStep());
     const bool due = settings_.eval_every > 0 && step_ % settings_.eval_every == 0;
     validation_due_ = due || step_ == settings_.steps;
     if (validation_due_) RETURN_IF_ERROR(ValidateInto(&record));
-    report(record);
+    RETURN_IF_ERROR(report(record));
   }
   return absl::OkStatus();
 }
@@ -164,6 +171,26 @@ absl::Status Trainer::ValidateInto(StepRecord* record) {
   if (stopped_) return absl::OkStatus();  // the run that goes on does it
   ASSIGN_OR_RETURN(record->validation, Validate());
   validation_due_ = !record->validation.has_value();
+  changed_ = true;
+  return absl::OkStatus();
+}
+
+TrainingState Trainer::state() {
+  return {.run = *run_,
+          .step = step_,
+          .validation_due = validation_due_,
+          .parameters = parameters_,
+          .optimizer = *optimizer_,
+          .model = *model_};
+}
+
+absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
+  RETURN_IF_ERROR(LoadState(checkpoint, state(), world_));
+  step_ = resumed_from_ = checkpoint.step();
+  validation_due_ = checkpoint.manifest().validation_due() ||
+                    (step_ == settings_.steps && checkpoint.manifest().run().steps() != step_);
+  train_->Seek(checkpoint.manifest().data().next_step());
+  changed_ = false;
   return absl::OkStatus();
 }
 
@@ -196,6 +223,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
   reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
   ++step_;
+  changed_ = true;
 
   StepRecord record;
   record.step = step_;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,6 +15,8 @@
 #include "data/batch_loader.h"
 #include "data/indexed_dataset.h"
 #include "data/tokenizer.h"
+#include "launch/checkpoint.h"
+#include "launch/checkpoint_reader.h"
 #include "launch/metrics.h"
 #include "launch/world.h"
 #include "model/optimizer.h"
@@ -33,25 +36,41 @@ class Trainer {
                                                          const IndexedDataset& dataset,
                                                          World& world);
 
-  // Trains all steps, or until ranks agree to stop. `report` gets a record a step on every rank,
-  // and before them one of step 0 that holds only a validation. OUT_OF_RANGE, naming the step and
-  // the first bad tensor, when a loss or the gradient's norm is not finite: the weights are then
-  // those before that step.
-  using Report = std::function<void(const StepRecord&)>;
+  ~Trainer();
+
+  // Trains all steps that are left, or until ranks agree to stop. `report` gets a record a step on
+  // every rank, and before step 1 one of step 0 that holds only a validation; its error ends the
+  // run. OUT_OF_RANGE, naming the step and the first bad tensor, when a loss or the gradient's norm
+  // is not finite: the weights are then those before that step.
+  using Report = std::function<absl::Status(const StepRecord&)>;
   absl::Status Run(const Report& report);
 
   // Asked in every step and every batch of a validation, on this rank. When it says yes on any
   // rank, all stop: after the step under way, or inside of the validation, which is then due again.
   void set_wants_stop(std::function<bool()> wants_stop) { wants_stop_ = std::move(wants_stop); }
   // All steps are trained and the last weights validated.
-  bool finished() const { return step_ == settings_.steps && !validation_due_; }
+  bool finished() const { return step_ >= settings_.steps && !validation_due_; }
+  bool stopped() const { return stopped_; }
 
   // One optimizer step; the record has no validation and no times.
   absl::StatusOr<StepRecord> Step();
   // On the validation part; nothing where the ranks agreed to stop in between. Collective.
   absl::StatusOr<std::optional<Validation>> Validate();
 
+  // Leaves after step `step`, 0 included, where that comes before the last one; the schedule and
+  // everything else stay those of the whole run.
+  void StopAfter(int64_t step) { stop_after_ = step; }
+
+  // What a checkpoint holds; until the next step.
+  TrainingState state();
+  // Goes on from there. On an error the state is undefined until a later call succeeds. Collective.
+  absl::Status Restore(const Checkpoint& checkpoint);
+
   int64_t step() const { return step_; }  // finished
+  // The step that Restore went to, -1 where the run began anew.
+  int64_t resumed_from() const { return resumed_from_; }
+  // There is something that the checkpoint restored from does not hold.
+  bool changed() const { return changed_; }
   ParameterList& parameters() { return parameters_; }
   Transformer& model() { return *model_; }
   Profiler& profiler() { return profiler_; }
@@ -65,7 +84,7 @@ class Trainer {
     double clip_norm;
   };
 
-  explicit Trainer(World& world) : world_(world), reducer_(world.groups()) {}
+  Trainer(const config::Run& run, World& world);
   absl::Status CreateLoaders(const config::Run& run, const IndexedDataset& dataset);
   absl::Status TrainMicroBatches(LossSums* sums);
   absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
@@ -77,6 +96,7 @@ class Trainer {
   bool WantsStop() const { return wants_stop_ != nullptr && wants_stop_(); }
   bool AgreeToStop();
 
+  const std::unique_ptr<const config::Run> run_;
   World& world_;
   GradientReducer reducer_;
   Settings settings_{};
@@ -97,6 +117,9 @@ class Trainer {
   bool validation_due_ = true;  // of the weights as they are
   std::function<bool()> wants_stop_;
   bool stopped_ = false;  // agreed
+  int64_t resumed_from_ = -1;
+  bool changed_ = true;
+  int64_t stop_after_ = std::numeric_limits<int64_t>::max();
 };
 
 }  // namespace unipool

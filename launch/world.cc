@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <string>
 #include <utility>
@@ -115,6 +116,26 @@ absl::Status World::Agree(const absl::Status& mine) const {
   return WithTeller(absl::Status(static_cast<absl::StatusCode>(code),
                                  absl::StrCat("rank ", first_failed, " reported an error")),
                     kElsewhere);
+}
+
+std::vector<std::string> World::Gather(const std::string& mine) const {
+  const std::unique_ptr<Stream> stream = Stream::Create(Device{});
+  std::vector<int64_t> sizes(size());
+  int64_t my_size = static_cast<int64_t>(mine.size());
+  groups_->world().AllGather(Tensor::Of(&my_size, {1}), Tensor::Of(sizes.data(), {size()}),
+                             *stream);
+  // Collectives move numbers: every text is padded to the longest one's words.
+  const int64_t longest = *std::max_element(sizes.begin(), sizes.end());
+  const int64_t words = longest / int64_t{sizeof(int64_t)} + 1;
+  std::vector<int64_t> text(words), texts(words * size());
+  std::memcpy(text.data(), mine.data(), mine.size());
+  groups_->world().AllGather(Tensor::Of(text.data(), {words}),
+                             Tensor::Of(texts.data(), {words * size()}), *stream);
+  std::vector<std::string> all;
+  for (int r = 0; r < size(); ++r) {
+    all.emplace_back(reinterpret_cast<const char*>(texts.data() + words * r), sizes[r]);
+  }
+  return all;
 }
 
 }  // namespace unipool

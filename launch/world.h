@@ -4,6 +4,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -58,6 +60,8 @@ class World {
   // OK where all ranks' statuses are. Otherwise every rank gets an error; the lowest rank that
   // failed keeps its own message, which it alone has to tell. Collective.
   absl::Status Agree(const absl::Status& mine) const;
+  // Every rank's text, by rank, on all ranks. Collective.
+  std::vector<std::string> Gather(const std::string& mine) const;
 
  private:
   World() = default;

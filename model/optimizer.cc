@@ -73,4 +73,32 @@ void Optimizer::Update(Context& ctx, const Part& part, int64_t step, double lr, 
   update(part.decayed, part.values.numel(), 0.0f);
 }
 
+std::vector<MomentSlice> Optimizer::Moments() const {
+  std::vector<MomentSlice> slices;
+  AddMoments(dense_, ParameterKind::kReplicated, &slices);
+  AddMoments(expert_, ParameterKind::kExpert, &slices);
+  return slices;
+}
+
+// A part is a range of the flat values; a parameter lies somewhere in them.
+void Optimizer::AddMoments(const Part& part, ParameterKind kind,
+                           std::vector<MomentSlice>* slices) const {
+  const float* const first = part.values.as<float>();
+  for (const Parameter& parameter : parameters_.parameters()) {
+    if (parameter.kind != kind) continue;
+    const int64_t at = parameter.value.as<float>() - first;
+    const int64_t begin = std::max<int64_t>(at, 0);
+    const int64_t end = std::min(at + parameter.numel(), part.values.numel());
+    if (begin >= end) continue;
+    slices->push_back({.parameter = &parameter,
+                       .begin = begin - at,
+                       .end = end - at,
+                       .m = part.m.Rows(begin, end),
+                       .v = part.v.Rows(begin, end)});
+  }
+  std::sort(slices->begin(), slices->end(), [](const MomentSlice& a, const MomentSlice& b) {
+    return a.m.as<float>() < b.m.as<float>();
+  });
+}
+
 }  // namespace unipool

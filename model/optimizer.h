@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "comm/gradient_reducer.h"
@@ -21,6 +22,16 @@ struct AdamWSettings {
   float weight_decay;
 };
 
+// Both moments of a parameter's elements [begin, end), counted in its flat order: what this rank
+// keeps of it.
+struct MomentSlice {
+  const Parameter* parameter;
+  int64_t begin;
+  int64_t end;
+  Tensor m;  // [end - begin]
+  Tensor v;
+};
+
 class Optimizer {
  public:
   // `parameters` is Allocated; both references are borrowed and outlive this.
@@ -31,6 +42,10 @@ class Optimizer {
   // Updates this rank's values from its reduced gradients times `grad_scale`, and clears all
   // gradients. Steps count from 1.
   void Step(Context& ctx, int64_t step, double lr, double grad_scale);
+
+  // In memory order. Over the ranks of one copy of the experts, every trained element of the dense
+  // and the expert parameters is there once.
+  std::vector<MomentSlice> Moments() const;
 
  private:
   // What this rank updates of one kind of parameter.
@@ -46,6 +61,7 @@ class Optimizer {
   Optimizer(ParameterList& parameters, const AdamWSettings& settings)
       : parameters_(parameters), settings_(settings) {}
   absl::Status AddPart(Tensor values, Tensor grads, int64_t decayed, Part* part);
+  void AddMoments(const Part& part, ParameterKind kind, std::vector<MomentSlice>* slices) const;
   void Update(Context& ctx, const Part& part, int64_t step, double lr, double grad_scale);
 
   ParameterList& parameters_;

@@ -25,8 +25,9 @@ RouterSettings::Kind RouterKind(config::Pool::Router router) {
 }
 
 RouterSettings MakeRouterSettings(const config::Pool& pool) {
-  double c = pool.router_c();
-  if (pool.router() == config::Pool::NORM && c == 0) {
+  const bool norm = pool.router() == config::Pool::NORM;
+  double c = norm ? pool.router_c() : 0;
+  if (norm && c == 0) {
     c = EstimateRouterConstant(static_cast<int>(pool.experts()), static_cast<int>(pool.top_k())).c;
   }
   return {.kind = RouterKind(pool.router()),
@@ -124,6 +125,7 @@ void Transformer::AddBlocks(const config::Run& run, ParameterList& parameters) {
   const config::Model& model = run.model();
   const bool dense = model.ffn_kind() == config::Model::DENSE;
   const RouterSettings router = dense ? RouterSettings{} : MakeRouterSettings(run.pool());
+  router_c_ = router.c;
   const ExpertShape expert = MakeExpertShape(model);
   const AttentionShape attention{.hidden = model.hidden(),
                                  .heads = model.heads(),

@@ -63,6 +63,10 @@ class Transformer {
   LoadStatistics& statistics() { return *statistics_; }
   TokenExchange& exchange() { return *exchange_; }
   int num_layers() const { return static_cast<int>(blocks_.size()); }
+  // Of NormRouter; 0 for other routers and dense models.
+  float router_c() const { return router_c_; }
+  // By pool: which rank of the expert group owns each expert.
+  const std::vector<ExpertMap>& maps() const { return maps_; }
 
  private:
   Transformer() = default;
@@ -78,6 +82,7 @@ class Transformer {
   int64_t hidden_ = 0;
   int64_t gradient_layers_ = 0;
   int64_t total_tokens_ = 0;
+  float router_c_ = 0;
   Buffer rope_buffer_;
   Tensor rope_table_;
   std::vector<ExpertMap> maps_;    // by pool

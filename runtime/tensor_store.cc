@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
@@ -13,9 +12,9 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "runtime/content_hash.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store_header.h"
 
@@ -65,35 +64,11 @@ absl::StatusOr<int64_t> FileBytes(const std::string& path, const OpenFile& file)
 
 }  // namespace
 
-class FileHash {
- public:
-  FileHash() : state_(XXH3_createState()) {
-    CHECK(state_ != nullptr);
-    XXH3_128bits_reset(state_);
-  }
-  ~FileHash() { XXH3_freeState(state_); }
-  FileHash(const FileHash&) = delete;
-  FileHash& operator=(const FileHash&) = delete;
-
-  void Add(const void* data, int64_t bytes) {
-    XXH3_128bits_update(state_, data, static_cast<size_t>(bytes));
-  }
-  std::string Hex() const {
-    XXH128_canonical_t hash;
-    XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state_));
-    return absl::BytesToHexString(
-        absl::string_view(reinterpret_cast<const char*>(hash.digest), sizeof(hash.digest)));
-  }
-
- private:
-  XXH3_state_t* const state_;
-};
-
 absl::StatusOr<FileDigest> DigestFile(const std::string& path) {
   const OpenFile file(path, O_RDONLY);
   RETURN_IF_ERROR(FileBytes(path, file).status());
   std::vector<char> chunk(kChunkBytes);
-  FileHash hash;
+  ContentHash hash;
   FileDigest digest;
   while (true) {
     const ssize_t got = read(file.get(), chunk.data(), chunk.size());
@@ -110,7 +85,11 @@ absl::StatusOr<FileDigest> DigestFile(const std::string& path) {
 }
 
 TensorFileWriter::TensorFileWriter(const std::string& path, std::vector<TensorSpec> specs, int file)
-    : path_(path), specs_(std::move(specs)), file_(file), hash_(std::make_unique<FileHash>()) {}
+    : path_(path),
+      specs_(std::move(specs)),
+      file_(file),
+      hash_(std::make_unique<ContentHash>()),
+      part_hash_(std::make_unique<ContentHash>()) {}
 
 TensorFileWriter::~TensorFileWriter() {
   if (file_ < 0) return;
@@ -165,6 +144,7 @@ absl::StatusOr<std::unique_ptr<TensorFileWriter>> TensorFileWriter::Create(
   const uint64_t text_bytes = text.size();
   RETURN_IF_ERROR(writer->Append(&text_bytes, kLengthBytes));
   RETURN_IF_ERROR(writer->Append(text.data(), static_cast<int64_t>(text.size())));
+  writer->header_hash_ = writer->part_hash_->Hex();
   return writer;
 }
 
@@ -180,6 +160,7 @@ absl::Status TensorFileWriter::Append(const void* data, int64_t bytes) {
       break;
     }
     hash_->Add(at, put);
+    part_hash_->Add(at, put);
     at += put;
     written_ += put;
   }
@@ -195,7 +176,10 @@ absl::Status TensorFileWriter::Write(const std::string& name, const Tensor& tens
       << path_ << ": '" << name << "' was to be " << Shape(spec.dtype, spec.shape) << ", not "
       << tensor.ShapeString();
   ++next_;
-  return Append(tensor.data, tensor.bytes());
+  part_hash_->Reset();
+  RETURN_IF_ERROR(Append(tensor.data, tensor.bytes()));
+  tensor_hashes_.push_back(part_hash_->Hex());
+  return absl::OkStatus();
 }
 
 absl::StatusOr<FileDigest> TensorFileWriter::Finish() {
@@ -255,6 +239,7 @@ absl::StatusOr<std::unique_ptr<TensorFile>> TensorFile::Open(const std::string& 
     opened->tensors_.emplace(name, std::move(info));
   }
   opened->metadata_ = std::move(header.metadata);
+  opened->header_ = absl::string_view(opened->data_, kLengthBytes + text.size());
   return opened;
 }
 
@@ -262,6 +247,11 @@ absl::StatusOr<TensorInfo> TensorFile::Info(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found != tensors_.end()) return found->second;
   return absl::NotFoundError(absl::StrCat(path_, ": holds no tensor '", name, "'"));
+}
+
+absl::StatusOr<absl::string_view> TensorFile::Bytes(const std::string& name) const {
+  ASSIGN_OR_RETURN(const TensorInfo info, Info(name));
+  return absl::string_view(data_ + info.begin, static_cast<size_t>(info.bytes));
 }
 
 absl::Status TensorFile::Read(const std::string& name, const Tensor& out) const {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "runtime/tensor.h"
 
 namespace unipool {
@@ -34,7 +35,7 @@ struct FileDigest {
 
 absl::StatusOr<FileDigest> DigestFile(const std::string& path);
 
-class FileHash;
+class ContentHash;
 
 // Writes one file; for one thread. A writer that is destroyed before Finish succeeded removes the
 // file. Errors name the path and the byte; after one, every call returns it again.
@@ -52,6 +53,10 @@ class TensorFileWriter {
   absl::Status Write(const std::string& name, const Tensor& tensor);
   // After the last tensor: brings the bytes to the disk and gives their digest.
   absl::StatusOr<FileDigest> Finish();
+  // XXH3-128 of the bytes before the first tensor, and of each tensor so far, in the specs' order:
+  // together they cover the file, and tell which part of it is damaged.
+  const std::string& header_hash() const { return header_hash_; }
+  const std::vector<std::string>& tensor_hashes() const { return tensor_hashes_; }
 
  private:
   TensorFileWriter(const std::string& path, std::vector<TensorSpec> specs, int file);
@@ -62,7 +67,10 @@ class TensorFileWriter {
   int file_;  // -1 once finished
   size_t next_ = 0;
   int64_t written_ = 0;
-  std::unique_ptr<FileHash> hash_;
+  std::unique_ptr<ContentHash> hash_;
+  std::unique_ptr<ContentHash> part_hash_;  // of the header, then of each tensor
+  std::string header_hash_;
+  std::vector<std::string> tensor_hashes_;
   absl::Status status_;
 };
 
@@ -88,6 +96,9 @@ class TensorFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool Contains(const std::string& name) const { return tensors_.count(name) > 0; }
   absl::StatusOr<TensorInfo> Info(const std::string& name) const;
+  // The bytes before the first tensor, and those of a tensor; valid while this lives.
+  absl::string_view header() const { return header_; }
+  absl::StatusOr<absl::string_view> Bytes(const std::string& name) const;
   // Copies the tensor to `out`, whose type and shape must be the file's.
   absl::Status Read(const std::string& name, const Tensor& out) const;
 
@@ -97,6 +108,7 @@ class TensorFile {
   const std::string path_;
   const char* const data_;  // the memory map
   const int64_t bytes_;
+  absl::string_view header_;
   std::vector<std::string> names_;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;

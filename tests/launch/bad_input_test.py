@@ -96,17 +96,17 @@ class BadInputTest(support.TextTest):
         self.assertIn("--force", refused.stderr)
         self.assertEqual(weights.read_text(), "precious")
 
-    def test_a_run_folder_in_use_is_refused_unless_forced(self):
+    def test_a_fresh_start_in_a_run_folder_is_refused_unless_forced(self):
         run_dir = os.path.join(self.folder.name, "used")
         settings = {"steps": 1, "schedule.warmup_steps": 0}
         command = support.train_command(self.prefix, run_dir, settings)
         self.assertEqual(support.run(command).returncode, 0)
         before = pathlib.Path(run_dir, "metrics.jsonl").read_bytes()
-        refused = support.run(command)
+        refused = support.run(command + ["--fresh"])
         self.assertEqual(refused.returncode, BAD_INPUT)
         self.assertIn("--force", refused.stderr)
         self.assertEqual(pathlib.Path(run_dir, "metrics.jsonl").read_bytes(), before)
-        self.assertEqual(support.run(command + ["--force"]).returncode, 0)
+        self.assertEqual(support.run(command + ["--fresh", "--force"]).returncode, 0)
 
     def test_a_nan_loss_stops_with_the_step_and_the_tensor(self):
         settings = {"schedule.lr": 1e38, "schedule.min_lr": 1e37}

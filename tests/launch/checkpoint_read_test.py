@@ -61,7 +61,7 @@ class CheckpointReadTest(support.TextTest):
         command = support.train_command(self.prefix, run_dir, support.VARIANTS[variant])
         done = support.run(command, ranks)
         self.assertEqual(done.returncode, 0, done.stderr)
-        files = sorted(support.latest_checkpoint(run_dir).glob("*.safetensors"))
+        files = sorted(support.latest_checkpoint(run_dir).glob("model-*.safetensors"))
         tensors = {}
         for path in files:
             mine = support.read_tensors(path)

@@ -10,9 +10,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "configs/checkpoint.pb.h"
 #include "google/protobuf/text_format.h"
@@ -38,20 +40,21 @@ std::vector<float> Values(const Tensor& tensor) {
   return std::vector<float>(tensor.as<float>(), tensor.as<float>() + tensor.numel());
 }
 
-// Names of a folder's files whose names end so, sorted.
-std::vector<std::string> FilesIn(const std::string& folder, const std::string& extension) {
+// Names of a folder's files whose names begin so, sorted.
+std::vector<std::string> FilesIn(const std::string& folder, const std::string& prefix) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() == extension) names.push_back(entry.path().filename().string());
+    const std::string name = entry.path().filename().string();
+    if (absl::StartsWith(name, prefix)) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-// Every tensor of every file of a checkpoint; one that is there twice is a failure.
+// Every weight of a checkpoint; one that is there twice is a failure.
 Weights ReadWeights(const std::string& folder) {
   Weights weights;
-  for (const std::string& name : FilesIn(folder, ".safetensors")) {
+  for (const std::string& name : FilesIn(folder, "model-")) {
     const auto file = TensorFile::Open(absl::StrCat(folder, "/", name)).value();
     for (const std::string& tensor : file->names()) {
       const TensorInfo info = file->Info(tensor).value();
@@ -96,8 +99,7 @@ class CheckpointTest : public ::testing::Test {
       const auto world = World::Create(run, std::move(comm)).value();
       const auto trainer = Trainer::Create(run, *dataset_, *world).value();
       for (int i = 0; i < steps; ++i) ASSERT_OK(trainer->Step());
-      const auto saved =
-          SaveWeights(folder_.Path(place), run, steps, trainer->parameters(), *world);
+      const auto saved = SaveCheckpoint(folder_.Path(place), trainer->state(), *world);
       statuses[world->rank()] = saved.status();
       const std::string expected = absl::StrCat(folder_.Path(place), "/step_0000000", steps);
       EXPECT_EQ(saved.value_or(expected), expected);
@@ -153,20 +155,37 @@ TEST_F(CheckpointTest, HoldsEachParameterOnceAndBitForBit) {
   }
 }
 
-TEST_F(CheckpointTest, OnlyRanksWithSomethingOfTheirOwnWriteAFile) {
-  Weights weights;
-  SaveWell(Run(Variant::kDense), 3, 0, "dense", &weights);
-  SaveWell(Run(Variant::kUniPool, 2), 4, 0, "replicas", &weights);
+TEST_F(CheckpointTest, RanksWriteAboutAsMuch) {
+  for (const auto& [variant, ranks, expert_parallel] :
+       {std::tuple(Variant::kDense, 3, 0), {Variant::kUniPool, 4, 2}, {Variant::kUniPool, 7, 0}}) {
+    const std::string place = absl::StrCat("run-", ranks, "-", expert_parallel);
+    SCOPED_TRACE(place);
+    Weights weights;
+    SaveWell(Run(variant, expert_parallel), ranks, 0, place, &weights);
+    std::map<std::string, int64_t> bytes;  // by the rank in the names
+    const config::Manifest manifest = ReadManifest(folder_, place + "/step_00000000");
+    for (const config::Manifest::File& file : manifest.files()) {
+      bytes[file.name().substr(file.name().find('-'))] += file.bytes();
+    }
+    ASSERT_EQ(static_cast<int>(bytes.size()), ranks);
+    int64_t total = 0, most = 0;
+    for (const auto& [rank, count] : bytes) {
+      total += count;
+      most = std::max(most, count);
+    }
+    EXPECT_LT(most * ranks, 1.3 * static_cast<double>(total));
+  }
+}
+
+TEST_F(CheckpointTest, ARankWithoutExpertsWritesItsShareOfTheRest) {
   config::Run few = Run(Variant::kUniPool);
   few.mutable_pool()->set_experts(2);
-  Weights other_weights;
-  SaveWell(few, 3, 0, "few", &other_weights);
-  EXPECT_THAT(FilesIn(folder_.Path("dense/step_00000000"), ".safetensors"),
-              ElementsAre("model-00000.safetensors"));
-  for (const std::string place : {"replicas", "few"}) {
-    EXPECT_THAT(FilesIn(folder_.Path(place + "/step_00000000"), ".safetensors"),
-                ElementsAre("model-00000.safetensors", "model-00001.safetensors"));
-  }
+  Weights weights;
+  SaveWell(few, 3, 1, "few", &weights);
+  EXPECT_EQ(ReadWeights(folder_.Path("few/step_00000001")), weights);
+  EXPECT_THAT(FilesIn(folder_.Path("few/step_00000001"), "optimizer-"),
+              ElementsAre("optimizer-00000.safetensors", "optimizer-00001.safetensors",
+                          "optimizer-00002.safetensors"));
 }
 
 TEST_F(CheckpointTest, TheManifestSaysWhatWasSaved) {
@@ -174,10 +193,15 @@ TEST_F(CheckpointTest, TheManifestSaysWhatWasSaved) {
   Weights weights;
   SaveWell(run, 4, 3, "run", &weights);
   const config::Manifest manifest = ReadManifest(folder_, "run/step_00000003");
-  EXPECT_EQ(manifest.format_version(), 1);
+  EXPECT_EQ(manifest.format_version(), 2);
   EXPECT_EQ(manifest.step(), 3);
   EXPECT_EQ(manifest.ranks(), 4);
   EXPECT_EQ(manifest.expert_ranks(), 2);
+  EXPECT_EQ(manifest.data().next_step(), 3);
+  EXPECT_EQ(manifest.random().seed(), run.seed());
+  EXPECT_EQ(manifest.router_c(), 2.0f);
+  EXPECT_EQ(manifest.statistics().counts_size(), 3 * 7 + 1);  // layers, experts, the unrouted
+  EXPECT_THAT(manifest.expert_map(0).owners(), ElementsAre(0, 0, 0, 0, 1, 1, 1));
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(manifest.run(), run));
 }
 
@@ -193,8 +217,8 @@ TEST_F(CheckpointTest, TheManifestNamesEachFileWithItsSizeAndHash) {
     EXPECT_EQ(file.bytes(), digest.bytes);
     EXPECT_EQ(file.xxh3_128(), digest.xxh3_128);
   }
-  EXPECT_EQ(names, FilesIn(checkpoint, ".safetensors"));
-  names.insert(names.begin(), "manifest.textproto");
+  names.push_back("manifest.textproto");
+  std::sort(names.begin(), names.end());
   EXPECT_EQ(Names("run/step_00000001"), names);
 }
 
@@ -247,7 +271,8 @@ TEST_F(CheckpointTest, WhatACrashLeftIsNotPartOfTheNextCheckpoint) {
   SaveWell(Run(Variant::kUniPool), 2, 1, "run", &weights);
   EXPECT_THAT(
       Names("run/step_00000001"),
-      ElementsAre("manifest.textproto", "model-00000.safetensors", "model-00001.safetensors"));
+      ElementsAre("manifest.textproto", "model-00000.safetensors", "model-00001.safetensors",
+                  "optimizer-00000.safetensors", "optimizer-00001.safetensors"));
 }
 
 TEST_F(CheckpointTest, AnyNumberOfRanksStartsFromTheSameWeights) {

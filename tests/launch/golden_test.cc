@@ -104,7 +104,10 @@ class GoldenTest : public ::testing::Test {
     testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
       const auto trainer = Trainer::Create(run, *dataset, *world).value();
-      ASSERT_OK(trainer->Run([&](const StepRecord& record) { records.push_back(record); }));
+      ASSERT_OK(trainer->Run([&](const StepRecord& record) {
+        records.push_back(record);
+        return absl::OkStatus();
+      }));
     });
     return records;
   }

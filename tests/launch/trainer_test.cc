@@ -42,6 +42,7 @@ class TrainerTest : public ::testing::Test {
       const auto trainer = Trainer::Create(run, *dataset_, *world).value();
       ASSERT_OK(trainer->Run([&](const StepRecord& record) {
         if (world->is_first()) records.push_back(record);
+        return absl::OkStatus();
       }));
     });
     return records;
@@ -145,7 +146,7 @@ TEST_F(TrainerTest, DivergenceStopsWithTheStepAndTheFirstBadTensor) {
   testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
     const auto trainer = Trainer::Create(run, *dataset_, *world).value();
-    const absl::Status status = trainer->Run([](const StepRecord&) {});
+    const absl::Status status = trainer->Run([](const StepRecord&) { return absl::OkStatus(); });
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
     if (world->is_first()) {
       EXPECT_STATUS(status, kOutOfRange, "diverged at step 3");
@@ -182,7 +183,8 @@ TEST_F(TrainerTest, AValidationThatIsNotANumberIsNotADoneRun) {
   testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
     const auto trainer = Trainer::Create(run, *dataset_, *world).value();
-    EXPECT_STATUS(trainer->Run([](const StepRecord&) {}), kOutOfRange, "after step 1");
+    EXPECT_STATUS(trainer->Run([](const StepRecord&) { return absl::OkStatus(); }), kOutOfRange,
+                  "after step 1");
   });
 }
 

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Runs that are stopped and go on, as a user does it: the folder they leave is that of a run that
+was never stopped; a damaged checkpoint is named and passed over; a changed config is refused."""
+import os
+import pathlib
+import shutil
+import unittest
+
+import command_support as support
+
+TIMES = {"step_seconds", "tokens_per_second", "exposed_comm_seconds"}
+SETTINGS = {"steps": 8, "eval.every_steps": 3, "data.micro_batch": 2}
+
+
+def untimed(run_dir):
+    return [{key: value for key, value in record.items() if key not in TIMES}
+            for record in support.metrics(run_dir)]
+
+
+class ResumeTest(support.TextTest):
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def train(self, name, *flags, ranks=0, settings=None, code=0):
+        command = support.train_command(self.prefix, self.path(name),
+                                        dict(SETTINGS, **(settings or {})))
+        done = support.run(command + list(flags), ranks)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done
+
+    def expect_same(self, one, other):
+        self.assertEqual(untimed(self.path(one)), untimed(self.path(other)))
+        one, other = (support.latest_checkpoint(self.path(name)) for name in (one, other))
+        names = sorted(os.listdir(one))
+        self.assertEqual(names, sorted(os.listdir(other)))
+        for name in names:
+            if name.endswith(".safetensors"):
+                self.assertEqual((one / name).read_bytes(), (other / name).read_bytes(), name)
+
+    def test_a_stopped_run_leaves_what_an_undisturbed_one_does(self):
+        for ranks in (0, 3):
+            with self.subTest(ranks=ranks):
+                whole, stopped = f"whole-{ranks}", f"stopped-{ranks}"
+                self.train(whole, ranks=ranks)
+                for step in (0, 2, 3, 5):
+                    self.train(stopped, "--stop-after", str(step), ranks=ranks)
+                done = self.train(stopped, ranks=ranks)
+                self.assertIn("goes on after step 5 of 8", done.stdout)
+                self.expect_same(whole, stopped)
+
+    def test_a_finished_run_has_nothing_left_to_do(self):
+        self.train("finished")
+        before = pathlib.Path(self.path("finished"), "metrics.jsonl").read_bytes()
+        self.train("finished")
+        self.assertEqual(pathlib.Path(self.path("finished"), "metrics.jsonl").read_bytes(), before)
+
+    def test_records_after_the_checkpoint_come_again(self):
+        self.train("behind", "--stop-after", "4")
+        metrics = pathlib.Path(self.path("behind"), "metrics.jsonl")
+        kept = metrics.read_text()
+        metrics.write_text(kept + '{"step": 5, "tokens": 1}\n{"step": 6, "to')
+        self.train("behind")
+        self.assertTrue(metrics.read_text().startswith(kept))
+        self.assertEqual([record["step"] for record in support.metrics(self.path("behind"))],
+                         list(range(9)))
+
+    def test_a_damaged_checkpoint_is_named_and_passed_over(self):
+        self.train("damaged", "--stop-after", "3")
+        self.train("damaged", "--stop-after", "6")
+        shutil.copytree(self.path("damaged"), self.path("hopeless"))
+        for name, steps in (("damaged", [6]), ("hopeless", [6, 3])):
+            for step in steps:
+                path = pathlib.Path(self.path(name), "checkpoints", f"step_{step:08d}",
+                                    "optimizer-00000.safetensors")
+                data = bytearray(path.read_bytes())
+                data[len(data) // 2] ^= 4
+                path.write_bytes(data)
+        done = self.train("damaged")
+        self.assertRegex(done.stderr, "step_00000006/optimizer-00000.safetensors: tensor '.*' is "
+                         "damaged: expected xxh3_128 [0-9a-f]{32}, found [0-9a-f]{32}")
+        self.assertIn("goes on after step 3 of 8", done.stdout)
+        refused = self.train("hopeless", code=2)
+        self.assertIn("none of 2 checkpoints is whole", refused.stderr)
+
+    def test_more_steps_keep_the_rates_of_those_behind(self):
+        self.train("short")
+        self.train("short", settings={"steps": 10})
+        records = support.metrics(self.path("short"))
+        self.assertEqual(records[-1]["step"], 10)
+        self.assertEqual(records[-1]["lr"], 1e-3)
+
+    def test_changes_are_refused_field_by_field(self):
+        self.train("changed", "--stop-after", "2")
+        before = pathlib.Path(self.path("changed"), "metrics.jsonl").read_bytes()
+        refused = self.train("changed", settings={"model.layers": 2, "optimizer.beta2": 0.5},
+                             code=2)
+        self.assertIn("model.layers = 2 (the checkpoint has 3)", refused.stderr)
+        self.assertIn("optimizer.beta2 = 0.5 (the checkpoint has 0.999)", refused.stderr)
+        self.assertEqual(pathlib.Path(self.path("changed"), "metrics.jsonl").read_bytes(), before)
+
+    def test_a_run_without_a_checkpoint_begins_again_and_keeps_its_records(self):
+        run_dir = pathlib.Path(self.path("killed-early"))
+        run_dir.mkdir()
+        (run_dir / "metrics.jsonl").write_text('{"step": 1}\n')
+        done = self.train("killed-early")
+        self.assertIn("metrics.jsonl.old", done.stderr)
+        self.assertEqual((run_dir / "metrics.jsonl.old").read_text(), '{"step": 1}\n')
+        self.assertEqual(len(support.metrics(run_dir)), 9)
+
+
+if __name__ == "__main__":
+    unittest.main()
