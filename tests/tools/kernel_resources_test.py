@@ -1,0 +1,55 @@
+"""kernel_resources.py reads what ptxas prints, and fails where a kernel spills."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools",
+                    "kernel_resources.py")
+
+REPORT = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function '_ZN7unipool3AddIfEEvPT_' for 'sm_90a'
+ptxas info    : Function properties for _ZN7unipool3AddIfEEvPT_
+    8 bytes stack frame, %d bytes spill stores, 4 bytes spill loads
+ptxas info    : Used 40 registers, used 1 barriers, 128 bytes smem
+ptxas info    : Function properties for __internal_trig
+    40 bytes stack frame, 16 bytes spill stores, 16 bytes spill loads
+ptxas info    : Compiling entry function '_ZN7unipool4FillEPf' for 'sm_80'
+ptxas info    : Function properties for _ZN7unipool4FillEPf
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 8 registers, used 0 barriers
+"""
+
+
+class KernelResources(unittest.TestCase):
+    def run_tool(self, report):
+        with tempfile.TemporaryDirectory() as build:
+            if report is not None:
+                with open(os.path.join(build, "add_cuda.cu.o.ptxas"), "w",
+                          encoding="utf-8") as stream:
+                    stream.write(report)
+            run = subprocess.run([sys.executable, TOOL, build], capture_output=True, text=True,
+                                 check=False)
+        return run.returncode, run.stdout.splitlines()
+
+    def test_prints_a_line_a_kernel_and_fails_where_one_spills(self):
+        status, lines = self.run_tool(REPORT % 12)
+        self.assertEqual(status, 1)
+        self.assertEqual(lines[1].split()[:6], ["40", "16", "8", "128", "sm_90a", "add_cuda:"])
+        self.assertEqual(lines[2].split()[:5], ["8", "0", "0", "0", "sm_80"])
+        self.assertEqual(lines[-1], "2 kernels, 1 spill")
+
+    def test_passes_where_none_spills(self):
+        status, lines = self.run_tool((REPORT % 0).replace("4 bytes spill loads",
+                                                           "0 bytes spill loads"))
+        self.assertEqual((status, lines[-1]), (0, "2 kernels, 0 spill"))
+
+    def test_says_where_there_is_no_report(self):
+        status, lines = self.run_tool(None)
+        self.assertEqual(status, 2)
+        self.assertIn("expected a folder built with CUDA", lines[0])
+
+
+if __name__ == "__main__":
+    unittest.main()

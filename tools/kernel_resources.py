@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""What each kernel of a build uses: registers, spilled bytes, stack, shared memory, from the
+reports of ptxas that the build keeps beside its objects (*.ptxas).
+
+usage: kernel_resources.py BUILD      prints a table
+exits 1 where a kernel spills, 2 where there are no reports
+"""
+import os
+import re
+import subprocess
+import sys
+
+COMPILING = re.compile(r"Compiling entry function '(\S+)' for '(\w+)'")
+STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+USED = re.compile(r"Used (\d+) registers")
+SHARED = re.compile(r"(\d+) bytes smem")
+
+
+def parse(text):
+    """A dict a kernel and architecture: name, arch, registers, spills, stack, shared."""
+    kernels = []
+    for line in text.splitlines():
+        compiling, stack, used = COMPILING.search(line), STACK.search(line), USED.search(line)
+        if compiling:
+            kernels.append({"name": compiling[1], "arch": compiling[2], "registers": 0, "spills": 0,
+                            "stack": 0, "shared": 0})
+        elif stack and kernels and not kernels[-1]["registers"]:
+            kernels[-1]["stack"] = int(stack[1])
+            kernels[-1]["spills"] = int(stack[2]) + int(stack[3])
+        elif used and kernels:
+            kernels[-1]["registers"] = int(used[1])
+            shared = SHARED.search(line)
+            kernels[-1]["shared"] = int(shared[1]) if shared else 0
+    return kernels
+
+
+def readable(names):
+    """Without the namespaces and the arguments, where there is a c++filt."""
+    try:
+        lines = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True,
+                               check=True).stdout.splitlines()
+    except OSError:
+        return names
+    short = [line.replace("(anonymous namespace)::", "").replace("unipool::", "") for line in lines]
+    return [re.sub(r"\(.*$", "", re.sub(r"^void ", "", re.sub(r"\((int|bool)\)", "", line)))
+            for line in short]
+
+
+def reports(build):
+    for folder, _, names in sorted(os.walk(build)):
+        for name in sorted(names):
+            if name.endswith(".ptxas"):
+                with open(os.path.join(folder, name), encoding="utf-8") as stream:
+                    yield name.split(".")[0], stream.read()
+
+
+def main():
+    kernels = [dict(kernel, file=name) for name, text in reports(sys.argv[1])
+               for kernel in parse(text)]
+    if not kernels:
+        print(f"{sys.argv[1]}: no *.ptxas with a kernel, expected a folder built with CUDA")
+        return 2
+    print(f"{'registers':>9} {'spills':>6} {'stack':>5} {'shared':>6} {'arch':>7}  kernel")
+    for kernel, name in zip(kernels, readable([kernel["name"] for kernel in kernels])):
+        print(f"{kernel['registers']:>9} {kernel['spills']:>6} {kernel['stack']:>5} "
+              f"{kernel['shared']:>6} {kernel['arch']:>7}  {kernel['file']}: {name}")
+    spilling = [kernel for kernel in kernels if kernel["spills"]]
+    print(f"{len(kernels)} kernels, {len(spilling)} spill")
+    return 1 if spilling else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
