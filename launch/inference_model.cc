@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
+#include "launch/run_tokenizer.h"
 #include "model/footprint.h"
 #include "runtime/device.h"
 #include "runtime/status.h"
@@ -45,7 +46,7 @@ absl::StatusOr<std::unique_ptr<InferenceModel>> InferenceModel::Create(const con
                                                                        World& world) {
   batch_tokens = std::max(batch_tokens, run.model().sequence());
   auto self = std::unique_ptr<InferenceModel>(new InferenceModel(run, batch_tokens, world));
-  if (run.data().tokenizer() == config::Data::BYTE) self->tokenizer_ = CreateByteTokenizer();
+  ASSIGN_OR_RETURN(self->tokenizer_, OpenRunTokenizer(run));
   const int64_t weights = RankParameters(run, world.size(), world.rank()) * int64_t{sizeof(float)};
   const int64_t activations = PlanActivations(run, batch_tokens, world.size());
   RETURN_IF_ERROR(CheckMemory(weights, activations, world));

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -239,6 +240,17 @@ absl::StatusOr<std::string> ReadFile(const std::string& file) {
   return text;
 }
 
+absl::StatusOr<config::Run> Override(config::Run run, const std::string& source,
+                                     FieldOrigins origins,
+                                     const std::vector<std::string>& overrides) {
+  for (const std::string& assignment : overrides) {
+    RETURN_IF_ERROR(SetField(assignment, &run, &origins));
+  }
+  RETURN_IF_ERROR(CheckRun(run, Rules(run, source, origins)));
+  ResolveDefaults(&run);
+  return run;
+}
+
 }  // namespace
 
 absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
@@ -249,13 +261,13 @@ absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
     ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
     RETURN_IF_ERROR(ParseConfigText(text, file, &run, &origins));
   }
-  for (const std::string& assignment : overrides) {
-    RETURN_IF_ERROR(SetField(assignment, &run, &origins));
-  }
   const std::string source = file.empty() ? "command line (no --config given)" : file;
-  RETURN_IF_ERROR(CheckRun(run, Rules(run, source, origins)));
-  ResolveDefaults(&run);
-  return run;
+  return Override(std::move(run), source, std::move(origins), overrides);
+}
+
+absl::StatusOr<config::Run> OverrideRunConfig(config::Run run, const std::string& source,
+                                              const std::vector<std::string>& overrides) {
+  return Override(std::move(run), source, {}, overrides);
 }
 
 absl::Status CheckRunConfig(const config::Run& run, const std::string& source) {

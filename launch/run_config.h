@@ -16,6 +16,10 @@ namespace unipool {
 absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
                                           const std::vector<std::string>& overrides);
 
+// The same for a config that is already resolved, as a checkpoint's. `source` names it in errors.
+absl::StatusOr<config::Run> OverrideRunConfig(config::Run run, const std::string& source,
+                                              const std::vector<std::string>& overrides);
+
 // The rules that need no number of ranks. `source` names the config in errors.
 absl::Status CheckRunConfig(const config::Run& run, const std::string& source);
 

@@ -22,6 +22,9 @@ constexpr char kUsage[] =
     "  train         trains a model: --config FILE [--set model.layers=4 ...]\n"
     "  config show   the resolved config, its parameter counts and the memory of each rank\n"
     "  data          prepare | inspect | bigram: token files from text\n"
+    "  evaluate      a trained model's loss, its routes, and its accuracy on tasks\n"
+    "  score         log-probabilities of the tokens of JSON lines\n"
+    "  probe         randomize | reuse | utilization: how layers share experts\n"
     "  bench step    speed of a training step\n"
     "Each command explains itself with --help.\n";
 
@@ -71,6 +74,9 @@ int Main(int argc, char** argv) {
   if (command == "config") return ConfigCommand(args);
   if (command == "bench") return BenchCommand(args);
   if (command == "data") return DataCommand(args);
+  if (command == "evaluate") return EvaluateCommand(args);
+  if (command == "score") return ScoreCommand(args);
+  if (command == "probe") return ProbeCommand(args);
   if (command == "--help" || command == "help") {
     std::fputs(kUsage, stdout);
     return kExitDone;

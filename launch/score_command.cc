@@ -1,0 +1,113 @@
+// `unipool score`: log-probabilities of the tokens of JSON lines.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "launch/command_line.h"
+#include "launch/commands.h"
+#include "launch/exit_codes.h"
+#include "launch/open_model.h"
+#include "launch/score_lines.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+CommandSpec MakeSpec() {
+  return {
+      .flags = WithModelFlags(
+          {{"input", "FILE",
+            "lines of {\"tokens\": [ids]} or {\"text\": \"...\"}, each at most model.sequence + 1 "
+            "tokens"},
+           {"output", "FILE",
+            "of lines {\"tokens\": [...], \"logprobs\": [null, ...]} (default: standard "
+            "output)"}})};
+}
+
+// Lines for a file, which gets its name when all are written, or for standard output.
+class LineWriter {
+ public:
+  // "" = standard output.
+  static absl::StatusOr<std::unique_ptr<LineWriter>> Create(const std::string& path) {
+    auto writer = std::unique_ptr<LineWriter>(new LineWriter(path));
+    if (path.empty()) return writer;
+    writer->file_ = std::fopen(writer->partial_.c_str(), "we");
+    if (writer->file_ != nullptr) return writer;
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": cannot be written: ", std::strerror(errno)));
+  }
+  ~LineWriter() {
+    if (path_.empty() || file_ == nullptr) return;
+    std::fclose(file_);
+    std::remove(partial_.c_str());
+  }
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
+
+  absl::Status Write(const std::string& line) {
+    const bool good = std::fwrite(line.data(), 1, line.size(), file_) == line.size() &&
+                      std::fputc('\n', file_) != EOF;
+    return good ? absl::OkStatus() : Failed();
+  }
+
+  absl::Status Finish() {
+    if (std::fflush(file_) != 0) return Failed();
+    if (path_.empty()) return absl::OkStatus();
+    const bool synced = fsync(fileno(file_)) == 0;
+    const bool closed = std::fclose(file_) == 0;
+    file_ = nullptr;
+    if (synced && closed && std::rename(partial_.c_str(), path_.c_str()) == 0) {
+      return absl::OkStatus();
+    }
+    const absl::Status status = Failed();
+    std::remove(partial_.c_str());
+    return status;
+  }
+
+ private:
+  explicit LineWriter(const std::string& path)
+      : path_(path), partial_(path + ".partial"), file_(path.empty() ? stdout : nullptr) {}
+
+  absl::Status Failed() const {
+    return absl::DataLossError(absl::StrCat(path_.empty() ? "standard output" : path_,
+                                            ": write failed: ", std::strerror(errno)));
+  }
+
+  const std::string path_;
+  const std::string partial_;
+  std::FILE* file_;
+};
+
+absl::Status Score(const CommandLine& line, InferenceModel& model) {
+  const World& world = model.world();
+  absl::StatusOr<std::unique_ptr<LineWriter>> writer = nullptr;
+  if (world.is_first()) writer = LineWriter::Create(line.Value("output", ""));
+  RETURN_IF_ERROR(world.Agree(writer.status()));
+  RETURN_IF_ERROR(ScoreLines(line.Value("input", ""), model, [&](const std::string& scored) {
+                    return world.is_first() ? (*writer)->Write(scored) : absl::OkStatus();
+                  }).status());
+  return world.Agree(world.is_first() ? (*writer)->Finish() : absl::OkStatus());
+}
+
+}  // namespace
+
+int ScoreCommand(const std::vector<std::string>& args) {
+  const CommandSpec spec = MakeSpec();
+  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, spec);
+  if (!line.ok()) return Report(line.status());
+  if (line->Has("help")) {
+    std::fputs(UsageText("unipool score", spec).c_str(), stdout);
+    return kExitDone;
+  }
+  if (!line->Has("input")) return Report(absl::InvalidArgumentError("--input is missing"));
+  return OpenModel(
+      *line, [&line](const ModelOrigin&, InferenceModel& model) { return Score(*line, model); });
+}
+
+}  // namespace unipool
