@@ -61,6 +61,8 @@ void LoadStatistics::FinishStep(Context& ctx, Communicator& world) {
   has_previous_ = true;
 }
 
+void LoadStatistics::DropStep() { std::fill(current_.begin(), current_.end(), 0); }
+
 void LoadStatistics::MicroBatchShares(int layer, absl::Span<double> shares) const {
   SharesOfLayer(micro_, layer, shares);
 }

@@ -30,6 +30,8 @@ class LoadStatistics {
   void FinishMicroBatch();
   // At the end of a step: sums over all ranks of `world`, keeps the sums, clears the counts.
   void FinishStep(Context& ctx, Communicator& world);
+  // Instead, for a step that does not count: the previous one's stay.
+  void DropStep();
 
   // Each expert's share of the counts; sums to 1, evenly where nothing was counted. Of a layer in
   // the micro-batch under way:

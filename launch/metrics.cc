@@ -122,6 +122,7 @@ std::string ToJson(const StepRecord& record) {
     add("layer_imbalance", record.layer_imbalance);
     add("pool_imbalance", record.pool_imbalance);
     add("unrouted_share", record.unrouted_share);
+    absl::StrAppend(&json, ", \"skipped_updates\": ", record.skipped_updates);
   }
   return absl::StrCat(json, ValidationFields(record), "}");
 }

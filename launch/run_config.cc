@@ -203,6 +203,20 @@ absl::Status CheckSchedule(const config::Run& run, const Rules& rules) {
                        "schedule.warmup_steps", absl::StrCat("at most ", rules.Other(end)));
 }
 
+// Of no spike, or of one above the median itself.
+absl::Status CheckSpike(const config::Run& run, const Rules& rules, const std::string& path) {
+  const double value = NumberAt(run, path);
+  return rules.Require(value == 0 || (std::isfinite(value) && value > 1), path,
+                       "0, or a number above 1");
+}
+
+absl::Status CheckDivergence(const config::Run& run, const Rules& rules) {
+  RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.loss_spike"));
+  RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.norm_spike"));
+  RETURN_IF_ERROR(rules.Integer("divergence.window", 1));
+  return rules.Integer("divergence.most_in_a_row", 1);
+}
+
 absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Require(!run.run_dir().empty(), "run_dir", "the path of a folder"));
   RETURN_IF_ERROR(rules.Integer("steps", 1));
@@ -219,6 +233,7 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   for (const char* field : {"every_steps", "keep_last", "keep_every"}) {
     RETURN_IF_ERROR(rules.Integer(absl::StrCat("checkpoint.", field), 0));
   }
+  RETURN_IF_ERROR(CheckDivergence(run, rules));
   RETURN_IF_ERROR(rules.Integer("eval.every_steps", 0));
   return rules.Integer("eval.sequences", 0);
 }

@@ -95,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
                      .clip_norm = run.optimizer().clip_norm()};
   self->schedule_ = MakeSchedule(run.schedule());
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
+  self->guard_ = std::make_unique<DivergenceGuard>(run.divergence());
   ASSIGN_OR_RETURN(self->tokenizer_, OpenRunTokenizer(run));
   RETURN_IF_ERROR(self->CreateLoaders(run, dataset));
   RETURN_IF_ERROR(CheckMemory(run, world));
@@ -215,13 +216,12 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   SetPlace(ctx_, "gradients");
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
-  RETURN_IF_ERROR(CheckFinite(sums, norm));
-  model_->FinishStep(ctx_, world_.groups().world());
-
+  const double loss = sums.cross_entropy + sums.pool_balance + sums.layer_balance;
   const double lr = schedule_.Rate(step_ + 1);
-  SetPlace(ctx_, "update");
-  optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
-  reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
+  const DivergenceGuard::Verdict verdict = guard_->Judge(loss, norm);
+  if (verdict == DivergenceGuard::Verdict::kStop) return Diverged(loss, norm);
+  if (verdict == DivergenceGuard::Verdict::kSkip) SkipUpdate();
+  if (verdict == DivergenceGuard::Verdict::kSound) Update(norm, lr);
   ++step_;
   changed_ = true;
 
@@ -236,9 +236,28 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   record.exposed_comm_seconds = exposed_seconds;
   record.layer_imbalance = model_->statistics().LayerImbalance();
   record.pool_imbalance = model_->statistics().PoolImbalance();
+  record.skipped_updates = guard_->state().skipped;
   record.unrouted_share = static_cast<double>(model_->statistics().previous_unrouted()) /
                           static_cast<double>(tokens_per_step_ * model_->num_layers());
   return record;
+}
+
+void Trainer::Update(double norm, double lr) {
+  SetPlace(ctx_, "update");
+  model_->FinishStep(ctx_, world_.groups().world());
+  optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
+  reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
+}
+
+// As if the batch had never been.
+void Trainer::SkipUpdate() {
+  LOG_IF(WARNING, world_.is_first())
+      << "step " << step_ + 1 << ": update skipped, " << guard_->state().skipped_in_a_row
+      << " in a row: " << guard_->reason();
+  for (const auto kind : {ParameterKind::kReplicated, ParameterKind::kExpert}) {
+    Compute(ctx_, Fill{.x = parameters_.grads(kind), .value = 0});
+  }
+  model_->statistics().DropStep();
 }
 
 // A rank whose data fail goes on with empty batches, so that no other rank waits for it; all learn
@@ -268,17 +287,16 @@ double Trainer::GradScale(double norm) const {
   return std::min(1.0, settings_.clip_norm / (norm + 1e-6));
 }
 
-absl::Status Trainer::CheckFinite(const LossSums& sums, double norm) {
-  const double loss = sums.cross_entropy + sums.pool_balance + sums.layer_balance;
-  if (std::isfinite(loss) && std::isfinite(norm)) return absl::OkStatus();
+absl::Status Trainer::Diverged(double loss, double norm) {
+  const std::string diverged = absl::StrCat("diverged at step ", step_ + 1, ": ", guard_->reason());
+  if (std::isfinite(loss) && std::isfinite(norm)) return absl::OutOfRangeError(diverged);
   const FiniteCheck check = RunChecked();
   // All ranks run the same ops in the same order; the one that met a bad tensor first tells of it.
   int64_t earliest = check.first.empty() ? std::numeric_limits<int64_t>::min() : -check.first_look;
   world_.groups().world().AllReduce(Tensor::Of(&earliest, {1}), ReduceOp::kMax, *stream_);
   const bool mine = !check.first.empty() && -check.first_look == earliest;
   const absl::Status found = absl::OutOfRangeError(
-      absl::StrCat("diverged at step ", step_ + 1, ": loss ", loss, ", gradient norm ", norm,
-                   "; first bad tensor: ", mine ? check.first : "none on a second run"));
+      absl::StrCat(diverged, "; first bad tensor: ", mine ? check.first : "none on a second run"));
   const absl::Status told = world_.Agree(mine ? found : absl::OkStatus());
   return told.ok() ? found : told;
 }

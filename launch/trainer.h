@@ -17,6 +17,7 @@
 #include "data/tokenizer.h"
 #include "launch/checkpoint.h"
 #include "launch/checkpoint_reader.h"
+#include "launch/divergence.h"
 #include "launch/metrics.h"
 #include "launch/world.h"
 #include "model/optimizer.h"
@@ -88,7 +89,9 @@ class Trainer {
   absl::Status CreateLoaders(const config::Run& run, const IndexedDataset& dataset);
   absl::Status TrainMicroBatches(LossSums* sums);
   absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
-  absl::Status CheckFinite(const LossSums& sums, double norm);
+  absl::Status Diverged(double loss, double norm);
+  void Update(double norm, double lr);
+  void SkipUpdate();
   FiniteCheck RunChecked();
   double GradScale(double norm) const;
   absl::StatusOr<StepRecord> TimedStep();
@@ -106,6 +109,7 @@ class Trainer {
   std::unique_ptr<Transformer> model_;
   Transformer::Saved saved_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<DivergenceGuard> guard_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<BatchLoader> train_;
   std::unique_ptr<BatchLoader> validation_;

@@ -35,6 +35,7 @@ StepRecord Record(int64_t step) {
           .layer_imbalance = 0,
           .pool_imbalance = 0,
           .unrouted_share = 0,
+          .skipped_updates = 2,
           .validation = {}};
 }
 
@@ -83,6 +84,7 @@ TEST(ToJson, KeepsEveryNumberToTheLastBit) {
                                    {"grad_norm", 12345678.9},
                                    {"pool_imbalance", 0},
                                    {"unrouted_share", 0},
+                                   {"skipped_updates", 2},
                                    {"tokens_per_second", 2048.0},
                                    {"layer_imbalance", 0},
                                    {"exposed_comm_seconds", 0.25}};

@@ -297,6 +297,10 @@ TEST_F(RunConfig, ImpossibleRunsAreRefused) {
                              {"parallel.expert_parallel=-1", "at least 0"},
                              {"parallel.deadline_seconds=0", "at least 1"},
                              {"eval.every_steps=-1", "at least 0"},
+                             {"divergence.loss_spike=0.5", "0, or a number above 1"},
+                             {"divergence.norm_spike=nan", "0, or a number above 1"},
+                             {"divergence.window=0", "at least 1"},
+                             {"divergence.most_in_a_row=0", "at least 1"},
                              {"eval.sequences=-1", "at least 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;
   }

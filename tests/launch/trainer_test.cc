@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -153,6 +155,57 @@ TEST_F(TrainerTest, DivergenceStopsWithTheStepAndTheFirstBadTensor) {
       EXPECT_STATUS(status, kOutOfRange, "first bad tensor: ");
     }
   });
+}
+
+TEST_F(TrainerTest, ASpikeSkipsTheUpdateAndTheRunGoesOnTheSameOnAnyNumberOfRanks) {
+  config::Run run = Run(Variant::kUniPool);
+  run.set_steps(30);
+  run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
+  run.mutable_divergence()->set_norm_spike(1.1);
+  run.mutable_divergence()->set_window(4);
+  const std::vector<StepRecord> one = Train(run, 1);
+  EXPECT_GT(one.back().skipped_updates, 0);
+  EXPECT_LT(one.back().skipped_updates, 20);
+  const std::vector<StepRecord> three = Train(run, 3);
+  ExpectSame(three, one, 1e-4);
+  for (size_t i = 0; i < one.size(); ++i) {
+    EXPECT_EQ(three[i].skipped_updates, one[i].skipped_updates) << "step " << one[i].step;
+  }
+}
+
+TEST_F(TrainerTest, ASkippedUpdateLeavesWeightsAsTheyWere) {
+  config::Run run = Run(Variant::kUniPool);
+  run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
+  const auto world = World::Create(run).value();
+  const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+  for (int i = 0; i < 3; ++i) ASSERT_OK(trainer->Step());
+  const Tensor weights = trainer->parameters().values(ParameterKind::kReplicated);
+  float* used = nullptr;
+  for (const Parameter& parameter : trainer->parameters().parameters()) {
+    if (parameter.name == "model.norm.weight") used = parameter.value.as<float>();
+  }
+  const float sound = std::exchange(*used, std::nanf(""));
+  const std::vector<float> before(weights.as<float>(), weights.as<float>() + weights.numel());
+  const StepRecord record = trainer->Step().value();
+  EXPECT_EQ(record.step, 4);
+  EXPECT_EQ(record.skipped_updates, 1);
+  EXPECT_EQ(std::memcmp(before.data(), weights.data, before.size() * sizeof(float)), 0);
+  *used = sound;
+  const StepRecord next = trainer->Step().value();
+  EXPECT_TRUE(std::isfinite(next.grad_norm));
+  EXPECT_EQ(next.skipped_updates, 1);
+}
+
+TEST_F(TrainerTest, ANumberThatStaysBadEndsTheRunAfterSoManySkippedUpdates) {
+  config::Run run = Run(Variant::kUniPool);
+  run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
+  run.mutable_divergence()->set_most_in_a_row(2);
+  run.mutable_schedule()->set_lr(1e38);
+  run.mutable_schedule()->set_min_lr(1e37);
+  const auto world = World::Create(run).value();
+  const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+  EXPECT_STATUS(trainer->Run([](const StepRecord&) { return absl::OkStatus(); }), kOutOfRange,
+                "diverged at step 5");
 }
 
 TEST_F(TrainerTest, TheRankThatMetTheFirstBadTensorTellsOfIt) {

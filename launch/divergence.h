@@ -1,0 +1,59 @@
+// What becomes of a step whose loss or gradient norm is no number, or jumps: its update is skipped,
+// or the run stops. Decides from numbers that all ranks have alike, so all ranks decide alike.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+
+namespace unipool {
+
+namespace config {
+class Divergence;
+}
+
+class DivergenceGuard {
+ public:
+  enum class Verdict { kSound, kSkip, kStop };
+
+  // What the next verdicts depend on.
+  struct State {
+    std::vector<double> losses;  // of the last sound steps, oldest first
+    std::vector<double> norms;
+    int64_t skipped_in_a_row = 0;
+    int64_t skipped = 0;  // in all
+  };
+
+  // `settings` is resolved and checked.
+  explicit DivergenceGuard(const config::Divergence& settings);
+
+  // Of a step with this loss and this gradient norm. Allocates nothing for a sound one.
+  Verdict Judge(double loss, double norm);
+  // What was wrong with the last step judged, as "loss nan" or "loss 9.1, above 2 times the median
+  // 3.2 of the last 64 steps"; empty where it was sound.
+  const std::string& reason() const { return reason_; }
+
+  const State& state() const { return state_; }
+  void Restore(State state);
+
+ private:
+  // Whether `value` is that many times the median of the steps before.
+  bool Jumps(const char* name, double value, double times, absl::Span<const double> before);
+
+  struct Settings {
+    bool skips;
+    double loss_spike;
+    double norm_spike;
+    int64_t window;
+    int64_t most_in_a_row;
+  };
+
+  const Settings settings_;
+  State state_;
+  std::vector<double> sorted_;  // scratch
+  std::string reason_;
+};
+
+}  // namespace unipool
