@@ -2,6 +2,7 @@
 #include <glog/logging.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -262,8 +263,15 @@ std::vector<std::string> Overrides(const CommandLine& line) {
   return overrides;
 }
 
+// True where launch/mpirun.sh starts the run again: it goes on, whatever it replaced at first.
+bool IsRestart() {
+  const char* restart = std::getenv("UNIPOOL_RESTART");
+  return restart != nullptr && absl::string_view(restart) != "0";
+}
+
 absl::StatusOr<Request> ParseRequest(const CommandLine& line, absl::Time job_start) {
-  Request request{.fresh = line.Has("fresh"), .force = line.Has("force")};
+  Request request{.fresh = line.Has("fresh") && !IsRestart(),
+                  .force = line.Has("force") && !IsRestart()};
   ASSIGN_OR_RETURN(request.stop_after, line.Integer("stop-after", request.stop_after, 0));
   if (line.Has("time-limit")) {
     ASSIGN_OR_RETURN(const absl::Duration limit, ParseTimeLimit(line.Value("time-limit", "")));

@@ -57,6 +57,17 @@ class FaultsTest(support.TextTest):
             self.assertTrue(any(f"the last calls of rank {rank}:" in log for log in logs))
 
 
+    def test_a_restart_goes_on_with_what_its_first_start_replaced(self):
+        run_dir = os.path.join(self.folder.name, "forced")
+        command = support.train_command(self.prefix, run_dir, {"steps": 4}) + ["--force"]
+        for restart in ("0", "1"):
+            done = support.run(command, environment={"UNIPOOL_RESTART": restart})
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("before", done.stdout)  # nothing was left to train
+        done = support.run(command, environment={"UNIPOOL_RESTART": "0"})
+        self.assertIn("before", done.stdout)
+
+
 class RestartsTest(unittest.TestCase):
     """The launcher alone: the ranks are shell scripts."""
 
