@@ -23,13 +23,6 @@ namespace {
 constexpr char kPrefix[] = "step_";
 constexpr char kUnfinished[] = ".tmp";
 
-// -1 for other names.
-int64_t StepOf(absl::string_view name) {
-  int64_t step = -1;
-  if (!absl::ConsumePrefix(&name, kPrefix) || !absl::SimpleAtoi(name, &step)) return -1;
-  return absl::StrCat(kPrefix, name) == CheckpointName(step) ? step : -1;
-}
-
 absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;
@@ -67,6 +60,12 @@ std::string UnfinishedPath(const std::string& checkpoints, int64_t step) {
   return CheckpointPath(checkpoints, step) + kUnfinished;
 }
 
+int64_t StepOfName(absl::string_view name) {
+  int64_t step = -1;
+  if (!absl::ConsumePrefix(&name, kPrefix) || !absl::SimpleAtoi(name, &step)) return -1;
+  return absl::StrCat(kPrefix, name) == CheckpointName(step) ? step : -1;
+}
+
 absl::Status Publish(const std::string& checkpoints, int64_t step) {
   const std::string temporary = UnfinishedPath(checkpoints, step);
   const std::string folder = CheckpointPath(checkpoints, step);
@@ -85,7 +84,7 @@ absl::StatusOr<std::vector<int64_t>> FinishedSteps(const std::string& checkpoint
   ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesIn(checkpoints));
   std::vector<int64_t> steps;
   for (const std::string& name : names) {
-    if (const int64_t step = StepOf(name); step >= 0) steps.push_back(step);
+    if (const int64_t step = StepOfName(name); step >= 0) steps.push_back(step);
   }
   std::sort(steps.begin(), steps.end());
   return steps;
@@ -99,7 +98,7 @@ absl::StatusOr<std::vector<int64_t>> StepsToTry(const std::string& checkpoints,
   std::string line;
   std::ifstream file(checkpoints + "/latest");
   std::getline(file, line);
-  const int64_t latest = StepOf(line);
+  const int64_t latest = StepOfName(line);
   if (std::find(steps.begin(), steps.end(), latest) == steps.end()) {
     *warning = absl::StrCat(checkpoints, "/latest: expected the name of a checkpoint, found '",
                             line.substr(0, 80), "'");
@@ -114,7 +113,7 @@ absl::Status SweepUnfinished(const std::string& checkpoints) {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesIn(checkpoints));
   for (const std::string& name : names) {
     absl::string_view step = name;
-    if (!absl::ConsumeSuffix(&step, kUnfinished) || (StepOf(step) < 0 && step != "latest")) {
+    if (!absl::ConsumeSuffix(&step, kUnfinished) || (StepOfName(step) < 0 && step != "latest")) {
       continue;
     }
     RETURN_IF_ERROR(RemoveTree(absl::StrCat(checkpoints, "/", name)));

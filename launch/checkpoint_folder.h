@@ -8,12 +8,16 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace unipool {
 
 // CHECKPOINTS/step_00001000 and the same with .tmp.
 std::string CheckpointPath(const std::string& checkpoints, int64_t step);
 std::string UnfinishedPath(const std::string& checkpoints, int64_t step);
+
+// 1000 of "step_00001000"; -1 of other names.
+int64_t StepOfName(absl::string_view name);
 
 // Gives the unfinished folder of `step`, all of whose files are on the disk, its final name, and
 // makes `latest` name it. An older folder of that step is replaced in one move. On an error nothing

@@ -240,6 +240,11 @@ Checkpoint::Checkpoint(std::string folder, Manifest manifest)
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(folder));
+  const int64_t named = StepOfName(folder.substr(folder.rfind('/') + 1));
+  if (named >= 0 && named != manifest.step()) {
+    return absl::DataLossError(absl::StrCat(folder, "/", kManifestName, ": is of step ",
+                                            manifest.step(), ", in a folder of step ", named));
+  }
   return Checkpoint(folder, std::move(manifest));
 }
 
@@ -261,6 +266,37 @@ absl::Status Checkpoint::Verify() const {
     return Damaged(path, "the file", file.xxh3_128(), digest.xxh3_128);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> Checkpoint::ReadFlat(const std::string& parameter,
+                                                        Manifest::Part part) const {
+  Files files(*this);
+  std::vector<float> values;
+  std::vector<const Manifest::StoredTensor*> pieces;
+  for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+    if (tensor.parameter() != parameter || tensor.part() != part) continue;
+    pieces.push_back(&tensor);
+    values.resize(std::max<size_t>(values.size(), tensor.end()));
+  }
+  if (pieces.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat(folder_, ": holds no ", Manifest::Part_Name(part), " of '", parameter, "'"));
+  }
+  for (const Manifest::StoredTensor* piece : pieces) {
+    RETURN_IF_ERROR(files.Read(*piece, 0, static_cast<int64_t>(values.size()), values.data()));
+  }
+  return values;
+}
+
+absl::StatusOr<std::vector<int64_t>> Checkpoint::ShapeOf(const std::string& parameter) const {
+  Files files(*this);
+  for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+    if (tensor.parameter() != parameter || tensor.part() != Manifest::WEIGHT) continue;
+    ASSIGN_OR_RETURN(const TensorFile* file, files.Open(tensor.file()));
+    ASSIGN_OR_RETURN(const TensorInfo info, file->Info(tensor.name()));
+    return info.shape;
+  }
+  return absl::NotFoundError(absl::StrCat(folder_, ": holds no weight of '", parameter, "'"));
 }
 
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path) {

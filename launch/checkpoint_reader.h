@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,6 +31,11 @@ class Checkpoint {
 
   // Every byte of every file. DATA_LOSS names the first bad file and tensor.
   absl::Status Verify() const;
+  // A whole weight or moment, put together from its pieces, in its flat order.
+  absl::StatusOr<std::vector<float>> ReadFlat(const std::string& parameter,
+                                              config::Manifest::Part part) const;
+  // Of a weight.
+  absl::StatusOr<std::vector<int64_t>> ShapeOf(const std::string& parameter) const;
 
  private:
   Checkpoint(std::string folder, config::Manifest manifest);

@@ -8,13 +8,14 @@
 
 namespace unipool {
 
-int TrainCommand(const std::vector<std::string>& args);     // unipool train
-int ConfigCommand(const std::vector<std::string>& args);    // unipool config show
-int BenchCommand(const std::vector<std::string>& args);     // unipool bench step
-int EvaluateCommand(const std::vector<std::string>& args);  // unipool evaluate
-int ScoreCommand(const std::vector<std::string>& args);     // unipool score
-int ProbeCommand(const std::vector<std::string>& args);     // unipool probe randomize|reuse|...
-int DataCommand(const std::vector<std::string>& args);      // unipool data prepare|inspect|bigram
+int TrainCommand(const std::vector<std::string>& args);       // unipool train
+int ConfigCommand(const std::vector<std::string>& args);      // unipool config show
+int BenchCommand(const std::vector<std::string>& args);       // unipool bench step
+int CheckpointCommand(const std::vector<std::string>& args);  // inspect|verify|diff|export
+int EvaluateCommand(const std::vector<std::string>& args);    // unipool evaluate
+int ScoreCommand(const std::vector<std::string>& args);       // unipool score
+int ProbeCommand(const std::vector<std::string>& args);       // unipool probe randomize|reuse|...
+int DataCommand(const std::vector<std::string>& args);        // unipool data prepare|inspect|bigram
 
 // Prints the one line of an error on standard error, unless another rank has to, and gives the exit
 // code that belongs to it.

@@ -42,13 +42,14 @@ void PrintCounts(const config::Run& run, int ranks) {
 
 void PrintMemory(const config::Run& run, int ranks) {
   absl::PrintF("\n# memory of a rank while training, MiB (activations with an even load)\n");
-  absl::PrintF("#   %4s %10s %10s %10s %12s %10s\n", "rank", "weights", "gradients", "moments",
-               "activations", "total");
+  absl::PrintF("#   %4s %10s %10s %10s %12s %10s %10s\n", "rank", "weights", "gradients", "moments",
+               "activations", "snapshot", "total");
   const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   for (int rank = 0; rank < ranks; ++rank) {
     const MemoryPlan plan = PlanMemory(run, ranks, rank);
-    absl::PrintF("#   %4d %10.1f %10.1f %10.1f %12.1f %10.1f\n", rank, mib(plan.values),
-                 mib(plan.gradients), mib(plan.moments), mib(plan.activations), mib(plan.total()));
+    absl::PrintF("#   %4d %10.1f %10.1f %10.1f %12.1f %10.1f %10.1f\n", rank, mib(plan.values),
+                 mib(plan.gradients), mib(plan.moments), mib(plan.activations), mib(plan.snapshot),
+                 mib(plan.total()));
   }
 }
 

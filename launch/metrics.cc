@@ -123,6 +123,8 @@ std::string ToJson(const StepRecord& record) {
     add("pool_imbalance", record.pool_imbalance);
     add("unrouted_share", record.unrouted_share);
     absl::StrAppend(&json, ", \"skipped_updates\": ", record.skipped_updates);
+    add("checkpoint_stall_seconds", record.checkpoint_stall_seconds);
+    add("checkpoint_gigabytes_per_second", record.checkpoint_gigabytes_per_second);
   }
   return absl::StrCat(json, ValidationFields(record), "}");
 }

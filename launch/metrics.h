@@ -33,8 +33,10 @@ struct StepRecord {
   double exposed_comm_seconds = 0;  // of the slowest rank: exchanges that nothing hid
   double layer_imbalance = 0;       // facts in comm/load_statistics.h
   double pool_imbalance = 0;
-  double unrouted_share = 0;    // of (token, layer) pairs: no expert had a positive score
-  int64_t skipped_updates = 0;  // so far
+  double unrouted_share = 0;            // of (token, layer) pairs: no expert had a positive score
+  int64_t skipped_updates = 0;          // so far
+  double checkpoint_stall_seconds = 0;  // that saves held training up, since the last record
+  double checkpoint_gigabytes_per_second = 0;  // of the newest save, all ranks; 0 before one
   std::optional<Validation> validation;
   bool has_training = true;  // false for a validation that an earlier run of the job cut short
 };

@@ -6,14 +6,15 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "data/indexed_dataset.h"
-#include "launch/checkpoint.h"
 #include "launch/checkpoint_folder.h"
+#include "launch/checkpoint_saver.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
@@ -81,7 +82,6 @@ absl::StatusOr<Outputs> FillRunFolder(const config::Run& run, const Request& req
   ASSIGN_OR_RETURN(outputs.metrics, OpenMetrics(folder + "/metrics.jsonl", request, resumed_from));
   RETURN_IF_ERROR(MakeFolders(folder + "/log"));
   RETURN_IF_ERROR(MakeFolders(folder + "/checkpoints"));
-  RETURN_IF_ERROR(SweepUnfinished(folder + "/checkpoints"));
   outputs.progress = std::make_unique<ProgressLine>(run.steps(), OutputIsTerminal());
   return outputs;
 }
@@ -158,6 +158,8 @@ struct Summary {
   double tokens = 0;
   double seconds = 0;
   std::string checkpoint;  // of the end
+  SaveTotals saves;
+  double stall_told = 0;  // of saves.stall_seconds, in records
 };
 
 void Note(const StepRecord& record, Summary* summary) {
@@ -165,6 +167,21 @@ void Note(const StepRecord& record, Summary* summary) {
   summary->tokens += record.tokens_per_second * record.step_seconds;
   if (!record.validation.has_value()) return;
   (record.step == 0 ? summary->before : summary->after) = record.validation;
+}
+
+// The record with what saves have cost since the last one.
+StepRecord WithSaves(StepRecord record, const CheckpointSaver& saver, Summary* summary) {
+  const double stalled = saver.totals().stall_seconds;
+  record.checkpoint_stall_seconds = stalled - std::exchange(summary->stall_told, stalled);
+  record.checkpoint_gigabytes_per_second = saver.gigabytes_per_second();
+  return record;
+}
+
+std::string SavesText(const SaveTotals& saves) {
+  return absl::StrFormat(
+      "%d saved, %d failed, %.3f GB at %.2f GB/s; training stood still for %.2f s", saves.saves,
+      saves.failures, static_cast<double>(saves.bytes) / 1e9,
+      static_cast<double>(saves.bytes) / 1e9 / saves.write_seconds, saves.stall_seconds);
 }
 
 void Conclude(const config::Run& run, const Summary& summary, Trainer& trainer,
@@ -184,6 +201,7 @@ void Conclude(const config::Run& run, const Summary& summary, Trainer& trainer,
                                 run.steps()));
   }
   if (!summary.checkpoint.empty()) say("checkpoint", summary.checkpoint);
+  if (summary.saves.saves > 0) say("checkpoints", SavesText(summary.saves));
   say("metrics, config",
       absl::StrCat(run.run_dir(), "/metrics.jsonl, ", run.run_dir(), "/config.textproto"));
   if (run.profile().enabled()) {
@@ -231,22 +249,25 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
 
   if (world.is_first()) Introduce(run, request, world, *trainer, *outputs->progress);
   trainer->StopAfter(request.stop_after);
+  const std::string checkpoints = run.run_dir() + "/checkpoints";
+  ASSIGN_OR_RETURN(const auto saver, CheckpointSaver::Create(checkpoints, run.checkpoint(), world));
   Summary summary;
   TimeLimit limit(request.end, FirstSaveEstimate(run, world));
   trainer->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
   RETURN_IF_ERROR(trainer->Run([&](const StepRecord& record) {
     Note(record, &summary);
     limit.NoteStep(absl::Seconds(record.step_seconds));
-    if (world.is_first()) Tell(record, *outputs);
+    if (world.is_first()) Tell(WithSaves(record, *saver, &summary), *outputs);
+    saver->AfterStep(trainer->state());
     return absl::OkStatus();
   }));
   if ((run.checkpoint().save_final() || !trainer->finished()) && trainer->changed()) {
-    ASSIGN_OR_RETURN(summary.checkpoint,
-                     SaveCheckpoint(run.run_dir() + "/checkpoints", trainer->state(), world));
+    ASSIGN_OR_RETURN(summary.checkpoint, saver->SaveNow(trainer->state()));
   }
+  saver->Settle();
+  summary.saves = saver->totals();
   if (trainer->stopped() && !trainer->finished()) {
-    return Stopped(trainer->step(),
-                   CheckpointPath(run.run_dir() + "/checkpoints", trainer->step()));
+    return Stopped(trainer->step(), CheckpointPath(checkpoints, trainer->step()));
   }
   if (world.is_first()) Conclude(run, summary, *trainer, *outputs->progress);
   return absl::OkStatus();

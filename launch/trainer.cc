@@ -57,13 +57,13 @@ absl::Status CheckMemory(const config::Run& run, const World& world) {
   const int ranks = RanksOnThisHost();
   const int64_t memory = HostMemoryBytes();
   if (plan.total() <= memory / ranks) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrFormat("rank %d needs %d MiB (weights %d, gradients %d, moments %d, activations "
-                      "%d), but its host has "
-                      "%d MiB for %d of the ranks: expected fewer ranks a host, a smaller "
-                      "data.micro_batch or model",
-                      world.rank(), plan.total() >> 20, plan.values >> 20, plan.gradients >> 20,
-                      plan.moments >> 20, plan.activations >> 20, memory >> 20, ranks));
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "rank %d needs %d MiB (weights %d, gradients %d, moments %d, activations "
+      "%d, checkpoint copy %d), but its host has "
+      "%d MiB for %d of the ranks: expected fewer ranks a host, a smaller "
+      "data.micro_batch or model",
+      world.rank(), plan.total() >> 20, plan.values >> 20, plan.gradients >> 20, plan.moments >> 20,
+      plan.activations >> 20, plan.snapshot >> 20, memory >> 20, ranks));
 }
 
 // Address space for the step's tensors; pages become memory when a step first touches them. Limits

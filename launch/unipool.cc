@@ -21,6 +21,7 @@ constexpr char kUsage[] =
     "usage: unipool COMMAND [ARGUMENTS]\n"
     "  train         trains a model: --config FILE [--set model.layers=4 ...]\n"
     "  config show   the resolved config, its parameter counts and the memory of each rank\n"
+    "  checkpoint    inspect | verify | diff | export\n"
     "  data          prepare | inspect | bigram: token files from text\n"
     "  evaluate      a trained model's loss, its routes, and its accuracy on tasks\n"
     "  score         log-probabilities of the tokens of JSON lines\n"
@@ -73,6 +74,7 @@ int Main(int argc, char** argv) {
   if (command == "train") return TrainCommand(args);
   if (command == "config") return ConfigCommand(args);
   if (command == "bench") return BenchCommand(args);
+  if (command == "checkpoint") return CheckpointCommand(args);
   if (command == "data") return DataCommand(args);
   if (command == "evaluate") return EvaluateCommand(args);
   if (command == "score") return ScoreCommand(args);

@@ -98,6 +98,16 @@ int64_t ActivationBytes(const config::Run& run, int ranks) {
   return kFloat * (saved + std::max(backward, head));
 }
 
+// What a rank writes of a checkpoint: its share of the weights and their moments, where saves come
+// between steps and beside them.
+int64_t SnapshotBytes(const config::Run& run, int ranks, int64_t experts, int64_t replicated) {
+  const config::Checkpoint& checkpoint = run.checkpoint();
+  const bool none = checkpoint.every_steps() == 0 || checkpoint.every_steps() > run.steps();
+  if (none || !checkpoint.asynchronous()) return 0;
+  const int64_t replicas = ranks / ExpertRanks(run, ranks);
+  return 3 * kFloat * ((experts + replicas - 1) / replicas + (replicated + ranks - 1) / ranks);
+}
+
 }  // namespace
 
 int64_t ParameterCounts::total() const {
@@ -150,7 +160,8 @@ MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank) {
   return {.values = here * kFloat,
           .gradients = here * kFloat,
           .moments = 2 * kFloat * (here - replicated + (replicated + ranks - 1) / ranks),
-          .activations = ActivationBytes(run, ranks)};
+          .activations = ActivationBytes(run, ranks),
+          .snapshot = SnapshotBytes(run, ranks, here - replicated, replicated)};
 }
 
 }  // namespace unipool

@@ -41,7 +41,8 @@ struct MemoryPlan {
   int64_t gradients;
   int64_t moments;      // AdamW's; dense ones sharded over all ranks
   int64_t activations;  // the arena's peak, with the rank's even share of expert rows
-  int64_t total() const { return values + gradients + moments + activations; }
+  int64_t snapshot;     // the copy that is written while training goes on
+  int64_t total() const { return values + gradients + moments + activations + snapshot; }
 };
 MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank);
 

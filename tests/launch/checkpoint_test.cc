@@ -1,6 +1,6 @@
 // Checkpoint folders of ranks that are threads: everything is there once, bit for bit, and
 // described truly; and what goes wrong leaves nothing behind.
-#include "launch/checkpoint.h"
+#include "launch/checkpoint_saver.h"
 
 #include <gtest/gtest.h>
 

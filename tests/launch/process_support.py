@@ -8,7 +8,8 @@ import time
 import command_support as support
 
 # Long enough that a signal comes in the middle; the files of a test are small all the same.
-LONG = {"steps": 100000, "eval.every_steps": 0, "checkpoint.save_final": "true"}
+LONG = {"steps": 100000, "eval.every_steps": 0, "checkpoint.save_final": "true",
+        "checkpoint.every_steps": 0}
 
 
 def state(pid):

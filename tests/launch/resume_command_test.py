@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Runs that are stopped and go on, as a user does it: the folder they leave is that of a run that
 was never stopped; a damaged checkpoint is named and passed over; a changed config is refused."""
+import json
 import os
 import pathlib
 import shutil
@@ -8,7 +9,8 @@ import unittest
 
 import command_support as support
 
-TIMES = {"step_seconds", "tokens_per_second", "exposed_comm_seconds"}
+TIMES = {"step_seconds", "tokens_per_second", "exposed_comm_seconds", "checkpoint_stall_seconds",
+         "checkpoint_gigabytes_per_second"}
 SETTINGS = {"steps": 8, "eval.every_steps": 3, "data.micro_batch": 2}
 
 
@@ -106,6 +108,39 @@ class ResumeTest(support.TextTest):
         self.assertIn("metrics.jsonl.old", done.stderr)
         self.assertEqual((run_dir / "metrics.jsonl.old").read_text(), '{"step": 1}\n')
         self.assertEqual(len(support.metrics(run_dir)), 9)
+
+
+class CheckpointCommandTest(support.TextTest):
+    def test_inspect_verify_diff_and_export(self):
+        run_dir = os.path.join(self.folder.name, "run")
+        command = support.train_command(self.prefix, run_dir, {
+            "steps": 5, "checkpoint.every_steps": 2, "checkpoint.keep_last": 2})
+        self.assertEqual(support.run(command, 2).returncode, 0)
+        checkpoints = pathlib.Path(run_dir, "checkpoints")
+        self.assertEqual(sorted(os.listdir(checkpoints)),
+                         ["latest", "step_00000004", "step_00000005"])
+        said = self.checkpoint("inspect", checkpoints / "latest", "--json")
+        self.assertEqual((json.loads(said)["step"], json.loads(said)["ranks"]), (5, 2))
+        self.assertIn("good: 4 files", self.checkpoint("verify", checkpoints / "step_00000004"))
+        self.assertIn("steps 5 and 5: the same", self.checkpoint("diff", run_dir, checkpoints))
+        difference = json.loads(self.checkpoint("diff", run_dir, checkpoints / "step_00000004",
+                                                "--json"))
+        self.assertFalse(difference["same"])
+        self.assertIn("lm_head.weight EXP_AVG", difference["tensors"])
+        exported = os.path.join(self.folder.name, "exported")
+        self.checkpoint("export", run_dir, "--output", exported)
+        together = {}
+        for path in support.latest_checkpoint(run_dir).glob("model-*.safetensors"):
+            together.update(support.read_tensors(path))
+        self.assertEqual(support.read_tensors(os.path.join(exported, "model.safetensors")),
+                         together)
+        config = json.loads(pathlib.Path(exported, "config.json").read_text())
+        self.assertEqual((config["router"]["c"], config["pool_of_layer"]), (2.0, [0, 0, 0]))
+
+    def checkpoint(self, *words):
+        done = support.run(["checkpoint", *words])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
 
 
 if __name__ == "__main__":

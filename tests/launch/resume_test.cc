@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "launch/checkpoint.h"
+#include "launch/checkpoint_saver.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
