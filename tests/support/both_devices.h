@@ -138,4 +138,11 @@ struct BothDevices {
   }
 };
 
+// The same for an op without tensors on the host.
+template <typename Op>
+void ExpectOnBothDevices(const Op& op, std::vector<Tensor Op::*> keep = {},
+                         BothDevicesOptions options = {}) {
+  BothDevices<Op>{.op = op, .keep = std::move(keep), .options = options}.Expect();
+}
+
 }  // namespace unipool::testing
