@@ -67,6 +67,13 @@ inline LaunchShape GridStride(int64_t count, int threads = 256) {
           .block = dim3(static_cast<unsigned>(threads))};
 }
 
+// For kernels whose blocks stay and walk over the work.
+inline int64_t NumMultiprocessors(Stream& stream) {
+  int count = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, stream.device().index));
+  return count;
+}
+
 __device__ __forceinline__ int64_t GlobalThread() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
@@ -154,6 +161,15 @@ __device__ __forceinline__ T WarpSum(T value) {
 template <typename T>
 __device__ __forceinline__ T WarpMax(T value) {
   return WarpReduce(value, MaxOf{});
+}
+
+// The sum over this lane and those before it.
+__device__ __forceinline__ int WarpPrefixSum(int value) {
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, value, distance);
+    if (LaneId() >= distance) value += before;
+  }
+  return value;
 }
 
 // All threads of the block call it and get the same bits. Blocks of one dimension.

@@ -10,6 +10,8 @@
 
 namespace unipool {
 
+class Stream;
+
 // q, k and v lie side by side in one row, as the fused projection writes them:
 // [heads * head_dim | kv_heads * head_dim | kv_heads * head_dim].
 struct AttentionForward {
@@ -19,12 +21,13 @@ struct AttentionForward {
   int64_t kv_heads;
   int64_t sequence;  // tokens is a multiple of it
   Tensor out;        // out [tokens, heads * head_dim]
-  Tensor lse;        // out [tokens, heads]: log sum_j exp(score), kept for the backward
+  Tensor lse;        // out float32 [tokens, heads]: log sum_j exp(score), kept for the backward
   auto Inputs() { return std::array{&qkv}; }
   auto Outputs() { return std::array{&out, &lse}; }
   void Check() const;
 };
 void ComputeOnCpu(const AttentionForward& op);
+void ComputeOnCuda(const AttentionForward& op, Stream& stream);
 
 struct AttentionBackward {
   static constexpr char kName[] = "attention_backward";
@@ -41,5 +44,6 @@ struct AttentionBackward {
   void Check() const;
 };
 void ComputeOnCpu(const AttentionBackward& op);
+void ComputeOnCuda(const AttentionBackward& op, Stream& stream);
 
 }  // namespace unipool

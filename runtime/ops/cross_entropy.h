@@ -8,6 +8,8 @@
 
 namespace unipool {
 
+class Stream;
+
 struct CrossEntropyForward {
   static constexpr char kName[] = "cross_entropy_forward";
   Tensor logits;   // [tokens, vocab]
@@ -18,6 +20,7 @@ struct CrossEntropyForward {
   void Check() const;
 };
 void ComputeOnCpu(const CrossEntropyForward& op);
+void ComputeOnCuda(const CrossEntropyForward& op, Stream& stream);
 
 // The losses, and in place of the logits their gradient: scale * (softmax(logits) -
 // onehot(target)).
@@ -32,5 +35,6 @@ struct CrossEntropyGradient {
   void Check() const;
 };
 void ComputeOnCpu(const CrossEntropyGradient& op);
+void ComputeOnCuda(const CrossEntropyGradient& op, Stream& stream);
 
 }  // namespace unipool

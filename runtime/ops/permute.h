@@ -8,6 +8,8 @@
 
 namespace unipool {
 
+class Stream;
+
 // y[i] = x[index[i]]
 struct GatherRows {
   static constexpr char kName[] = "gather_rows";
@@ -19,6 +21,7 @@ struct GatherRows {
   void Check() const;
 };
 void ComputeOnCpu(const GatherRows& op);
+void ComputeOnCuda(const GatherRows& op, Stream& stream);
 
 // y[t] = sum_j gates[t,j] * rows[positions[t,j]], or the plain sum where gates is absent.
 struct CombineRows {
@@ -33,6 +36,7 @@ struct CombineRows {
   void Check() const;
 };
 void ComputeOnCpu(const CombineRows& op);
+void ComputeOnCuda(const CombineRows& op, Stream& stream);
 
 // drows[positions[t,j]] = gates[t,j] * dy[t],  dgates[t,j] = dy[t] . rows[positions[t,j]].
 // Each row is named by exactly one (t, j).
@@ -49,5 +53,6 @@ struct CombineRowsBackward {
   void Check() const;
 };
 void ComputeOnCpu(const CombineRowsBackward& op);
+void ComputeOnCuda(const CombineRowsBackward& op, Stream& stream);
 
 }  // namespace unipool

@@ -7,6 +7,8 @@
 
 namespace unipool {
 
+class Stream;
+
 // s = softmax_e(z). Facts D.1.
 struct SoftmaxScoresForward {
   static constexpr char kName[] = "softmax_scores_forward";
@@ -17,6 +19,7 @@ struct SoftmaxScoresForward {
   void Check() const;
 };
 void ComputeOnCpu(const SoftmaxScoresForward& op);
+void ComputeOnCuda(const SoftmaxScoresForward& op, Stream& stream);
 
 // dz = s * (ds - sum_e s*ds)
 struct SoftmaxScoresBackward {
@@ -29,6 +32,7 @@ struct SoftmaxScoresBackward {
   void Check() const;
 };
 void ComputeOnCpu(const SoftmaxScoresBackward& op);
+void ComputeOnCuda(const SoftmaxScoresBackward& op, Stream& stream);
 
 // NormRouter (UniPool eq. 7, facts C): s = scale * c * max(0, z / (|z|_2 + eps)), |z|_2 over all
 // experts. A row of zeros gives scores of zero.
@@ -44,6 +48,7 @@ struct NormScoresForward {
   void Check() const;
 };
 void ComputeOnCpu(const NormScoresForward& op);
+void ComputeOnCuda(const NormScoresForward& op, Stream& stream);
 
 // Facts C.2, with m = 1[z > 0], n = |z|_2:
 //   dz_j = scale*c * (ds_j m_j / (n+eps) - z_j / (n (n+eps)^2) * sum_i ds_i m_i z_i)
@@ -62,5 +67,6 @@ struct NormScoresBackward {
   void Check() const;
 };
 void ComputeOnCpu(const NormScoresBackward& op);
+void ComputeOnCuda(const NormScoresBackward& op, Stream& stream);
 
 }  // namespace unipool

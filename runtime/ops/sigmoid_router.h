@@ -8,6 +8,8 @@
 
 namespace unipool {
 
+class Stream;
+
 // s = 1 / (1 + exp(-z))
 struct SigmoidScoresForward {
   static constexpr char kName[] = "sigmoid_scores_forward";
@@ -18,6 +20,7 @@ struct SigmoidScoresForward {
   void Check() const;
 };
 void ComputeOnCpu(const SigmoidScoresForward& op);
+void ComputeOnCuda(const SigmoidScoresForward& op, Stream& stream);
 
 // dz = ds * s * (1 - s)
 struct SigmoidScoresBackward {
@@ -30,6 +33,7 @@ struct SigmoidScoresBackward {
   void Check() const;
 };
 void ComputeOnCpu(const SigmoidScoresBackward& op);
+void ComputeOnCuda(const SigmoidScoresBackward& op, Stream& stream);
 
 // gates[t,j] /= sums[t],  sums[t] = sum_j gates[t,j] + 1e-20
 struct NormalizeGates {
@@ -41,6 +45,7 @@ struct NormalizeGates {
   void Check() const;
 };
 void ComputeOnCpu(const NormalizeGates& op);
+void ComputeOnCuda(const NormalizeGates& op, Stream& stream);
 
 // The gradient of the gates as they were before: dgates[t,j] =
 //   (dgates[t,j] - sum_i dgates[t,i] gates[t,i]) / sums[t]
@@ -54,6 +59,7 @@ struct NormalizeGatesBackward {
   void Check() const;
 };
 void ComputeOnCpu(const NormalizeGatesBackward& op);
+void ComputeOnCuda(const NormalizeGatesBackward& op, Stream& stream);
 
 // bias[e] += rate * sign(mean count - counts[e]), sign(0) = 0; exact, in integers.
 struct MoveRouterBias {
@@ -66,5 +72,6 @@ struct MoveRouterBias {
   void Check() const;
 };
 void ComputeOnCpu(const MoveRouterBias& op);
+void ComputeOnCuda(const MoveRouterBias& op, Stream& stream);
 
 }  // namespace unipool

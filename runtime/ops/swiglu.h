@@ -8,6 +8,8 @@
 
 namespace unipool {
 
+class Stream;
+
 struct SwiGluForward {
   static constexpr char kName[] = "swiglu_forward";
   Tensor gate_up;  // [rows, 2 * ffn]
@@ -17,6 +19,7 @@ struct SwiGluForward {
   void Check() const;
 };
 void ComputeOnCpu(const SwiGluForward& op);
+void ComputeOnCuda(const SwiGluForward& op, Stream& stream);
 
 // dgate = dy * up * sig * (1 + gate * (1 - sig)),  dup = dy * silu(gate),  sig = 1/(1+exp(-gate))
 // Also gives y again where asked for (recomputed, so that the forward need not keep it).
@@ -31,5 +34,6 @@ struct SwiGluBackward {
   void Check() const;
 };
 void ComputeOnCpu(const SwiGluBackward& op);
+void ComputeOnCuda(const SwiGluBackward& op, Stream& stream);
 
 }  // namespace unipool

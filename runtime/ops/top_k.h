@@ -7,6 +7,8 @@
 
 namespace unipool {
 
+class Stream;
+
 // ids[t,0..k) by falling scores[t,e] + bias[e]; gates[t,j] = scores[t, ids[t,j]], without the bias
 // and not renormalized.
 // counts[e] += the number of (t, j) with ids[t,j] == e.
@@ -22,6 +24,7 @@ struct TopK {
   void Check() const;
 };
 void ComputeOnCpu(const TopK& op);
+void ComputeOnCuda(const TopK& op, Stream& stream);
 
 // The gradient of everything that reads the scores:
 //   dscores[t,e] = column[e] + sum_j 1[ids[t,j] == e] dgates[t,j]
@@ -37,8 +40,10 @@ struct ScoresGradient {
   void Check() const;
 };
 void ComputeOnCpu(const ScoresGradient& op);
+void ComputeOnCuda(const ScoresGradient& op, Stream& stream);
 
-// sums[e] += sum_t scores[t,e], in double, tokens in order.
+// sums[e] += sum_t scores[t,e], in double; the CPU takes the tokens in order, CUDA every 128th
+// together.
 struct ColumnSums {
   static constexpr char kName[] = "column_sums";
   Tensor scores;  // [tokens, experts]
@@ -48,6 +53,7 @@ struct ColumnSums {
   void Check() const;
 };
 void ComputeOnCpu(const ColumnSums& op);
+void ComputeOnCuda(const ColumnSums& op, Stream& stream);
 
 // count += the number of tokens whose largest score, gates[t,0], is not above zero: NormRouter
 // sends them to the lowest expert ids with a gate of zero, so that the layer adds nothing to them.
@@ -60,5 +66,6 @@ struct CountUnrouted {
   void Check() const;
 };
 void ComputeOnCpu(const CountUnrouted& op);
+void ComputeOnCuda(const CountUnrouted& op, Stream& stream);
 
 }  // namespace unipool

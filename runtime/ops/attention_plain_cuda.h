@@ -1,0 +1,34 @@
+// The arguments of the attention kernels, and the kernels for any type, alignment and head_dim,
+// which use no tensor cores. For *_cuda.cu only.
+#pragma once
+
+#include "runtime/ops/attention_tile_cuda.h"
+
+namespace unipool {
+
+template <typename T>
+struct AttentionForwardArguments {
+  HeadLayout layout;
+  const T* qkv;
+  T* out;
+  float* lse;
+};
+
+template <typename T>
+struct AttentionBackwardArguments {
+  HeadLayout layout;
+  const T* dout;
+  const T* qkv;
+  const T* out;
+  const float* lse;
+  float* dot;  // scratch [tokens, heads]: sum_d dout * out of each query
+  T* dqkv;
+};
+
+// For float and __nv_bfloat16.
+template <typename T>
+void RunPlainAttention(const AttentionForwardArguments<T>& arguments, Stream& stream);
+template <typename T>
+void RunPlainAttention(const AttentionBackwardArguments<T>& arguments, Stream& stream);
+
+}  // namespace unipool

@@ -1,0 +1,66 @@
+// Tiles of a result whose rows are sorted by group: group g has rows [offsets[g], offsets[g+1]).
+// They are counted on the device, since that is where the offsets are. For *_cuda.cu only.
+#pragma once
+
+#include "runtime/kernel_cuda.h"
+
+namespace unipool {
+
+// Columns [column, ..) of rows [row, row_end) of a group, as far as the tile reaches.
+struct RowTile {
+  int group;
+  int row;
+  int row_end;
+  int column;
+};
+
+struct RowTiles {
+  // A block lists them in shared memory, so groups are limited.
+  static constexpr int kMaxGroups = 4096;
+
+  const int64_t* offsets;
+  int* first;  // shared: the row tiles of all groups before g, for g in [0, groups]
+  int groups;
+  int tile_rows;
+  int tile_columns;
+  int column_tiles;
+
+  // By all threads of the block; they may read `first` when it returns.
+  __device__ void List() const {
+    if (WarpId() == 0) ListByWarp();
+    __syncthreads();
+  }
+
+  __device__ int count() const { return first[groups] * column_tiles; }
+
+  // The row tiles of a group that read the same piece of its weight come one after another, so
+  // that blocks which run together read it together.
+  __device__ RowTile At(int tile) const {
+    int low = 0, high = groups;  // tile is in a group of [low, high)
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      (first[middle] * column_tiles <= tile ? low : high) = middle;
+    }
+    const int inside = tile - first[low] * column_tiles;
+    const int row_tiles = first[low + 1] - first[low];
+    return {low, static_cast<int>(offsets[low]) + inside % row_tiles * tile_rows,
+            static_cast<int>(offsets[low + 1]), inside / row_tiles * tile_columns};
+  }
+
+  __device__ void ListByWarp() const {
+    int before = 0;
+    for (int begin = 0; begin < groups; begin += kWarp) {
+      const int group = begin + LaneId();
+      int tiles = 0;
+      if (group < groups) {
+        tiles = CeilDivide(static_cast<int>(offsets[group + 1] - offsets[group]), tile_rows);
+      }
+      const int up_to_here = WarpPrefixSum(tiles);
+      if (group < groups) first[group] = before + up_to_here - tiles;
+      before += __shfl_sync(kAllLanes, up_to_here, kWarp - 1);
+    }
+    if (LaneId() == 0) first[groups] = before;
+  }
+};
+
+}  // namespace unipool

@@ -1,0 +1,85 @@
+#include "runtime/ops/permute.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "tests/support/both_devices.h"
+#include "tests/support/gpu.h"
+#include "tests/support/workbench.h"
+
+namespace unipool::testing {
+namespace {
+
+constexpr int64_t kWidths[] = {1, 37, 72, 520};
+
+// A permutation without fixed structure: step is prime to rows.
+Tensor Shuffled(Workbench& bench, std::initializer_list<int64_t> dims, int64_t rows) {
+  std::vector<int32_t> positions;
+  for (int64_t i = 0; i < rows; ++i) {
+    positions.push_back(static_cast<int32_t>((i * 7 + 3) % rows));
+  }
+  return bench.Ints(dims, positions);
+}
+
+TEST(CudaPermute, GatheredRowsAreEqual) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t hidden : kWidths) {
+    Workbench bench;
+    ExpectOnBothDevices(GatherRows{.x = bench.Random("x", {9, hidden}),
+                                   .index = bench.Ints({5}, {8, 0, 3, 3, 1}),
+                                   .y = bench.Poisoned({5, hidden})});
+  }
+}
+
+CombineRows NewCombine(Workbench& bench, int64_t tokens, int64_t k, int64_t hidden) {
+  return {.rows = bench.Random("rows", {tokens * k, hidden}),
+          .positions = Shuffled(bench, {tokens, k}, tokens * k),
+          .gates = bench.Random("gates", {tokens, k}),
+          .y = bench.Poisoned({tokens, hidden}),
+          .add_to_y = false};
+}
+
+TEST(CudaPermute, CombinedRowsAgreeWithAndWithoutGatesAndAddedTo) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t hidden : kWidths) {
+    Workbench bench;
+    CombineRows op = NewCombine(bench, 5, hidden == 37 ? 1 : 2, hidden);
+    ExpectOnBothDevices(op, {&CombineRows::gates});
+    op.gates = Tensor{};
+    ExpectOnBothDevices(op);
+    op.add_to_y = true;
+    op.y = bench.Random("y", {5, hidden});
+    ExpectOnBothDevices(op);
+  }
+}
+
+TEST(CudaPermute, CombinesGradientsAgreeAlsoInPlace) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t hidden : kWidths) {
+    Workbench bench;
+    const CombineRows forward = NewCombine(bench, 4, 2, hidden);
+    CombineRowsBackward op{.dy = bench.Random("dy", {4, hidden}),
+                           .rows = forward.rows,
+                           .positions = forward.positions,
+                           .gates = forward.gates,
+                           .drows = bench.Poisoned({8, hidden}),
+                           .dgates = bench.Poisoned({4, 2})};
+    const std::vector<Tensor CombineRowsBackward::*> kept = {&CombineRowsBackward::gates,
+                                                             &CombineRowsBackward::dgates};
+    ExpectOnBothDevices(op, kept);
+    op.drows = op.rows;
+    ExpectOnBothDevices(op, kept);
+  }
+}
+
+TEST(CudaPermute, AcceptsNoRows) {
+  SKIP_WITHOUT_GPU();
+  Workbench bench;
+  ExpectOnBothDevices(NewCombine(bench, 0, 2, 8), {&CombineRows::gates});
+  ExpectOnBothDevices(
+      GatherRows{.x = bench.Zeros({0, 8}), .index = bench.Ints({0}, {}), .y = bench.Zeros({0, 8})});
+}
+
+}  // namespace
+}  // namespace unipool::testing
