@@ -39,8 +39,9 @@ namespace {
     if (mpi_code != MPI_SUCCESS) MpiFail(#expression, __LINE__, mpi_code); \
   } while (false)
 
-[[noreturn]] void AbortAllRanks() { AbortMpi(128 + SIGABRT); }
-[[noreturn]] void AbortThisRank() { std::abort(); }
+// As glog declares it: to clang, the standard attribute is not part of a function's type.
+__attribute__((noreturn)) void AbortAllRanks() { AbortMpi(128 + SIGABRT); }
+__attribute__((noreturn)) void AbortThisRank() { std::abort(); }
 
 // MPI is one for the process, and so is what it says of the process's place: written by
 // InitializeMpi, only read after it.

@@ -1,0 +1,27 @@
+// A config's text: parsed, checked, resolved and printed; what is printed reads back as the same.
+#include "configs/run.pb.h"
+#include "launch/config_text.h"
+#include "launch/run_config.h"
+#include "tests/fuzz/fuzz_target.h"
+
+using unipool::testing::Require;
+using unipool::testing::RequireOneLine;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  unipool::config::Run run;
+  unipool::FieldOrigins origins;
+  absl::Status status = unipool::ParseConfigText(text, "fuzz.textproto", &run, &origins);
+  if (status.ok()) status = unipool::CheckRunConfig(run, "fuzz.textproto");
+  if (!status.ok()) {
+    RequireOneLine(std::string(status.message()));
+    return 0;
+  }
+  unipool::ResolveDefaults(&run);
+  unipool::config::Run again;
+  const std::string resolved = unipool::ToText(run);
+  status = unipool::ParseConfigText(resolved, "resolved.textproto", &again, &origins);
+  Require(status.ok(), "a resolved config parses");
+  Require(unipool::ToText(again) == resolved, "a resolved config reads back as the same");
+  return 0;
+}
