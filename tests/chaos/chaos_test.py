@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Kills a random rank with SIGKILL at a random moment, again and again, and goes on after each:
+what the run leaves in the end is, bit for bit, what an undisturbed one leaves.
+usage: chaos_test.py [KILLS, default 5]     UNIPOOL_CHAOS_SEED repeats a sequence of kills"""
+import collections
+import os
+import pathlib
+import random
+import re
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "launch"))
+import command_support as support  # noqa: E402
+import process_support as process  # noqa: E402
+
+KILLS = int(sys.argv.pop(1)) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 5
+RANKS = 3
+EVAL_EVERY = 10
+PHASES = ["start-up", "training", "validation", "save", "any"]
+LOST_PEER = 76  # launch/exit_codes.h
+
+
+def settings(steps):
+    # A validation takes as long as several steps, and a save is nearly always under way or near.
+    return {"steps": steps, "eval.every_steps": EVAL_EVERY, "eval.sequences": 0,
+            "data.split": "50,45,5", "checkpoint.every_steps": 4, "checkpoint.keep_last": 2,
+            "parallel.threads": 1, "pool.statistics": "LOCAL", "data.micro_batch": 2}
+
+
+class Phase:
+    """Waits for a moment of a run, and says afterwards which moment it was."""
+
+    def __init__(self, run_dir, generator):
+        self.run_dir = run_dir
+        self.generator = generator
+        self.saving = pathlib.Path(run_dir, "checkpoints")
+
+    def half_written(self):
+        return self.saving.exists() and any(p.suffix == ".tmp" for p in self.saving.iterdir())
+
+    def wait(self, name, job, last_step):
+        until = time.monotonic() + 60
+        delay = self.generator.random()
+        while time.monotonic() < until and job.process.poll() is None:
+            step = process.last_step(self.run_dir)
+            if name == "start-up" and job.pid_of(0):
+                time.sleep(delay * 0.3)
+                return
+            if name == "training" and step > last_step + 1:
+                time.sleep(delay * 0.2)
+                return
+            if name == "validation" and step > last_step and step % EVAL_EVERY == EVAL_EVERY - 1:
+                # Past the step that follows, which takes less than the validation after it.
+                time.sleep(delay * 0.1)
+                return
+            if name == "save" and step > last_step and self.half_written():
+                return
+            if name == "any" and job.pid_of(0):
+                time.sleep(delay * 2)
+                return
+            time.sleep(0.002)
+
+    def was(self, last_step):
+        step = process.last_step(self.run_dir)
+        if step <= last_step:
+            return "start-up"
+        if self.half_written():
+            return "save"
+        return "validation" if step % EVAL_EVERY == EVAL_EVERY - 1 else "training"
+
+
+def final_state(run_dir):
+    """The hashes of the last checkpoint's files, and the losses of every step."""
+    manifest = (support.latest_checkpoint(run_dir) / "manifest.textproto").read_text()
+    losses = [(record["step"], record.get("lm_loss"), record.get("grad_norm"),
+               record.get("validation_loss")) for record in support.metrics(run_dir)]
+    return re.findall(r'name: "(\S+)"\s+bytes: (\d+)\s+xxh3_128: "(\w+)"', manifest), losses
+
+
+class ChaosTest(support.TextTest):
+    def job(self, name, steps):
+        run_dir = os.path.join(self.folder.name, name)
+        return run_dir, process.Job(
+            support.train_command(self.prefix, run_dir, settings(steps)), RANKS)
+
+    def test_killed_runs_end_as_undisturbed_ones(self):
+        seed = int(os.environ.get("UNIPOOL_CHAOS_SEED", time.time_ns() % 1000000))
+        generator = random.Random(seed)
+        steps = 60 + 12 * KILLS
+        calm_dir, calm = self.job("calm", steps)
+        self.assertEqual(calm.finish(300)[0], 0)
+        hit = collections.Counter()
+        for kill in range(KILLS):
+            run_dir, job = self.job("chaos", steps)
+            last_step = process.last_step(run_dir)
+            phase = Phase(run_dir, generator)
+            phase.wait(PHASES[kill % len(PHASES)], job, last_step)
+            victim = job.pid_of(generator.randrange(RANKS))
+            if victim:
+                os.kill(victim, signal.SIGKILL)
+                hit[phase.was(last_step)] += 1
+            status, output, errors = job.finish(120)
+            self.assertIn(status, (LOST_PEER,) if victim else (0, LOST_PEER),
+                          f"seed {seed}, kill {kill}: {output}{errors}")
+        run_dir, job = self.job("chaos", steps)
+        status, output, errors = job.finish(300)
+        self.assertEqual(status, 0, f"seed {seed}: {output}{errors}")
+        print(f"seed {seed}, {sum(hit.values())} kills: {dict(hit)}")
+        self.assertEqual(final_state(run_dir), final_state(calm_dir), f"seed {seed}")
+        for name in PHASES[:-1]:
+            self.assertGreater(hit[name], 0, f"seed {seed}: no kill met {name}: {dict(hit)}")
+
+
+if __name__ == "__main__":
+    unittest.main()
