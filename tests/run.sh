@@ -38,5 +38,6 @@ rm -f build/junit_*.xml
 status=0
 run_label build fast 2 'long|cuda' || status=1
 run_label build ranks 1 'long|cuda' || status=1
+run_label build cluster 1 long || status=1
 run_label build-emulated cuda 2 long || status=1
-python3 tools/test_summary.py build/junit_{fast,ranks,cuda}.xml && [ "$status" -eq 0 ]
+python3 tools/test_summary.py build/junit_{fast,ranks,cluster,cuda}.xml && [ "$status" -eq 0 ]

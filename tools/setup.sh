@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the build, the tests and the scripts need and this machine lacks; nothing, and at
 # once, where all is there. Debian or Ubuntu, as root or with sudo.
-# usage: setup.sh [--dev]    --dev adds the formatter that tools/check.sh uses
+# usage: setup.sh [--dev | --cluster]
+#   --dev adds the formatter that tools/check.sh uses, --cluster what tests/cluster makes hosts
+#   and a Slurm of
 set -euo pipefail
 
 packages=(
@@ -17,7 +19,8 @@ packages=(
 case "${1:-}" in
   "") ;;
   --dev) packages+=(clang-format-14) ;;
-  *) echo "setup.sh: $1: unknown flag, expected --dev or nothing" >&2; exit 2 ;;
+  --cluster) packages+=(slurm-wlm munge iproute2 procps util-linux) ;;
+  *) echo "setup.sh: $1: unknown flag, expected --dev, --cluster or nothing" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""launch/slurm/train.sbatch under a real Slurm over three hosts: a job that is told to leave saves,
+goes back to the queue and goes on to the same end; a task of an array has a run folder of its own;
+scancel saves and does not come back."""
+import contextlib
+import os
+import re
+import tempfile
+import unittest
+
+import cluster_support as cluster
+from cluster_support import process, support
+
+SCRIPT = str(support.ROOT / "launch" / "slurm" / "train.sbatch")
+
+
+def scheduler(*words):
+    return cluster.call(cluster.SLURM, "run", *words)
+
+
+def job_field(job, name):
+    return re.search(rf"\b{name}=(\S+)", scheduler("scontrol", "show", "job", job)).group(1)
+
+
+class SlurmTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.prefix = support.write_text(cls.folder.name)
+        cls.cluster = contextlib.ExitStack()
+        cls.cluster.enter_context(cluster.up(cluster.HOSTS, 3))
+        cls.cluster.enter_context(cluster.up(cluster.SLURM, 3))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.close()
+        cls.folder.cleanup()
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def submit(self, name, steps, options=(), run_dir=True):
+        command = support.train_command(self.prefix, self.path(name),
+                                        {"steps": steps, "eval.every_steps": 0,
+                                         "schedule.warmup_steps": 2})
+        if not run_dir:
+            command = [command[0]] + command[3:]
+        exports = {"UNIPOOL_HOME": str(support.ROOT), "UNIPOOL_PROGRAM": support.PROGRAM,
+                   "PATH": os.environ["PATH"], "OMPI_MCA_btl_tcp_if_include": cluster.NETWORK,
+                   "OMPI_MCA_oob_tcp_if_include": cluster.NETWORK}
+        out = scheduler("env", *(f"{key}={value}" for key, value in exports.items()),
+                        "sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=1",
+                        "--cpus-per-task=1",
+                        f"--output={self.path(name)}-%a.log", "--chdir", self.folder.name,
+                        "--time=10", *options, SCRIPT, *command[1:])
+        return out.strip()
+
+    def log(self, name, task="4294967294"):
+        with open(f"{self.path(name)}-{task}.log") as file:
+            return file.read()
+
+    def wait_for(self, job, state, seconds, name):
+        process.wait_for(lambda: job_field(job, "JobState") == state, seconds,
+                           f"job {job} {state}; its log: {self.log(name)}")
+
+    def test_a_job_told_to_leave_goes_on_in_its_next_start(self):
+        job = self.submit("requeued", 100)
+        process.wait_for(lambda: process.last_step(self.path("requeued")) > 10, 90, "10 steps")
+        scheduler("scancel", "--signal=USR1", "--batch", job)
+        process.wait_for(lambda: job_field(job, "Restarts") == "1", 60, "the job is requeued")
+        self.wait_for(job, "COMPLETED", 180, "requeued")
+        log = self.log("requeued")
+        self.assertIn("goes back to the queue", log)
+        self.assertIn("start 2, 2 ranks", log)
+        undisturbed = support.train_command(self.prefix, self.path("undisturbed"),
+                                            {"steps": 100, "eval.every_steps": 0,
+                                             "schedule.warmup_steps": 2})
+        self.assertEqual(support.run(undisturbed, ranks=2).returncode, 0)
+        losses = [[record.get("lm_loss") for record in support.metrics(self.path(name))]
+                  for name in ("requeued", "undisturbed")]
+        self.assertEqual(losses[0], losses[1])
+
+    def test_scancel_saves_and_does_not_come_back(self):
+        job = self.submit("cancelled", 100000)
+        process.wait_for(lambda: process.last_step(self.path("cancelled")) > 5, 60, "5 steps")
+        scheduler("scancel", "--signal=TERM", "--batch", job)
+        process.wait_for(lambda: job_field(job, "JobState") in ("FAILED", "CANCELLED"), 60,
+                           "the job ends")
+        self.assertEqual(job_field(job, "ExitCode"), "75:0")
+        self.assertTrue(support.latest_checkpoint(self.path("cancelled")).is_dir())
+
+    def test_tasks_of_an_array_do_not_share_a_folder(self):
+        runs = support.ROOT / "runs"
+        job = self.submit("array", 5, ["--array=1-2", "--job-name=unipool_array_test"],
+                          run_dir=False)
+        process.wait_for(lambda: all(job_field(f"{job}_{task}", "JobState") == "COMPLETED"
+                                       for task in (1, 2)), 120, "both tasks done")
+        for task in (1, 2):
+            folder = runs / f"unipool_array_test-{job}" / str(task)
+            self.assertEqual(process.last_step(folder), 5, self.log("array", task))
+        cluster.call("rm", "-r", runs / f"unipool_array_test-{job}")
+
+
+if __name__ == "__main__":
+    cluster.skip_unless_possible("slurmctld", "slurmd", "munged", "sbatch")
+    unittest.main()
