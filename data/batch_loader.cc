@@ -47,16 +47,14 @@ Slice RankSlice(const BatchLoaderOptions& options, int micro_step) {
 }
 
 absl::StatusOr<std::unique_ptr<BatchLoader>> BatchLoader::Create(
-    const IndexedDataset& dataset, const SampleOrder& order, const BatchLoaderOptions& options) {
+    const SampleSource& source, const BatchLoaderOptions& options) {
   const absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
-  return std::unique_ptr<BatchLoader>(new BatchLoader(dataset, order, options));
+  return std::unique_ptr<BatchLoader>(new BatchLoader(source, options));
 }
 
-BatchLoader::BatchLoader(const IndexedDataset& dataset, const SampleOrder& order,
-                         const BatchLoaderOptions& options)
-    : dataset_(dataset),
-      order_(order),
+BatchLoader::BatchLoader(const SampleSource& source, const BatchLoaderOptions& options)
+    : source_(source),
       options_(options),
       num_micro_steps_(NumMicroSteps(options)),
       sample_(options.sequence + 1) {
@@ -86,33 +84,35 @@ void BatchLoader::ReadAhead() {
       return stopping_ || num_filled_ - std::max<int64_t>(num_taken_ - 1, 0) < kSlots;
     });
     if (stopping_) return;
-    const int64_t position = fill_position_, seeks = seeks_;
+    const FillPlace place = fill_place_;
+    const int64_t seeks = seeks_;
     Slot& slot = SlotOf(num_filled_);
     lock.unlock();
-    Fill(position, &slot);
+    Fill(place, &slot);
     lock.lock();
     if (seeks != seeks_) continue;  // the caller went elsewhere meanwhile
     ++num_filled_;
-    ++fill_position_;
+    ++fill_place_.position;
     changed_.notify_all();
   }
 }
 
-void BatchLoader::Fill(int64_t position, Slot* slot) {
-  const int64_t step = position / num_micro_steps_, sequence = options_.sequence;
-  const int micro_step = static_cast<int>(position % num_micro_steps_);
+void BatchLoader::Fill(FillPlace place, Slot* slot) {
+  const int64_t step = place.position / num_micro_steps_, sequence = options_.sequence;
+  const int micro_step = static_cast<int>(place.position % num_micro_steps_);
   const Slice slice = RankSlice(options_, micro_step);
   const auto vocab = static_cast<uint64_t>(options_.vocab);
-  slot->bad_position = -1;
-  for (int64_t s = 0; s < slice.count && slot->bad_position < 0; ++s) {
-    const int64_t start = order_.Start(step * options_.global_batch + slice.first + s);
-    dataset_.Read(start, absl::MakeSpan(sample_));
+  const int64_t first = (step + place.skipped_steps) * options_.global_batch + slice.first;
+  slot->bad_sample = -1;
+  for (int64_t s = 0; s < slice.count && slot->bad_sample < 0; ++s) {
+    source_.Read(first + s, absl::MakeSpan(sample_));
     // A negative id is a large one here.
     const auto bad = std::find_if(sample_.begin(), sample_.end(), [vocab](int32_t id) {
       return static_cast<uint64_t>(id) >= vocab;
     });
     if (bad != sample_.end()) {
-      slot->bad_position = start + (bad - sample_.begin());
+      slot->bad_sample = first + s;
+      slot->bad_offset = bad - sample_.begin();
       slot->bad_id = *bad;
     }
     std::copy_n(sample_.data(), sequence, slot->tokens.data() + s * sequence);
@@ -136,7 +136,7 @@ const Batch& BatchLoader::Next() {
     changed_.wait(lock, [this] { return num_filled_ >= num_taken_; });
   }
   const Slot& slot = SlotOf(taken);
-  if (slot.bad_position >= 0) {
+  if (slot.bad_sample >= 0) {
     status_ = BadToken(slot);
     no_batch_ = {.step = slot.batch.step,
                  .micro_step = slot.batch.micro_step,
@@ -158,16 +158,23 @@ void BatchLoader::Seek(int64_t step) {
     // What was read ahead is dropped; the slot in the caller's hands stays as it is.
     const std::lock_guard lock(mutex_);
     num_filled_ = num_taken_;
-    fill_position_ = position_;
+    fill_place_ = {.position = position_, .skipped_steps = skipped_steps_};
     ++seeks_;
   }
   changed_.notify_all();
 }
 
+void BatchLoader::SkipTo(int64_t steps) {
+  CHECK_GE(steps, 0);
+  skipped_steps_ = steps;
+  Seek(cursor());
+}
+
 absl::Status BatchLoader::BadToken(const Slot& slot) const {
+  const TokenPlace place = source_.Place(slot.bad_sample, slot.bad_offset);
   return absl::InvalidArgumentError(absl::StrCat(
-      dataset_.prefix(), ".bin: token ", slot.bad_position, " (byte ",
-      slot.bad_position * dataset_.token_bytes(), ") has id ", slot.bad_id, ", expected 0 to ",
+      place.dataset->prefix(), ".bin: token ", place.token, " (byte ",
+      place.token * place.dataset->token_bytes(), ") has id ", slot.bad_id, ", expected 0 to ",
       options_.vocab - 1, " for a vocabulary of ", options_.vocab));
 }
 

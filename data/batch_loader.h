@@ -1,6 +1,7 @@
-// Batches for one rank: a pure function of (seed, step), read ahead by one thread.
+// Batches for one rank: a pure function of (settings, step), read ahead by one thread.
 //
-// A step's global batch is `global_batch` consecutive samples of the SampleOrder. It is cut into
+// A step's global batch is `global_batch` consecutive samples of the source; a loader told to skip
+// n steps gives those of step + n, as after a rewind past data that hurt. The batch is cut into
 // micro-steps of at most ranks * micro_batch samples, each as even as can be, and each micro-step
 // into consecutive slices for ranks 0, 1, ..., of floor or ceil size. Where everything divides,
 // that is facts M.1: micro-batch a of rank r is the (a * ranks + r)-th slice of micro_batch
@@ -17,8 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "data/indexed_dataset.h"
-#include "data/sample_order.h"
+#include "data/sample_source.h"
 #include "runtime/tensor.h"
 
 namespace unipool {
@@ -55,9 +55,8 @@ Slice RankSlice(const BatchLoaderOptions& options, int micro_step);
 // warm call of Next allocates nothing.
 class BatchLoader {
  public:
-  // `dataset` is borrowed and outlives the loader.
-  static absl::StatusOr<std::unique_ptr<BatchLoader>> Create(const IndexedDataset& dataset,
-                                                             const SampleOrder& order,
+  // `source` is borrowed and outlives the loader.
+  static absl::StatusOr<std::unique_ptr<BatchLoader>> Create(const SampleSource& source,
                                                              const BatchLoaderOptions& options);
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;
@@ -71,6 +70,9 @@ class BatchLoader {
   int64_t cursor() const { return position_ / num_micro_steps_; }
   // The next call of Next gives micro-step 0 of `step` (steps count from 0). Clears the status.
   void Seek(int64_t step);
+  // From the cursor's step on, batches are those of the data's step + `steps`, all in all.
+  void SkipTo(int64_t steps);
+  int64_t skipped_steps() const { return skipped_steps_; }
   // OK until Next meets a micro-batch with a token id outside the vocabulary: then the file, the
   // token's position, the id and the vocabulary.
   absl::Status status() const { return status_; }
@@ -80,22 +82,28 @@ class BatchLoader {
     std::vector<int32_t> tokens;
     std::vector<int32_t> targets;
     Batch batch;
-    int64_t bad_position = -1;  // in the stream, of the first id outside the vocabulary
+    // Of the first id outside the vocabulary.
+    int64_t bad_sample = -1;
+    int64_t bad_offset = 0;
     int32_t bad_id = 0;
   };
 
-  BatchLoader(const IndexedDataset& dataset, const SampleOrder& order,
-              const BatchLoaderOptions& options);
+  // Micro-step `position` since step 0, and how far the data are ahead of the steps.
+  struct FillPlace {
+    int64_t position;
+    int64_t skipped_steps;
+  };
+
+  BatchLoader(const SampleSource& source, const BatchLoaderOptions& options);
   void ReadAhead();
-  void Fill(int64_t position, Slot* slot);
+  void Fill(FillPlace place, Slot* slot);
   absl::Status BadToken(const Slot& slot) const;
   Slot& SlotOf(int64_t filled) { return slots_[filled % kSlots]; }
 
   // One in the caller's hands, one ready, one being filled.
   static constexpr int kSlots = 3;
 
-  const IndexedDataset& dataset_;
-  const SampleOrder order_;
+  const SampleSource& source_;
   const BatchLoaderOptions options_;
   const int num_micro_steps_;
   std::array<Slot, kSlots> slots_;
@@ -103,6 +111,7 @@ class BatchLoader {
 
   // The caller's.
   int64_t position_ = 0;  // micro-steps since step 0, of the next call of Next
+  int64_t skipped_steps_ = 0;
   absl::Status status_;
   Batch no_batch_ = {};
 
@@ -110,8 +119,8 @@ class BatchLoader {
   std::condition_variable changed_;
   // Below: guarded by mutex_. Slots are numbered in the order in which they are filled.
   int64_t num_filled_ = 0;
-  int64_t num_taken_ = 0;      // by Next; the last of them is still in the caller's hands
-  int64_t fill_position_ = 0;  // of the slot to fill next
+  int64_t num_taken_ = 0;   // by Next; the last of them is still in the caller's hands
+  FillPlace fill_place_{};  // of the slot to fill next
   int64_t seeks_ = 0;
   bool stopping_ = false;
 

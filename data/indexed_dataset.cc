@@ -1,13 +1,16 @@
 #include "data/indexed_dataset.h"
 
 #include <glog/logging.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "data/index_format.h"
 #include "runtime/status.h"
 
@@ -66,6 +69,8 @@ absl::StatusOr<std::unique_ptr<IndexedDataset>> IndexedDataset::Open(const std::
   RETURN_IF_ERROR(dataset->CheckDocuments());
   // Shuffled samples are a few kilobytes each: reading ahead would fetch mostly what nobody wants.
   dataset->bin_.ExpectRandomReads();
+  dataset->index_.ExpectRandomReads();
+  dataset->index_.Forget();
   return dataset;
 }
 
@@ -176,6 +181,14 @@ int64_t IndexedDataset::SequenceStart(int64_t i) const {
   return Load<int64_t>(index_, OffsetsAt() + 8 * i) / token_bytes_;
 }
 
+std::string IndexedDataset::IndexHash() const {
+  XXH128_canonical_t hash;
+  XXH128_canonicalFromHash(&hash, XXH3_128bits(index_.data(), index_.bytes()));
+  index_.Forget();
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(hash.digest), sizeof(hash.digest)));
+}
+
 int64_t IndexedDataset::DocumentStart(int64_t d) const {
   CHECK(d >= 0 && d < num_document_entries_) << d << " of " << num_documents();
   return Load<int64_t>(index_, DocumentsAt() + 8 * d);
@@ -186,6 +199,8 @@ void IndexedDataset::Read(int64_t begin, absl::Span<int32_t> out) const {
   CHECK(begin >= 0 && begin <= num_tokens() && count <= num_tokens() - begin)
       << begin << " + " << count << " of " << num_tokens() << " tokens in " << prefix_;
   if (count == 0) return;
+  index_.NoteRead();  // whoever reads tokens has looked up where they are
+  bin_.NoteRead();
   if (count * token_bytes_ >= kFetchAheadBytes) {
     bin_.WillNeed(begin * token_bytes_, count * token_bytes_);
   }

@@ -30,6 +30,10 @@ class IndexedDataset {
   int64_t SequenceStart(int64_t i) const;
   // Sequences before document d, for d in [0, num_documents()].
   int64_t DocumentStart(int64_t d) const;
+  // The index's bytes as XXH3-128 in hexadecimal; reads all of them.
+  std::string IndexHash() const;
+  // Gives back the memory of an index that has been read from end to end.
+  void ForgetIndex() const { index_.Forget(); }
   // Tokens [begin, begin + out.size()) of the stream of all sequences in file order.
   void Read(int64_t begin, absl::Span<int32_t> out) const;
 

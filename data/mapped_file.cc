@@ -56,8 +56,18 @@ void MappedFile::WillNeed(int64_t begin, int64_t bytes) const {
   madvise(const_cast<uint8_t*>(data_) + first, begin + bytes - first, MADV_WILLNEED);
 }
 
+void MappedFile::Forget() const {
+  if (data_ != nullptr) madvise(const_cast<uint8_t*>(data_), bytes_, MADV_DONTNEED);
+}
+
+void MappedFile::NoteRead() const {
+  if (reads_.fetch_add(1, std::memory_order_relaxed) % kReadsKept == kReadsKept - 1) Forget();
+}
+
 void MappedFile::ExpectRandomReads() const {
-  if (data_ != nullptr) madvise(const_cast<uint8_t*>(data_), bytes_, MADV_RANDOM);
+  if (data_ == nullptr) return;
+  madvise(const_cast<uint8_t*>(data_), bytes_, MADV_RANDOM);
+  madvise(const_cast<uint8_t*>(data_), bytes_, MADV_NOHUGEPAGE);
 }
 
 }  // namespace unipool

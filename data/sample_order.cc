@@ -12,7 +12,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "runtime/rng.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -79,8 +78,8 @@ int64_t PermuteIndex(int64_t i, int64_t size, uint64_t key) {
   return static_cast<int64_t>(x);
 }
 
-absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::string& weights,
-                                      Split split) {
+absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
+                                             const std::string& weights, Split split) {
   ASSIGN_OR_RETURN(const auto shares, ParseShares(weights));
   const int64_t sequences = dataset.num_sequences();
   std::array<int64_t, kParts + 1> bounds = {};
@@ -93,16 +92,22 @@ absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::
   }
   bounds[kParts] = sequences;
   const auto part = static_cast<size_t>(split);
-  return TokenRange{.begin = dataset.SequenceStart(bounds[part]),
-                    .end = dataset.SequenceStart(bounds[part + 1])};
+  return SequenceRange{.begin = bounds[part], .end = bounds[part + 1]};
 }
 
-SampleOrder::SampleOrder(TokenRange range, int64_t sequence, uint64_t seed, bool shuffle,
+absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::string& weights,
+                                      Split split) {
+  ASSIGN_OR_RETURN(const SequenceRange range, SplitSequences(dataset, weights, split));
+  return TokenRange{.begin = dataset.SequenceStart(range.begin),
+                    .end = dataset.SequenceStart(range.end)};
+}
+
+SampleOrder::SampleOrder(TokenRange range, int64_t sequence, Rng keys, bool shuffle,
                          int64_t samples)
-    : range_(range), sequence_(sequence), seed_(seed), shuffle_(shuffle), samples_(samples) {}
+    : range_(range), sequence_(sequence), keys_(keys), shuffle_(shuffle), samples_(samples) {}
 
 absl::StatusOr<SampleOrder> SampleOrder::Create(TokenRange range, int64_t sequence, uint64_t seed,
-                                                bool shuffle) {
+                                                bool shuffle, int64_t shard) {
   if (sequence <= 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("a sequence of ", sequence, " tokens, expected 1 or more"));
@@ -115,7 +120,8 @@ absl::StatusOr<SampleOrder> SampleOrder::Create(TokenRange range, int64_t sequen
                      ", fewer than one sample of ", sequence,
                      " + 1: a longer text, a shorter sequence or ", "another split is needed"));
   }
-  return SampleOrder(range, sequence, seed, shuffle, (tokens - 1) / sequence);
+  const Rng keys(seed, StreamId("data.order") + static_cast<uint64_t>(shard));
+  return SampleOrder(range, sequence, keys, shuffle, (tokens - 1) / sequence);
 }
 
 int64_t SampleOrder::Start(int64_t sample) const {
@@ -123,8 +129,7 @@ int64_t SampleOrder::Start(int64_t sample) const {
   int64_t in_epoch = sample % samples_;
   if (shuffle_) {
     const auto epoch = static_cast<uint64_t>(sample / samples_);
-    const uint64_t key = Rng(seed_, StreamId("data.order")).Word64(epoch);
-    in_epoch = PermuteIndex(in_epoch, samples_, key);
+    in_epoch = PermuteIndex(in_epoch, samples_, keys_.Word64(epoch));
   }
   return range_.begin + in_epoch * sequence_;
 }

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "data/indexed_dataset.h"
+#include "runtime/rng.h"
 
 namespace unipool {
 
@@ -22,30 +23,39 @@ struct TokenRange {
   int64_t end;
 };
 
+// Some of a dataset's sequences.
+struct SequenceRange {
+  int64_t begin;
+  int64_t end;
+};
+
 enum class Split { kTrain, kValidation, kTest };
 
 // Parts of the dataset by sequence index: `weights` as "969,30,1" or "90,5,5"; boundaries at
 // round-half-even(cumulative share * sequences), facts J.4. Errors name the text.
+absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
+                                             const std::string& weights, Split split);
 absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::string& weights,
                                       Split split);
 
 class SampleOrder {
  public:
   // INVALID_ARGUMENT, with the numbers, when the range holds no sample of `sequence` + 1 tokens.
-  // `shuffle` false gives samples in file order (validation).
+  // `shuffle` false gives samples in file order (validation). Shards of a blend, counted from 0,
+  // have permutations of their own.
   static absl::StatusOr<SampleOrder> Create(TokenRange range, int64_t sequence, uint64_t seed,
-                                            bool shuffle);
+                                            bool shuffle, int64_t shard = 0);
 
   int64_t samples_per_epoch() const { return samples_; }
   // Where sample g (any g >= 0, over all epochs) starts in the dataset's stream.
   int64_t Start(int64_t sample) const;
 
  private:
-  SampleOrder(TokenRange range, int64_t sequence, uint64_t seed, bool shuffle, int64_t samples);
+  SampleOrder(TokenRange range, int64_t sequence, Rng keys, bool shuffle, int64_t samples);
 
   TokenRange range_;
   int64_t sequence_;
-  uint64_t seed_;
+  Rng keys_;  // word e is epoch e's
   bool shuffle_;
   int64_t samples_;
 };

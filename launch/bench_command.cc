@@ -19,6 +19,7 @@
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
+#include "launch/loaders.h"
 #include "launch/run_config.h"
 #include "launch/trainer.h"
 #include "launch/world.h"
@@ -120,23 +121,28 @@ void Print(const config::Run& run, const World& world, Trainer& trainer,
                trainer.arena().peak_bytes() / kMiB, plan.activations / kMiB);
 }
 
-absl::StatusOr<std::unique_ptr<IndexedDataset>> MakeUpDataset(const TemporaryFolder& folder,
-                                                              const config::Run& run) {
+// Also makes it the run's.
+absl::StatusOr<std::unique_ptr<Corpus>> MakeUpCorpus(const TemporaryFolder& folder,
+                                                     config::Run* run) {
   if (folder.path().empty()) {
     return absl::FailedPreconditionError(
         "no folder for made-up data can be made: expected TMPDIR to name one that is writable");
   }
-  RETURN_IF_ERROR(WriteMadeUpText(folder.path() + "/text", run));
-  return IndexedDataset::Open(folder.path() + "/text");
+  config::Data& data = *run->mutable_data();
+  data.clear_source();
+  data.set_prefix(folder.path() + "/text");
+  data.set_split("90,5,5");
+  data.set_order(config::Data::STATELESS);
+  RETURN_IF_ERROR(WriteMadeUpText(data.prefix(), *run));
+  return Corpus::Open(data);
 }
 
 absl::Status Bench(config::Run run, int64_t steps, bool profile, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
-  run.mutable_data()->set_split("90,5,5");
   const TemporaryFolder folder;
-  const auto dataset = MakeUpDataset(folder, run);
-  RETURN_IF_ERROR(world.Agree(dataset.status()));
-  const auto created = Trainer::Create(run, **dataset, world);
+  const auto corpus = MakeUpCorpus(folder, &run);
+  RETURN_IF_ERROR(world.Agree(corpus.status()));
+  const auto created = Trainer::Create(run, **corpus, world);
   RETURN_IF_ERROR(world.Agree(created.status()));
   Trainer& trainer = **created;
   constexpr int kWarmSteps = 2;

@@ -13,11 +13,21 @@ namespace unipool {
 namespace {
 
 // Fields, or messages with all their fields, that say how long, where and how fast, not what.
-constexpr std::array<absl::string_view, 9> kFree = {
-    "run_dir",  "steps", "pool.gradient_layers", "data.prefix", "data.micro_batch",
-    "parallel", "eval",  "checkpoint",           "profile"};
+constexpr std::array<absl::string_view, 11> kFree = {"run_dir",
+                                                     "steps",
+                                                     "pool.gradient_layers",
+                                                     "data.prefix",
+                                                     "data.micro_batch",
+                                                     "data.skip_steps",
+                                                     "data.cache_folder",
+                                                     "parallel",
+                                                     "eval",
+                                                     "checkpoint",
+                                                     "profile"};
 
-bool IsFree(const std::string& path) {
+bool IsFree(const config::Run& run, const std::string& path) {
+  // Megatron's order of the data is made for a number of steps.
+  if (path == "steps" && run.data().order() == config::Data::MEGATRON) return false;
   return std::any_of(kFree.begin(), kFree.end(), [&](absl::string_view free) {
     return path == free || absl::StartsWith(path, absl::StrCat(free, "."));
   });
@@ -45,7 +55,7 @@ absl::Status CheckSameRun(const std::string& folder, const config::Manifest& sav
   std::vector<std::string> changes;
   for (const std::string& path : FieldPaths(run)) {
     const std::string before = TextAt(saved.run(), path), now = TextAt(run, path);
-    if (before == now || IsFree(path)) continue;
+    if (before == now || IsFree(run, path)) continue;
     if (path == "pool.router_c" && static_cast<float>(run.pool().router_c()) == saved.router_c()) {
       continue;  // stated where it was estimated before
     }

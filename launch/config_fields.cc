@@ -121,6 +121,10 @@ absl::Status SetAtPath(const std::string& path, const std::string& value, Messag
     if (field == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat("no field ", NotAField(names[i], type)));
     }
+    if (field->is_repeated()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(names[i], " is a list: expected it in a config file, not in an override"));
+    }
     const bool is_last = i + 1 == names.size();
     if (is_last && IsMessage(*field)) {
       return absl::InvalidArgumentError(
@@ -168,7 +172,11 @@ void MakeDefaultsExplicit(Message* message) {
   const Reflection& access = *message->GetReflection();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
-    if (IsMessage(field)) {
+    if (field.is_repeated()) {
+      for (int j = 0; IsMessage(field) && j < access.FieldSize(*message, &field); ++j) {
+        MakeDefaultsExplicit(access.MutableRepeatedMessage(message, &field, j));
+      }
+    } else if (IsMessage(field)) {
       MakeDefaultsExplicit(access.MutableMessage(message, &field));
     } else if (!access.HasField(*message, &field)) {
       SetToDefault(field, message);
@@ -181,7 +189,7 @@ std::vector<std::string> FieldPaths(const Message& message) {
   std::vector<std::string> paths;
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
-    if (!IsMessage(field)) {
+    if (!IsMessage(field) || field.is_repeated()) {
       paths.push_back(field.name());
       continue;
     }
@@ -222,8 +230,19 @@ double NumberAt(const Message& message, const std::string& path) {
 std::string TextAt(const Message& message, const std::string& path) {
   const FieldOf found = FindField(message, path);
   std::string text;
-  google::protobuf::TextFormat::PrintFieldValueToString(*found.holder, found.field, -1, &text);
-  return text;
+  if (!found.field->is_repeated()) {
+    google::protobuf::TextFormat::PrintFieldValueToString(*found.holder, found.field, -1, &text);
+    return text;
+  }
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetSingleLineMode(true);
+  const int size = found.holder->GetReflection()->FieldSize(*found.holder, found.field);
+  for (int i = 0; i < size; ++i) {
+    std::string element;
+    printer.PrintFieldValueToString(*found.holder, found.field, i, &element);
+    absl::StrAppend(&text, i == 0 ? "{ " : " { ", element, "}");
+  }
+  return absl::StrCat("[", text, "]");
 }
 
 std::string NotAField(const std::string& name, const Descriptor& type) {

@@ -33,6 +33,7 @@ std::vector<std::string> FieldPaths(const google::protobuf::Message& message);
 bool HasValueOrDefault(const google::protobuf::Message& message, const std::string& path);
 bool HasValue(const google::protobuf::Message& message, const std::string& path);
 double NumberAt(const google::protobuf::Message& message, const std::string& path);
+// A list reads as "[{ ... } { ... }]".
 std::string TextAt(const google::protobuf::Message& message, const std::string& path);
 
 // `"hiden" in Model (fields: vocab, hidden, ...; did you mean "hidden"?)`

@@ -155,10 +155,34 @@ std::string Explain(const std::string& text, const Descriptor& root, ParseError*
 }
 
 void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
+                 const std::string& file, const std::string& prefix, FieldOrigins* origins);
+
+// Of a list of messages: the list's place is its first element's, and element i is PATH[i].
+void NoteListOrigins(const Message& message, const FieldDescriptor& field,
+                     const TextFormat::ParseInfoTree& places, const std::string& file,
+                     const std::string& path, FieldOrigins* origins) {
+  const auto& access = *message.GetReflection();
+  for (int i = 0; i < access.FieldSize(message, &field); ++i) {
+    const TextFormat::ParseLocation place = places.GetLocation(&field, i);
+    const std::string element = absl::StrCat(path, "[", i, "]");
+    (*origins)[element] = Place(file, place.line, place.column);
+    origins->try_emplace(path, (*origins)[element]);
+    const TextFormat::ParseInfoTree* inner = places.GetTreeForNested(&field, i);
+    if (inner == nullptr) continue;
+    NoteOrigins(access.GetRepeatedMessage(message, &field, i), *inner, file, element + ".",
+                origins);
+  }
+}
+
+void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
                  const std::string& file, const std::string& prefix, FieldOrigins* origins) {
   std::vector<const FieldDescriptor*> fields;
   message.GetReflection()->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
+    if (field->is_repeated()) {
+      NoteListOrigins(message, *field, places, file, prefix + field->name(), origins);
+      continue;
+    }
     const TextFormat::ParseLocation place = places.GetLocation(field, -1);
     const std::string path = prefix + field->name();
     (*origins)[path] = Place(file, place.line, place.column);

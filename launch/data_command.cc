@@ -7,24 +7,19 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "absl/types/span.h"
 #include "data/indexed_dataset.h"
-#include "data/tokenizer.h"
 #include "launch/bigram.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/data_prepare.h"
+#include "launch/data_views.h"
 #include "launch/exit_codes.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
-
-constexpr int64_t kShownTokens = 200;
 
 const CommandSpec kPrepare{
     .flags = {
@@ -39,7 +34,6 @@ const CommandSpec kPrepare{
         {"skip-bad", "", "counts malformed lines instead of stopping"},
         {"overwrite", "", "replaces the output"},
         {"help", "", "prints this"}}};
-const CommandSpec kInspect{.flags = {{"help", "", "prints this"}}, .arguments = {"PREFIX"}};
 const CommandSpec kBigram{
     .flags = {{"split", "WEIGHTS", "of the training, validation and test parts (as in 90,5,5)"},
               {"vocab", "N", "ids are below it (default 257)"},
@@ -53,12 +47,6 @@ struct SubCommand {
   const CommandSpec* spec;
   absl::Status (*run)(const CommandLine& line);
 };
-
-absl::StatusOr<std::string> OnePrefix(const CommandLine& line) {
-  if (line.arguments().size() == 1) return line.arguments()[0];
-  return absl::InvalidArgumentError(
-      "PREFIX is missing: expected that of PREFIX.bin and PREFIX.idx");
-}
 
 absl::StatusOr<TextFormat> ParseFormat(const std::string& format) {
   if (format == "auto") return TextFormat::kAuto;
@@ -113,52 +101,6 @@ absl::Status Prepare(const CommandLine& line) {
   return absl::OkStatus();
 }
 
-// The beginning of the first document that is not empty: as text, or as ids of another vocabulary.
-std::string Beginning(const IndexedDataset& dataset) {
-  int64_t begin = 0;
-  int64_t end = 0;
-  for (int64_t i = 0; i < dataset.num_sequences() && end == begin; ++i) {
-    begin = dataset.SequenceStart(i);
-    end = dataset.SequenceStart(i + 1);
-  }
-  std::vector<int32_t> ids(std::min(end - begin, kShownTokens));
-  dataset.Read(begin, absl::MakeSpan(ids));
-  const auto tokenizer = CreateByteTokenizer();
-  const bool bytes = std::all_of(ids.begin(), ids.end(),
-                                 [&](int32_t id) { return id >= 0 && id < tokenizer->vocab(); });
-  return bytes ? absl::StrCat("\"", absl::Utf8SafeCEscape(tokenizer->Decode(ids)), "\"")
-               : absl::StrCat("ids ", absl::StrJoin(ids, " "));
-}
-
-std::string LengthQuantiles(const IndexedDataset& dataset) {
-  std::vector<int64_t> lengths(dataset.num_sequences());
-  for (int64_t i = 0; i < dataset.num_sequences(); ++i) {
-    lengths[i] = dataset.SequenceStart(i + 1) - dataset.SequenceStart(i);
-  }
-  if (lengths.empty()) return "none";
-  std::sort(lengths.begin(), lengths.end());
-  const auto quantile = [&lengths](int percent) {
-    return lengths[(lengths.size() - 1) * percent / 100];
-  };
-  return absl::StrFormat("least %d, 10 %% %d, median %d, 90 %% %d, most %d", quantile(0),
-                         quantile(10), quantile(50), quantile(90), quantile(100));
-}
-
-absl::Status Inspect(const CommandLine& line) {
-  ASSIGN_OR_RETURN(const std::string prefix, OnePrefix(line));
-  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(prefix));
-  const char* type = dataset->token_bytes() == 1   ? "uint8"
-                     : dataset->token_bytes() == 2 ? "uint16"
-                                                   : "int32";
-  absl::PrintF(
-      "%s\n  documents  %d (%d sequences)\n  tokens     %d\n  ids        %s, %d bytes\n"
-      "  lengths    %s\n  beginning  %s\n",
-      prefix, dataset->num_documents(), dataset->num_sequences(), dataset->num_tokens(), type,
-      dataset->num_tokens() * dataset->token_bytes(), LengthQuantiles(*dataset),
-      Beginning(*dataset));
-  return absl::OkStatus();
-}
-
 absl::Status Bigram(const CommandLine& line) {
   ASSIGN_OR_RETURN(const std::string prefix, OnePrefix(line));
   if (!line.Has("split")) return absl::InvalidArgumentError("--split is missing");
@@ -174,7 +116,8 @@ absl::Status Bigram(const CommandLine& line) {
 
 constexpr SubCommand kSubCommands[] = {
     {"prepare", "token files from text", &kPrepare, &Prepare},
-    {"inspect", "what token files hold", &kInspect, &Inspect},
+    {"inspect", "what token files hold", &kInspectSpec, &InspectData},
+    {"batch", "the samples of a run's steps, a JSON line each", &kBatchSpec, &PrintBatches},
     {"bigram", "the validation loss of a bigram model", &kBigram, &Bigram}};
 
 void PrintUsage() {
@@ -196,7 +139,7 @@ int DataCommand(const std::vector<std::string>& args) {
       return kExitDone;
     }
     return Report(absl::InvalidArgumentError(
-        absl::StrCat("data: expected prepare, inspect or bigram, got \"", name, "\"")));
+        absl::StrCat("data: expected prepare, inspect, batch or bigram, got \"", name, "\"")));
   }
   const absl::StatusOr<CommandLine> line =
       CommandLine::Parse({args.begin() + 1, args.end()}, *sub->spec);

@@ -22,36 +22,36 @@ const char* SplitName(Split split) {
   return split == Split::kValidation ? "validation" : "test";
 }
 
-EvaluationText::EvaluationText(std::unique_ptr<IndexedDataset> dataset, SampleOrder order,
+EvaluationText::EvaluationText(std::unique_ptr<Corpus> corpus, std::unique_ptr<SampleSource> source,
                                const TextPart& part, int64_t vocab)
-    : dataset_(std::move(dataset)), order_(order), part_(part), vocab_(vocab) {}
+    : corpus_(std::move(corpus)), source_(std::move(source)), part_(part), vocab_(vocab) {}
 
 absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const config::Run& run,
                                                                      const TextPart& wanted) {
-  ASSIGN_OR_RETURN(auto dataset, IndexedDataset::Open(run.data().prefix()));
-  ASSIGN_OR_RETURN(const TokenRange range, SplitRange(*dataset, run.data().split(), wanted.split));
-  ASSIGN_OR_RETURN(const SampleOrder order,
-                   SampleOrder::Create(range, run.model().sequence(), run.seed(), false));
+  ASSIGN_OR_RETURN(auto corpus, Corpus::Open(run.data()));
+  ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split));
   TextPart part = wanted;
-  const int64_t left = order.samples_per_epoch() - wanted.first;
+  const int64_t left = source->samples_per_epoch() - wanted.first;
   if (left <= 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         run.data().prefix(), ": the ", SplitName(wanted.split), " part has ",
-        order.samples_per_epoch(), " sequences, expected more than --first ", wanted.first));
+        source->samples_per_epoch(), " sequences, expected more than --first ", wanted.first));
   }
-  part.sequences = wanted.sequences == 0 ? left : std::min(left, wanted.sequences);
+  // A blend has no end: all of it is what the run's own validations take.
+  const int64_t all = run.data().source().empty() ? left : run.eval().sequences();
+  part.sequences = wanted.sequences == 0 ? all : std::min(left, wanted.sequences);
   return std::unique_ptr<EvaluationText>(
-      new EvaluationText(std::move(dataset), order, part, run.model().vocab()));
+      new EvaluationText(std::move(corpus), std::move(source), part, run.model().vocab()));
 }
 
 absl::Status EvaluationText::Read(int64_t i, absl::Span<int32_t> ids) const {
-  const int64_t start = order_.Start(part_.first + i);
-  dataset_->Read(start, ids);
+  source_->Read(part_.first + i, ids);
   const auto bad =
       std::find_if(ids.begin(), ids.end(), [this](int32_t id) { return id < 0 || id >= vocab_; });
   if (bad == ids.end()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(dataset_->prefix(), ".bin: token ",
-                                                 start + (bad - ids.begin()), " is ", *bad,
+  const TokenPlace place = source_->Place(part_.first + i, bad - ids.begin());
+  return absl::InvalidArgumentError(absl::StrCat(place.dataset->prefix(), ".bin: token ",
+                                                 place.token, " is ", *bad,
                                                  ", expected one of model.vocab = ", vocab_));
 }
 

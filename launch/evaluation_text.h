@@ -1,4 +1,5 @@
-// Text that a model is looked at with: sequences of one part of a run's data, in file order.
+// Text that a model is looked at with: sequences of one part of a run's data, in the run's order of
+// them (validation and test: file order, unless data.order is MEGATRON or the data are a blend).
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "data/indexed_dataset.h"
 #include "data/sample_order.h"
+#include "data/sample_source.h"
+#include "launch/loaders.h"
 
 namespace unipool {
 
@@ -38,11 +40,11 @@ class EvaluationText {
   absl::Status Read(int64_t i, absl::Span<int32_t> ids) const;
 
  private:
-  EvaluationText(std::unique_ptr<IndexedDataset> dataset, SampleOrder order, const TextPart& part,
-                 int64_t vocab);
+  EvaluationText(std::unique_ptr<Corpus> corpus, std::unique_ptr<SampleSource> source,
+                 const TextPart& part, int64_t vocab);
 
-  std::unique_ptr<IndexedDataset> dataset_;
-  SampleOrder order_;
+  std::unique_ptr<Corpus> corpus_;
+  std::unique_ptr<SampleSource> source_;
   TextPart part_;
   int64_t vocab_;
 };

@@ -26,19 +26,23 @@ std::string Number(double value) {
   return std::isfinite(value) ? absl::StrFormat("%.17g", value) : "null";
 }
 
-void Add(const char* name, double value, std::string* json) {
+void Add(const std::string& name, double value, std::string* json) {
   absl::StrAppend(json, ", \"", name, "\": ", Number(value));
+}
+
+void AddEvaluation(const std::string& part, const std::optional<Validation>& result,
+                   std::string* json) {
+  if (!result.has_value()) return;
+  Add(part + "_loss", result->loss, json);
+  Add(part + "_perplexity", result->perplexity(), json);
+  if (result->bits_per_byte.has_value()) Add(part + "_bits_per_byte", *result->bits_per_byte, json);
 }
 
 // Empty where the record has no validation.
 std::string ValidationFields(const StepRecord& record) {
   std::string json;
-  if (!record.validation.has_value()) return json;
-  Add("validation_loss", record.validation->loss, &json);
-  Add("validation_perplexity", record.validation->perplexity(), &json);
-  if (record.validation->bits_per_byte.has_value()) {
-    Add("validation_bits_per_byte", *record.validation->bits_per_byte, &json);
-  }
+  AddEvaluation("validation", record.validation, &json);
+  AddEvaluation("test", record.test, &json);
   return json;
 }
 

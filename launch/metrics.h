@@ -39,6 +39,7 @@ struct StepRecord {
   double checkpoint_gigabytes_per_second = 0;  // of the newest save, all ranks; 0 before one
   std::optional<Validation> validation;
   bool has_training = true;  // false for a validation that an earlier run of the job cut short
+  std::optional<Validation> test;  // after the last step, where eval.test asks for it
 };
 
 // RUN/metrics.jsonl, one line a record, each written out at once.

@@ -61,19 +61,18 @@ absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run,
-                                                    const IndexedDataset& dataset, World& world) {
-  absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(run, dataset, world);
+absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, const Corpus& corpus,
+                                                    World& world) {
+  absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(run, corpus, world);
   RETURN_IF_ERROR(world.Agree(trainer.status()));
   return trainer;
 }
 
-absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run,
-                                                       const IndexedDataset& dataset,
+absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
                                                        World& world) {
   const std::string checkpoints = run->run_dir() + "/checkpoints";
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
-  if (steps.empty()) return NewTrainer(*run, dataset, world);
+  if (steps.empty()) return NewTrainer(*run, corpus, world);
   const config::Run wanted = *run;
   std::unique_ptr<Trainer> trainer;
   const absl::Status used = UseNewest(checkpoints, steps, world, [&](const Checkpoint& checkpoint) {
@@ -81,7 +80,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run,
     AdoptSchedule(checkpoint.manifest().run(), run);
     RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run));
     trainer.reset();  // of a damaged checkpoint: its memory comes first
-    ASSIGN_OR_RETURN(trainer, NewTrainer(*run, dataset, world));
+    ASSIGN_OR_RETURN(trainer, NewTrainer(*run, corpus, world));
     return trainer->Restore(checkpoint);
   });
   if (!used.ok()) return used;

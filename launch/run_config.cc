@@ -25,6 +25,8 @@ namespace {
 constexpr double kLargestSize = 2147483647;
 constexpr int kMostThreads = 1024;
 constexpr int64_t kByteVocab = 257;
+constexpr int kMostSources = 65535;
+constexpr uint64_t kLargestMegatronSeed = 4294967295;
 
 // States one rule at a time; a broken one is reported where its field was given.
 class Rules {
@@ -36,6 +38,14 @@ class Rules {
     if (holds) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat(Origin(path), ": ", Shown(path), ": expected ", expected));
+  }
+
+  // For what the path of a field does not name: an element of a list, or what was found there.
+  absl::Status RequireAt(bool holds, const std::string& path, const std::string& found,
+                         const std::string& expected) const {
+    if (holds) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(Origin(path), ": ", path, found, ": expected ", expected));
   }
 
   absl::Status Integer(const std::string& path, double least) const {
@@ -145,16 +155,17 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   return rules.NotNegative("pool.layer_loss");
 }
 
-// Three weights, of which those of the training and the validation part are above 0.
-bool IsSplit(const std::string& text) {
+// Three weights, of which those of the parts that are used are above 0.
+bool IsSplit(const std::string& text, bool uses_test) {
   const std::vector<std::string> weights = absl::StrSplit(text, ',');
   double value = 0;
   for (const std::string& weight : weights) {
     if (!absl::SimpleAtod(weight, &value) || !std::isfinite(value) || value < 0) return false;
   }
-  double train = 0, validation = 0;
+  double train = 0, validation = 0, test = 0;
   return weights.size() == 3 && absl::SimpleAtod(weights[0], &train) && train > 0 &&
-         absl::SimpleAtod(weights[1], &validation) && validation > 0;
+         absl::SimpleAtod(weights[1], &validation) && validation > 0 &&
+         absl::SimpleAtod(weights[2], &test) && (test > 0 || !uses_test);
 }
 
 absl::Status CheckTokenizer(const config::Data& data, const Rules& rules) {
@@ -168,13 +179,50 @@ absl::Status CheckTokenizer(const config::Data& data, const Rules& rules) {
                        absl::StrCat("GPT2 for ", rules.Other("data.vocab_file")));
 }
 
+constexpr char kPrefixExpected[] = "PREFIX of the files PREFIX.bin and PREFIX.idx";
+
+absl::Status CheckSources(const config::Data& data, const Rules& rules) {
+  if (data.source().empty()) {
+    return rules.Require(!data.prefix().empty(), "data.prefix", kPrefixExpected);
+  }
+  RETURN_IF_ERROR(rules.Require(data.prefix().empty(), "data.prefix",
+                                "either data.prefix or data.source, not both"));
+  RETURN_IF_ERROR(rules.RequireAt(data.source_size() <= kMostSources, "data.source",
+                                  absl::StrCat(" has ", data.source_size(), " shards"),
+                                  absl::StrCat("at most ", kMostSources)));
+  for (int i = 0; i < data.source_size(); ++i) {
+    const std::string path = absl::StrCat("data.source[", i, "]");
+    const double weight = data.source(i).weight();
+    RETURN_IF_ERROR(rules.RequireAt(!data.source(i).prefix().empty(), path + ".prefix",
+                                    " is not given", kPrefixExpected));
+    RETURN_IF_ERROR(rules.RequireAt(std::isfinite(weight) && weight > 0, path + ".weight",
+                                    absl::StrCat(" = ", weight), "a number above 0"));
+  }
+  return absl::OkStatus();
+}
+
+// Orders that do not end, or whose arrays are made for a number of samples, need that number.
+absl::Status CheckOrder(const config::Run& run, const Rules& rules) {
+  const config::Data& data = run.data();
+  const bool is_megatron = data.order() == config::Data::MEGATRON;
+  RETURN_IF_ERROR(rules.RequireAt(
+      !is_megatron || run.seed() <= kLargestMegatronSeed, "seed", absl::StrCat(" = ", run.seed()),
+      absl::StrCat("at most ", kLargestMegatronSeed, " for ", rules.Other("data.order"))));
+  RETURN_IF_ERROR(rules.Integer("data.skip_steps", 0));
+  const bool needs_number = is_megatron || !data.source().empty();
+  return rules.Require(
+      !needs_number || run.eval().sequences() > 0, "eval.sequences",
+      absl::StrCat("at least 1 for ", is_megatron ? rules.Other("data.order") : "data.source"));
+}
+
 absl::Status CheckData(const config::Run& run, const Rules& rules) {
   const config::Data& data = run.data();
-  RETURN_IF_ERROR(rules.Require(!data.prefix().empty(), "data.prefix",
-                                "PREFIX of the files PREFIX.bin and PREFIX.idx"));
+  RETURN_IF_ERROR(CheckSources(data, rules));
   RETURN_IF_ERROR(
-      rules.Require(IsSplit(data.split()), "data.split",
+      rules.Require(IsSplit(data.split(), /*uses_test=*/false), "data.split",
                     "three weights of at least 0, the first two above 0, as \"90,5,5\""));
+  RETURN_IF_ERROR(rules.Require(IsSplit(data.split(), run.eval().test()), "data.split",
+                                "a third weight above 0 for eval.test"));
   RETURN_IF_ERROR(CheckTokenizer(data, rules));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
   RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
@@ -235,7 +283,8 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   }
   RETURN_IF_ERROR(CheckDivergence(run, rules));
   RETURN_IF_ERROR(rules.Integer("eval.every_steps", 0));
-  return rules.Integer("eval.sequences", 0);
+  RETURN_IF_ERROR(rules.Integer("eval.sequences", 0));
+  return CheckOrder(run, rules);
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& file) {

@@ -12,13 +12,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "data/indexed_dataset.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/checkpoint_saver.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
 #include "launch/files.h"
+#include "launch/loaders.h"
 #include "launch/metrics.h"
 #include "launch/resume.h"
 #include "launch/run_config.h"
@@ -150,6 +150,10 @@ void Tell(const StepRecord& record, Outputs& outputs) {
     outputs.progress->Say(
         absl::StrFormat("step %d  %s", record.step, ValidationText(*record.validation)));
   }
+  if (record.test.has_value()) {
+    outputs.progress->Say(absl::StrFormat("test loss %.4f  perplexity %.3f", record.test->loss,
+                                          record.test->perplexity()));
+  }
 }
 
 struct Summary {
@@ -229,19 +233,18 @@ absl::Status Stopped(int64_t step, const std::string& checkpoint) {
 }
 
 absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(config::Run* run, const Request& request,
-                                                     const IndexedDataset& dataset, World& world) {
-  if (!request.fresh && !request.force) return ResumeTrainer(run, dataset, world);
+                                                     const Corpus& corpus, World& world) {
+  if (!request.fresh && !request.force) return ResumeTrainer(run, corpus, world);
   RETURN_IF_ERROR(world.Agree(world.is_first() ? CheckFresh(*run, request) : absl::OkStatus()));
-  return NewTrainer(*run, dataset, world);
+  return NewTrainer(*run, corpus, world);
 }
 
 absl::Status Train(config::Run run, const Request& request, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
-  absl::StatusOr<std::unique_ptr<IndexedDataset>> dataset =
-      IndexedDataset::Open(run.data().prefix());
-  RETURN_IF_ERROR(world.Agree(dataset.status()));
+  const absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::Open(run.data());
+  RETURN_IF_ERROR(world.Agree(corpus.status()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                   MakeTrainer(&run, request, **dataset, world));
+                   MakeTrainer(&run, request, **corpus, world));
   absl::StatusOr<Outputs> outputs = Outputs{};
   if (world.is_first()) outputs = OpenOutputs(run, request, trainer->resumed_from());
   RETURN_IF_ERROR(world.Agree(outputs.status()));

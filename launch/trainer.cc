@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
-#include "data/sample_order.h"
 #include "launch/run_tokenizer.h"
 #include "model/footprint.h"
 #include "runtime/device.h"
@@ -87,17 +86,17 @@ Trainer::Trainer(const config::Run& run, World& world)
 Trainer::~Trainer() = default;
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
-                                                         const IndexedDataset& dataset,
-                                                         World& world) {
+                                                         const Corpus& corpus, World& world) {
   auto self = std::unique_ptr<Trainer>(new Trainer(run, world));
-  self->settings_ = {.steps = run.steps(),
-                     .eval_every = run.eval().every_steps(),
-                     .clip_norm = run.optimizer().clip_norm()};
+  self->settings_ = {
+      .steps = run.steps(), .eval = run.eval(), .clip_norm = run.optimizer().clip_norm()};
   self->schedule_ = MakeSchedule(run.schedule());
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
   self->guard_ = std::make_unique<DivergenceGuard>(run.divergence());
-  ASSIGN_OR_RETURN(self->tokenizer_, OpenRunTokenizer(run));
-  RETURN_IF_ERROR(self->CreateLoaders(run, dataset));
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenRunTokenizer(run);
+  RETURN_IF_ERROR(world.Agree(tokenizer.status()));
+  self->tokenizer_ = *std::move(tokenizer);
+  RETURN_IF_ERROR(world.Agree(self->CreateLoaders(run, corpus)));
   RETURN_IF_ERROR(CheckMemory(run, world));
 
   ASSIGN_OR_RETURN(self->model_,
@@ -120,32 +119,13 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   return self;
 }
 
-absl::Status Trainer::CreateLoaders(const config::Run& run, const IndexedDataset& dataset) {
-  const int64_t sequence = run.model().sequence();
-  BatchLoaderOptions options{.sequence = sequence,
-                             .global_batch = run.data().global_batch(),
-                             .micro_batch = run.data().micro_batch(),
-                             .rank = world_.rank(),
-                             .ranks = world_.size(),
-                             .vocab = run.model().vocab()};
-  if (options.micro_batch == 0) {
-    options.micro_batch = (options.global_batch + world_.size() - 1) / world_.size();
-  }
-  ASSIGN_OR_RETURN(const TokenRange train_range,
-                   SplitRange(dataset, run.data().split(), Split::kTrain));
-  ASSIGN_OR_RETURN(const SampleOrder train,
-                   SampleOrder::Create(train_range, sequence, run.seed(), true));
-  ASSIGN_OR_RETURN(train_, BatchLoader::Create(dataset, train, options));
-
-  ASSIGN_OR_RETURN(const TokenRange validation_range,
-                   SplitRange(dataset, run.data().split(), Split::kValidation));
-  ASSIGN_OR_RETURN(const SampleOrder validation,
-                   SampleOrder::Create(validation_range, sequence, run.seed(), false));
-  options.global_batch = validation.samples_per_epoch();
-  if (run.eval().sequences() > 0) {
-    options.global_batch = std::min(options.global_batch, run.eval().sequences());
-  }
-  ASSIGN_OR_RETURN(validation_, BatchLoader::Create(dataset, validation, options));
+absl::Status Trainer::CreateLoaders(const config::Run& run, const Corpus& corpus) {
+  ASSIGN_OR_RETURN(Loaders loaders,
+                   unipool::CreateLoaders(run, corpus, world_.rank(), world_.size()));
+  sources_ = std::move(loaders.sources);
+  train_ = std::move(loaders.train);
+  validation_ = std::move(loaders.validation);
+  test_ = std::move(loaders.test);
   return absl::OkStatus();
 }
 
@@ -160,8 +140,8 @@ absl::Status Trainer::Run(const Report& report) {
   }
   while (step_ < std::min(settings_.steps, stop_after_) && !stopped_) {
     ASSIGN_OR_RETURN(StepRecord record, TimedStep());
-    const bool due = settings_.eval_every > 0 && step_ % settings_.eval_every == 0;
-    validation_due_ = due || step_ == settings_.steps;
+    const int64_t every = settings_.eval.every_steps();
+    validation_due_ = (every > 0 && step_ % every == 0) || step_ == settings_.steps;
     if (validation_due_) RETURN_IF_ERROR(ValidateInto(&record));
     RETURN_IF_ERROR(report(record));
   }
@@ -171,6 +151,10 @@ absl::Status Trainer::Run(const Report& report) {
 absl::Status Trainer::ValidateInto(StepRecord* record) {
   if (stopped_) return absl::OkStatus();  // the run that goes on does it
   ASSIGN_OR_RETURN(record->validation, Validate());
+  if (record->validation.has_value() && test_ != nullptr && step_ == settings_.steps) {
+    ASSIGN_OR_RETURN(record->test, Evaluate(*test_, 0, "test"));
+    if (!record->test.has_value()) record->validation.reset();  // both once more
+  }
   validation_due_ = !record->validation.has_value();
   changed_ = true;
   return absl::OkStatus();
@@ -332,11 +316,16 @@ bool Trainer::AgreeToStop() {
 }
 
 absl::StatusOr<std::optional<Validation>> Trainer::Validate() {
+  return Evaluate(*validation_, ValidationWindow(settings_.eval, step_), "validation");
+}
+
+absl::StatusOr<std::optional<Validation>> Trainer::Evaluate(BatchLoader& loader, int64_t window,
+                                                            absl::string_view name) {
   double sums[] = {0, 0, 0};  // loss, tokens, bytes
-  validation_->Seek(0);
-  for (int i = 0; i < validation_->num_micro_steps(); ++i) {
+  loader.Seek(window);
+  for (int i = 0; i < loader.num_micro_steps(); ++i) {
     if (AgreeToStop()) return std::nullopt;
-    const Batch& batch = validation_->Next();
+    const Batch& batch = loader.Next();
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});
     model_->Evaluate(
@@ -346,13 +335,13 @@ absl::StatusOr<std::optional<Validation>> Trainer::Validate() {
     sums[2] += BytesOf(tokenizer_.get(), batch.targets);
     sums[1] += static_cast<double>(losses.numel());
   }
-  RETURN_IF_ERROR(world_.Agree(validation_->status()));
+  RETURN_IF_ERROR(world_.Agree(loader.status()));
   world_.groups().world().AllReduce(Tensor::Of(sums, {3}), ReduceOp::kSum, *stream_);
   Validation validation{.loss = sums[0] / sums[1], .bits_per_byte = std::nullopt};
   if (std::isfinite(sums[2])) validation.bits_per_byte = sums[0] / std::log(2.0) / sums[2];
   if (std::isfinite(validation.loss)) return validation;
   return absl::OutOfRangeError(
-      absl::StrCat("diverged: the validation loss after step ", step_, " is ", validation.loss));
+      absl::StrCat("diverged: the ", name, " loss after step ", step_, " is ", validation.loss));
 }
 
 }  // namespace unipool

@@ -8,16 +8,20 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "comm/gradient_reducer.h"
+#include "configs/run.pb.h"
 #include "data/batch_loader.h"
-#include "data/indexed_dataset.h"
+#include "data/sample_source.h"
 #include "data/tokenizer.h"
 #include "launch/checkpoint.h"
 #include "launch/checkpoint_reader.h"
 #include "launch/divergence.h"
+#include "launch/loaders.h"
 #include "launch/metrics.h"
 #include "launch/world.h"
 #include "model/optimizer.h"
@@ -31,11 +35,10 @@ namespace unipool {
 
 class Trainer {
  public:
-  // `run` is resolved and checked; `dataset` and `world` are borrowed and outlive the trainer.
+  // `run` is resolved and checked; `corpus` and `world` are borrowed and outlive the trainer.
   // Collective.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const config::Run& run,
-                                                         const IndexedDataset& dataset,
-                                                         World& world);
+                                                         const Corpus& corpus, World& world);
 
   ~Trainer();
 
@@ -81,12 +84,15 @@ class Trainer {
  private:
   struct Settings {
     int64_t steps;
-    int64_t eval_every;
+    config::Eval eval;
     double clip_norm;
   };
 
   Trainer(const config::Run& run, World& world);
-  absl::Status CreateLoaders(const config::Run& run, const IndexedDataset& dataset);
+  absl::Status CreateLoaders(const config::Run& run, const Corpus& corpus);
+  // Step `window` of the loader. Collective.
+  absl::StatusOr<std::optional<Validation>> Evaluate(BatchLoader& loader, int64_t window,
+                                                     absl::string_view name);
   absl::Status TrainMicroBatches(LossSums* sums);
   absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
   absl::Status Diverged(double loss, double norm);
@@ -111,8 +117,10 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DivergenceGuard> guard_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<std::unique_ptr<SampleSource>> sources_;  // the loaders borrow them
   std::unique_ptr<BatchLoader> train_;
   std::unique_ptr<BatchLoader> validation_;
+  std::unique_ptr<BatchLoader> test_;  // null unless eval.test
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Arena> arena_;
   Profiler profiler_;

@@ -47,7 +47,12 @@ class BatchLoaderTest : public ::testing::Test {
     auto writer = *IndexedDatasetWriter::Create(folder_.Path("x"), vocab);
     ASSERT_OK(writer->AddDocument(tokens));
     ASSERT_OK(writer->Finish());
+    Open();
+  }
+
+  void Open() {
     dataset_ = *IndexedDataset::Open(folder_.Path("x"));
+    source_ = Source(Split::kTrain);
   }
 
   BatchLoaderOptions Options(int rank, int ranks, int64_t micro_batch = 100) const {
@@ -59,12 +64,22 @@ class BatchLoaderTest : public ::testing::Test {
             .vocab = kVocab};
   }
 
-  SampleOrder Order(bool shuffle) const {
-    return *SampleOrder::Create({0, dataset_->num_tokens()}, kSequence, 1234, shuffle);
+  SampleOrder Order() const {
+    return *SampleOrder::Create({0, dataset_->num_tokens()}, kSequence, 1234, true);
+  }
+
+  // The training part is shuffled, the validation part is not.
+  std::unique_ptr<SampleSource> Source(Split part) const {
+    return *CreateSampleSource({dataset_.get()},
+                               {.split = part == Split::kTrain ? "1,0,0" : "0,1,0",
+                                .part = part,
+                                .sequence = kSequence,
+                                .seed = 1234,
+                                .num_samples = 1});
   }
 
   std::unique_ptr<BatchLoader> Loader(const BatchLoaderOptions& options) const {
-    return *BatchLoader::Create(*dataset_, Order(true), options);
+    return *BatchLoader::Create(*source_, options);
   }
 
   // A step's tokens in (micro-step, rank) order.
@@ -88,6 +103,7 @@ class BatchLoaderTest : public ::testing::Test {
 
   TempFolder folder_;
   std::unique_ptr<IndexedDataset> dataset_;
+  std::unique_ptr<SampleSource> source_;
 };
 
 std::vector<int32_t> Tokens(const Batch& batch) {
@@ -97,7 +113,7 @@ std::vector<int32_t> Tokens(const Batch& batch) {
 
 TEST_F(BatchLoaderTest, TargetsAreTheTokensThatFollow) {
   const auto loader = Loader(Options(0, 1));
-  const SampleOrder order = Order(true);
+  const SampleOrder order = Order();
   for (int64_t step = 0; step < 20; ++step) {
     const Batch& batch = loader->Next();
     ASSERT_EQ(batch.step, step);
@@ -170,6 +186,25 @@ TEST_F(BatchLoaderTest, SeekGivesTheSameBatchFromAnywhere) {
   }
 }
 
+TEST_F(BatchLoaderTest, SkippedStepsMoveTheDataButNotTheSteps) {
+  const auto straight = Loader(Options(0, 1)), loader = Loader(Options(0, 1));
+  std::vector<std::vector<int32_t>> expected;
+  for (int i = 0; i < 12; ++i) expected.push_back(Tokens(straight->Next()));
+  for (int step = 0; step < 3; ++step) EXPECT_EQ(Tokens(loader->Next()), expected[step]);
+  loader->SkipTo(5);
+  EXPECT_EQ(loader->skipped_steps(), 5);
+  for (int step = 3; step < 7; ++step) {
+    EXPECT_EQ(loader->cursor(), step);
+    const Batch& batch = loader->Next();
+    EXPECT_EQ(batch.step, step);
+    EXPECT_EQ(Tokens(batch), expected[step + 5]);
+  }
+  loader->Seek(0);
+  EXPECT_EQ(Tokens(loader->Next()), expected[5]);
+  loader->SkipTo(0);
+  EXPECT_EQ(Tokens(loader->Next()), expected[1]);
+}
+
 TEST_F(BatchLoaderTest, ABatchStaysValidUntilTheNextOneEvenAcrossASeek) {
   const auto loader = Loader(Options(0, 1));
   for (int round = 0; round < 50; ++round) {
@@ -200,7 +235,8 @@ TEST_F(BatchLoaderTest, AWarmNextAllocatesNothing) {
 TEST_F(BatchLoaderTest, AnIdOutsideTheVocabularyIsReportedWithItsPlace) {
   BatchLoaderOptions options = Options(0, 1);
   options.vocab = 100;  // samples 0 to 11 hold ids below 100, and 8 are read a step
-  const auto loader = *BatchLoader::Create(*dataset_, Order(false), options);
+  const auto in_order = Source(Split::kValidation);
+  const auto loader = *BatchLoader::Create(*in_order, options);
   EXPECT_EQ(loader->Next().sequences, 8);
   EXPECT_OK(loader->status());
   for (int i = 0; i < 3; ++i) EXPECT_EQ(loader->Next().sequences, 0);
@@ -217,7 +253,7 @@ TEST_F(BatchLoaderTest, ANegativeIdIsReported) {
   std::string bin = folder_.ReadAll("x.bin");
   bin.replace(4 * 8, 4, "\xff\xff\xff\xff");
   folder_.Write("x.bin", bin);
-  dataset_ = *IndexedDataset::Open(folder_.Path("x"));
+  Open();
   const auto loader = Loader(Options(0, 1));
   EXPECT_EQ(loader->Next().sequences, 0);
   EXPECT_STATUS(loader->status(), kInvalidArgument, "token 8 (byte 32) has id -1");
@@ -227,7 +263,7 @@ TEST_F(BatchLoaderTest, OptionsThatMakeNoBatchAreRefused) {
   const auto create = [this](auto change) {
     BatchLoaderOptions options = Options(0, 1);
     change(options);
-    return BatchLoader::Create(*dataset_, Order(true), options);
+    return BatchLoader::Create(*source_, options);
   };
   using Options = BatchLoaderOptions;
   EXPECT_STATUS(create([](Options& o) { o.global_batch = 0; }), kInvalidArgument,

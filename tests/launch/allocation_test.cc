@@ -71,10 +71,10 @@ TEST_P(WarmStepTest, AllocatesNothing) {
   testing::WriteTinyDataset(folder.Path("text"));
   config::Run run = testing::TinyRun(GetParam(), folder.Path("text"));
   run.mutable_data()->set_micro_batch(4);
-  const auto dataset = IndexedDataset::Open(run.data().prefix()).value();
+  const auto corpus = Corpus::Open(run.data()).value();
   const auto world =
       World::Create(run, std::move(CreateLocalCommunicators(1, absl::Seconds(60))[0])).value();
-  const auto trainer = Trainer::Create(run, *dataset, *world).value();
+  const auto trainer = Trainer::Create(run, *corpus, *world).value();
   for (int i = 0; i < 3; ++i) ASSERT_OK(trainer->Step());
   counting = true;
   const bool ok = trainer->Step().ok() && trainer->Step().ok();

@@ -27,10 +27,10 @@ class CheckpointDamageTest : public ::testing::Test {
   CheckpointDamageTest() {
     testing::WriteTinyDataset(folder_.Path("text"));
     const config::Run run = testing::TinyRun(testing::Variant::kUniPool, folder_.Path("text"));
-    const auto dataset = IndexedDataset::Open(run.data().prefix()).value();
+    const auto corpus = Corpus::Open(run.data()).value();
     testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
-      const auto trainer = Trainer::Create(run, *dataset, *world).value();
+      const auto trainer = Trainer::Create(run, *corpus, *world).value();
       for (int i = 0; i < 2; ++i) {
         ASSERT_OK(trainer->Step());
         ASSERT_OK(SaveCheckpoint(folder_.Path("run"), trainer->state(), *world));

@@ -32,7 +32,7 @@ class CheckpointSaverTest : public ::testing::Test {
     testing::WriteTinyDataset(folder_.Path("text"));
     run_ = testing::TinyRun(testing::Variant::kUniPool, folder_.Path("text"));
     run_.mutable_checkpoint()->set_every_steps(2);
-    dataset_ = IndexedDataset::Open(run_.data().prefix()).value();
+    corpus_ = Corpus::Open(run_.data()).value();
   }
 
   // Trains `steps` steps on three ranks with saves into `place`; `after` is called after each one.
@@ -41,7 +41,7 @@ class CheckpointSaverTest : public ::testing::Test {
     SaveTotals totals;
     testing::OnRanksOwned(3, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run_, std::move(comm)).value();
-      const auto trainer = Trainer::Create(run_, *dataset_, *world).value();
+      const auto trainer = Trainer::Create(run_, *corpus_, *world).value();
       const auto saver =
           CheckpointSaver::Create(folder_.Path(place), run_.checkpoint(), *world).value();
       for (int i = 0; i < steps; ++i) {
@@ -70,7 +70,7 @@ class CheckpointSaverTest : public ::testing::Test {
 
   TempFolder folder_;
   config::Run run_;
-  std::unique_ptr<IndexedDataset> dataset_;
+  std::unique_ptr<Corpus> corpus_;
 };
 
 TEST_F(CheckpointSaverTest, ACopyHoldsTheStateOfItsStep) {

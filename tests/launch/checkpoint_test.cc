@@ -80,7 +80,7 @@ class CheckpointTest : public ::testing::Test {
  protected:
   CheckpointTest() : prefix_(folder_.Path("text")) {
     testing::WriteTinyDataset(prefix_);
-    dataset_ = IndexedDataset::Open(prefix_).value();
+    corpus_ = Corpus::Open(Run(Variant::kDense).data()).value();
   }
 
   config::Run Run(Variant variant, int expert_parallel = 0) const {
@@ -97,7 +97,7 @@ class CheckpointTest : public ::testing::Test {
     std::mutex mutex;
     testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
-      const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+      const auto trainer = Trainer::Create(run, *corpus_, *world).value();
       for (int i = 0; i < steps; ++i) ASSERT_OK(trainer->Step());
       const auto saved = SaveCheckpoint(folder_.Path(place), trainer->state(), *world);
       statuses[world->rank()] = saved.status();
@@ -139,7 +139,7 @@ class CheckpointTest : public ::testing::Test {
 
   TempFolder folder_;
   std::string prefix_;
-  std::unique_ptr<IndexedDataset> dataset_;
+  std::unique_ptr<Corpus> corpus_;
 };
 
 TEST_F(CheckpointTest, HoldsEachParameterOnceAndBitForBit) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,28 @@ TEST(DataCommand, PreparesInspectsAndMeasures) {
               HasSubstr("7 predicted"));
 }
 
+TEST(DataCommand, InspectsForMachinesAndReadsEveryToken) {
+  const TempFolder folder;
+  const std::string lines = "{\"text\": \"ab\"}\n{\"text\": \"abcd\"}\n";
+  const std::string input = folder.Write("a.jsonl", lines), prefix = folder.Path("x");
+  ASSERT_EQ(Call({"prepare", "--input", input, "--output", prefix}).exit_status, 0);
+  const Outcome text = Call({"inspect", prefix, "--scan"});
+  EXPECT_THAT(text.out, HasSubstr("2 to 3                 1 ####"));
+  EXPECT_THAT(text.out, HasSubstr("id range   97 to 256; 2 sequences end with 256"));
+  EXPECT_THAT(text.out, HasSubstr("0 documents without a sequence, 0 of several"));
+  const Outcome outcome = Call({"inspect", prefix, "--json", "--scan"});
+  EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["dtype"], "uint16");
+  EXPECT_EQ(json["documents"], 2);
+  EXPECT_EQ(json["tokens"], 8);
+  EXPECT_EQ(json["histogram"].size(), 2u);
+  EXPECT_EQ(json["histogram"][1]["least"], 4);
+  EXPECT_EQ(json["beginning"]["text"], "ab");
+  EXPECT_EQ(json["beginning"]["ids"], (std::vector<int>{97, 98, 256}));
+  EXPECT_EQ(json["scan"]["most_id"], 256);
+}
+
 TEST(DataCommand, ReportsSkippedLines) {
   const TempFolder folder;
   const std::string input = folder.Write("a.txt", "{\"body\": \"x\"}\nbad\n");
@@ -72,7 +95,7 @@ TEST(DataCommand, InspectsAnEmptyDataset) {
 
 TEST(DataCommand, ErrorsOfTheCommandLineAreOneLineAndStatusTwo) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{}, "expected prepare, inspect or bigram"},
+      {{}, "expected prepare, inspect, batch or bigram"},
       {{"make"}, "got \"make\""},
       {{"prepare", "--frobnicate"}, "--frobnicate: unknown flag"},
       {{"prepare", "--input"}, "--input: expected a value"},

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "data/indexed_dataset.h"
 #include "launch/trainer.h"
 #include "launch/world.h"
 #include "tests/support/on_ranks.h"
@@ -98,12 +97,12 @@ class GoldenTest : public ::testing::Test {
     const testing::TempFolder folder;
     const std::string prefix = folder.Path("text");
     testing::WriteTinyDataset(prefix);
-    const auto dataset = IndexedDataset::Open(prefix).value();
     const config::Run run = testing::TinyRun(variant, prefix);
+    const auto corpus = Corpus::Open(run.data()).value();
     std::vector<StepRecord> records;
     testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
-      const auto trainer = Trainer::Create(run, *dataset, *world).value();
+      const auto trainer = Trainer::Create(run, *corpus, *world).value();
       ASSERT_OK(trainer->Run([&](const StepRecord& record) {
         records.push_back(record);
         return absl::OkStatus();

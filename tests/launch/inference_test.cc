@@ -29,8 +29,8 @@ class InferenceTest : public LookingTest {
     Validation validation{};
     testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
-      const auto dataset = IndexedDataset::Open(run.data().prefix()).value();
-      validation = *Trainer::Create(run, *dataset, *world).value()->Validate().value();
+      const auto corpus = Corpus::Open(run.data()).value();
+      validation = *Trainer::Create(run, *corpus, *world).value()->Validate().value();
     });
     return validation;
   }

@@ -36,7 +36,8 @@ StepRecord Record(int64_t step) {
           .pool_imbalance = 0,
           .unrouted_share = 0,
           .skipped_updates = 2,
-          .validation = {}};
+          .validation = {},
+          .test = {}};
 }
 
 StepRecord Validated(int64_t step) {
@@ -73,6 +74,16 @@ TEST(ToJson, AValidationThatWasCutShortComesLaterByItself) {
   EXPECT_FALSE(json.contains("lm_loss"));
 }
 
+TEST(ToJson, TheTestPartHasNamesOfItsOwn) {
+  StepRecord record = Validated(9);
+  record.test = Validation{.loss = 2.5, .bits_per_byte = std::nullopt};
+  const nlohmann::json json = nlohmann::json::parse(ToJson(record));
+  EXPECT_EQ(json["validation_loss"], 2);
+  EXPECT_EQ(json["test_loss"], 2.5);
+  EXPECT_TRUE(json.contains("test_perplexity"));
+  EXPECT_FALSE(json.contains("test_bits_per_byte"));
+}
+
 TEST(ToJson, KeepsEveryNumberToTheLastBit) {
   const nlohmann::json expected = {{"step", 7},
                                    {"tokens", 28672},
@@ -87,7 +98,9 @@ TEST(ToJson, KeepsEveryNumberToTheLastBit) {
                                    {"skipped_updates", 2},
                                    {"tokens_per_second", 2048.0},
                                    {"layer_imbalance", 0},
-                                   {"exposed_comm_seconds", 0.25}};
+                                   {"exposed_comm_seconds", 0.25},
+                                   {"checkpoint_stall_seconds", 0},
+                                   {"checkpoint_gigabytes_per_second", 0}};
   EXPECT_EQ(nlohmann::json::parse(ToJson(Record(7))), expected);
 }
 

@@ -39,7 +39,7 @@ class ResumeTest : public ::testing::Test {
  protected:
   ResumeTest() : prefix_(folder_.Path("text")) {
     testing::WriteTinyDataset(prefix_);
-    dataset_ = IndexedDataset::Open(prefix_).value();
+    corpus_ = Corpus::Open(Run(Variant::kDense, 1, "").data()).value();
   }
 
   config::Run Run(Variant variant, int64_t steps, const std::string& place) const {
@@ -57,7 +57,7 @@ class ResumeTest : public ::testing::Test {
     testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
       config::Run resolved = run;
-      const auto trainer = ResumeTrainer(&resolved, *dataset_, *world);
+      const auto trainer = ResumeTrainer(&resolved, *corpus_, *world);
       ASSERT_OK(trainer.status());
       ASSERT_OK((*trainer)->Run([&](const StepRecord& record) {
         if (world->is_first()) outcome.records.push_back(record);
@@ -92,7 +92,7 @@ class ResumeTest : public ::testing::Test {
 
   TempFolder folder_;
   std::string prefix_;
-  std::unique_ptr<IndexedDataset> dataset_;
+  std::unique_ptr<Corpus> corpus_;
 };
 
 TEST_F(ResumeTest, TheSameRanksGoOnBitForBit) {

@@ -319,6 +319,55 @@ TEST_F(RunConfig, TheFilesOfATokenizerComeTogetherAndForGpt2) {
               HasSubstr("data.tokenizer = BYTE by default: expected GPT2 for data.vocab_file"));
 }
 
+std::string WithSources(const std::string& sources, const std::string& eval = "sequences: 8") {
+  std::string text = kGood;
+  const std::string prefix = R"(prefix: "corpus")";
+  text.replace(text.find(prefix), prefix.size(), sources);
+  return text + "eval { " + eval + " }\n";
+}
+
+TEST_F(RunConfig, SourcesAreListedWithTheirWeights) {
+  const auto run = Load(WithSources(R"(source { prefix: "a" weight: 2 } source { prefix: "b" })"));
+  ASSERT_OK(run);
+  ASSERT_EQ(run->data().source_size(), 2);
+  EXPECT_EQ(run->data().source(0).weight(), 2);
+  EXPECT_EQ(run->data().source(1).prefix(), "b");
+  EXPECT_TRUE(run->data().source(1).has_weight());  // resolved: every field is explicit
+  const auto again = Load(ToText(*run));
+  ASSERT_OK(again);
+  EXPECT_EQ(ToText(*again), ToText(*run));
+}
+
+TEST_F(RunConfig, ImpossibleSourcesAreRefusedAtTheirPlace) {
+  EXPECT_THAT(Error(WithSources("source { prefix: \"a\" }\nsource { weight: 1 }")),
+              HasSubstr("1: data.source[1].prefix is not given: expected PREFIX"));
+  for (const std::string weight : {"0", "-1", "nan", "inf"}) {
+    EXPECT_THAT(Error(WithSources("source { prefix: \"a\" weight: " + weight + " }")),
+                HasSubstr("data.source[0].weight = " + weight + ": expected a number above 0"));
+  }
+  const std::string one = "source { prefix: \"a\" }";
+  EXPECT_THAT(Error(WithSources(one), {"data.prefix=p"}),
+              HasSubstr("--set data.prefix=p: data.prefix = \"p\": expected either data.prefix or "
+                        "data.source, not both"));
+  EXPECT_THAT(Error(WithSources(one, "")),
+              HasSubstr("eval.sequences = 0 by default: expected at least 1 for data.source"));
+  EXPECT_THAT(SetError("data.source.prefix=a"), HasSubstr("source is a list: expected it in a"));
+  EXPECT_THAT(Error(WithSources("source { prefx: \"a\" }")),
+              HasSubstr("unknown field \"prefx\" in Source (fields: prefix, weight; did you mean"));
+}
+
+TEST_F(RunConfig, MegatronsOrderNeedsWhatItsArraysDependOn) {
+  const std::string megatron = "data.order=MEGATRON", sequences = "eval.sequences=8";
+  EXPECT_OK(Load(kGood, {megatron, sequences}));
+  EXPECT_THAT(Error(kGood, {megatron}), HasSubstr("eval.sequences = 0"));
+  EXPECT_THAT(
+      Error(kGood, {megatron, sequences, "seed=4294967296"}),
+      HasSubstr("seed = 4294967296: expected at most 4294967295 for data.order = MEGATRON"));
+  EXPECT_THAT(SetError("data.skip_steps=-1"), HasSubstr("at least 0"));
+  EXPECT_THAT(Error(kGood, {"eval.test=true", "data.split=90,10,0"}),
+              HasSubstr("a third weight above 0 for eval.test"));
+}
+
 TEST_F(RunConfig, ExpertParallelDividesTheRanks) {
   auto run = Load(kGood, {"parallel.expert_parallel=2"});
   ASSERT_OK(run);

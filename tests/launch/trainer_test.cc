@@ -31,7 +31,7 @@ class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() : prefix_(folder_.Path("text")) {
     testing::WriteTinyDataset(prefix_);
-    dataset_ = IndexedDataset::Open(prefix_).value();
+    corpus_ = Corpus::Open(Run(Variant::kDense).data()).value();
   }
 
   config::Run Run(Variant variant) const { return TinyRun(variant, prefix_); }
@@ -41,7 +41,7 @@ class TrainerTest : public ::testing::Test {
     std::vector<StepRecord> records;
     testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
-      const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+      const auto trainer = Trainer::Create(run, *corpus_, *world).value();
       ASSERT_OK(trainer->Run([&](const StepRecord& record) {
         if (world->is_first()) records.push_back(record);
         return absl::OkStatus();
@@ -64,7 +64,7 @@ class TrainerTest : public ::testing::Test {
 
   TempFolder folder_;
   std::string prefix_;
-  std::unique_ptr<IndexedDataset> dataset_;
+  std::unique_ptr<Corpus> corpus_;
 };
 
 TEST_F(TrainerTest, AnyNumberOfRanksGivesTheSameLosses) {
@@ -116,7 +116,7 @@ TEST_F(TrainerTest, AStepMovesTheBiasesByTheChoicesOfAllRanks) {
   const config::Run run = Run(Variant::kSigmoid);
   testing::OnRanksOwned(3, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
-    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    const auto trainer = Trainer::Create(run, *corpus_, *world).value();
     ASSERT_OK(trainer->Step());
     int layer = 0;
     for (const Parameter& parameter : trainer->parameters().parameters()) {
@@ -147,7 +147,7 @@ TEST_F(TrainerTest, DivergenceStopsWithTheStepAndTheFirstBadTensor) {
   run.mutable_schedule()->set_min_lr(1e37);
   testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
-    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    const auto trainer = Trainer::Create(run, *corpus_, *world).value();
     const absl::Status status = trainer->Run([](const StepRecord&) { return absl::OkStatus(); });
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
     if (world->is_first()) {
@@ -177,7 +177,7 @@ TEST_F(TrainerTest, ASkippedUpdateLeavesWeightsAsTheyWere) {
   config::Run run = Run(Variant::kUniPool);
   run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
   const auto world = World::Create(run).value();
-  const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+  const auto trainer = Trainer::Create(run, *corpus_, *world).value();
   for (int i = 0; i < 3; ++i) ASSERT_OK(trainer->Step());
   const Tensor weights = trainer->parameters().values(ParameterKind::kReplicated);
   float* used = nullptr;
@@ -203,7 +203,7 @@ TEST_F(TrainerTest, ANumberThatStaysBadEndsTheRunAfterSoManySkippedUpdates) {
   run.mutable_schedule()->set_lr(1e38);
   run.mutable_schedule()->set_min_lr(1e37);
   const auto world = World::Create(run).value();
-  const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+  const auto trainer = Trainer::Create(run, *corpus_, *world).value();
   EXPECT_STATUS(trainer->Run([](const StepRecord&) { return absl::OkStatus(); }), kOutOfRange,
                 "diverged at step 5");
 }
@@ -212,7 +212,7 @@ TEST_F(TrainerTest, TheRankThatMetTheFirstBadTensorTellsOfIt) {
   testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
     const config::Run run = Run(Variant::kUniPool);
     const auto world = World::Create(run, std::move(comm)).value();
-    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    const auto trainer = Trainer::Create(run, *corpus_, *world).value();
     // Expert 6 is the second rank's; the first rank meets its results only after they have come
     // back.
     const std::string name = "model.expert_pools.0.experts.6.up_proj.weight";
@@ -235,7 +235,7 @@ TEST_F(TrainerTest, AValidationThatIsNotANumberIsNotADoneRun) {
   run.mutable_schedule()->set_lr(3e38);
   testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
-    const auto trainer = Trainer::Create(run, *dataset_, *world).value();
+    const auto trainer = Trainer::Create(run, *corpus_, *world).value();
     EXPECT_STATUS(trainer->Run([](const StepRecord&) { return absl::OkStatus(); }), kOutOfRange,
                   "after step 1");
   });
@@ -247,9 +247,9 @@ TEST_F(TrainerTest, IdsBeyondTheTokenizerLeaveBitsPerByteUnknown) {
   const std::vector<int32_t> document(40, 500);
   for (int i = 0; i < 60; ++i) ASSERT_OK(writer->AddDocument(document));
   ASSERT_OK(writer->Finish());
-  dataset_ = IndexedDataset::Open(prefix).value();
   config::Run run = testing::TinyRun(Variant::kDense, prefix);
   run.mutable_model()->set_vocab(600);
+  corpus_ = Corpus::Open(run.data()).value();
   const std::vector<StepRecord> records = Train(run, 2);
   EXPECT_FALSE(records.front().validation->bits_per_byte.has_value());
   EXPECT_NEAR(records.front().validation->loss, std::log(600.0), 0.1);
@@ -264,7 +264,7 @@ TEST_F(TrainerTest, BitsPerByteAreOfTheTokenizersBytes) {
   run.mutable_model()->set_vocab(856);
   testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
-    EXPECT_STATUS(Trainer::Create(run, *dataset_, *world), kInvalidArgument,
+    EXPECT_STATUS(Trainer::Create(run, *corpus_, *world), kInvalidArgument,
                   "has 857 tokens: expected at most model.vocab = 856");
   });
   run.mutable_model()->set_vocab(857);

@@ -1,0 +1,55 @@
+// From a run's `data` and `eval` to its batches: which files, which order, how many samples.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "configs/run.pb.h"
+#include "data/batch_loader.h"
+#include "data/indexed_dataset.h"
+#include "data/sample_source.h"
+
+namespace unipool {
+
+// The files of data.prefix or of each data.source, opened and checked. Immutable; any thread reads.
+class Corpus {
+ public:
+  static absl::StatusOr<std::unique_ptr<Corpus>> Open(const config::Data& data);
+
+  const std::vector<const IndexedDataset*>& shards() const { return shards_; }
+  // One a shard; none for data.prefix, which is no blend.
+  const std::vector<double>& weights() const { return weights_; }
+
+ private:
+  std::vector<std::unique_ptr<IndexedDataset>> datasets_;
+  std::vector<const IndexedDataset*> shards_;
+  std::vector<double> weights_;
+};
+
+// Samples of a part that a run asks for, as Megatron counts them (facts B.8, J.4): one evaluation
+// more than there are multiples of the interval among the steps. Decides MEGATRON's arrays only.
+int64_t SamplesWanted(const config::Run& run, Split part);
+
+// The samples of a part, in the order of data.order. `run` is resolved and checked; the corpus is
+// borrowed and outlives the source.
+absl::StatusOr<std::unique_ptr<SampleSource>> CreateSource(const config::Run& run,
+                                                           const Corpus& corpus, Split part);
+
+// The loaders borrow the sources.
+struct Loaders {
+  std::vector<std::unique_ptr<SampleSource>> sources;
+  std::unique_ptr<BatchLoader> train;
+  // A step of these is one evaluation: eval.sequences of them.
+  std::unique_ptr<BatchLoader> validation;
+  std::unique_ptr<BatchLoader> test;  // null unless eval.test
+};
+
+absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corpus, int rank,
+                                      int ranks);
+
+// The step of Loaders::validation that the validation after training step `step` is on.
+int64_t ValidationWindow(const config::Eval& eval, int64_t step);
+
+}  // namespace unipool

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Megatron-Core's order of samples, written from its description (facts J.4, M.10) in plain Python
+and on purpose unlike the program: tokens are laid out one by one and the random words come from
+Python's own generator, set to the state that numpy's seeding gives it.
+
+    megatron_reference.py --golden    prints the numbers in tests/data/megatron_order_test.cc
+    megatron_reference.py --numpy     compares the shuffles with numpy's, where that is installed
+"""
+import argparse
+import math
+import random
+
+GOLDEN_LENGTHS = [3, 1, 0, 7, 2, 5, 4, 1, 6]  # tokens of each sequence
+# (first, last, sequence, wanted, seed): one epoch; several together; the last one apart.
+GOLDEN_CASES = [(0, 9, 4, 5, 1234), (1, 8, 3, 18, 1234), (1, 8, 3, 14, 7)]
+
+
+def numpy_words(seed):
+    """Python's generator in the state of numpy.random.RandomState(seed)."""
+    state = [seed]
+    for i in range(1, 624):
+        state.append((1812433253 * (state[-1] ^ state[-1] >> 30) + i) & 0xffffffff)
+    generator = random.Random()
+    generator.setstate((3, tuple(state + [624]), None))
+    return generator
+
+
+def shuffled(values, words):
+    values = list(values)
+    for last in reversed(range(1, len(values))):
+        mask = (1 << last.bit_length()) - 1
+        draw = words.getrandbits(32) & mask
+        while draw > last:
+            draw = words.getrandbits(32) & mask
+        values[last], values[draw] = values[draw], values[last]
+    return values
+
+
+def indices(lengths, first, last, sequence, wanted, seed):
+    """(documents, [(place, offset)] of the cuts, shuffle) of sequences first to last - 1."""
+    ids = list(range(first, last))
+    tokens = sum(lengths[first:last])
+    epochs = 1
+    while epochs * tokens < wanted * sequence + 1:
+        epochs += 1
+    cuts_of = lambda n: (n * tokens - 1) // sequence
+    apart = epochs > 1 and wanted - cuts_of(epochs - 1) < int(0.8 * cuts_of(1))
+    words = numpy_words(seed)
+    if apart:
+        documents = shuffled(ids * (epochs - 1), words) + shuffled(ids, words)
+    else:
+        documents = shuffled(ids * epochs, words)
+    stream = [(place, offset) for place, document in enumerate(documents)
+              for offset in range(lengths[document])]
+    cuts = [stream[i * sequence] for i in range(cuts_of(epochs) + 1)]
+    border = cuts_of(epochs - 1) if apart else cuts_of(epochs)
+    shuffle = shuffled(range(border), words)
+    shuffle += shuffled(range(border, cuts_of(epochs)), words)
+    return documents, cuts, shuffle
+
+
+def samples(sequences, first, last, sequence, wanted, seed):
+    """The `wanted` samples, each sequence + 1 ids, of sequences first to last - 1."""
+    lengths = [len(ids) for ids in sequences]
+    documents, _, shuffle = indices(lengths, first, last, sequence, wanted, seed)
+    stream = [token for document in documents for token in sequences[document]]
+    return [stream[cut * sequence:(cut + 1) * sequence + 1] for cut in shuffle[:wanted]]
+
+
+def split_bounds(weights, count):
+    total, bounds, sum_so_far = sum(weights), [0], 0.0
+    for weight in weights:
+        sum_so_far += weight / total
+        bounds.append(round(sum_so_far * count))
+    return bounds
+
+
+def blended(shards, weights, part, split, settings):
+    """`wanted` samples of a blend; a shard is a list of sequences, settings (sequence, wanted,
+    seed)."""
+    sequence, wanted, seed = settings
+    shares = [weight / math.fsum(weights) for weight in weights]
+    queues = []
+    for sequences, share in zip(shards, shares):
+        bounds = split_bounds(split, len(sequences))
+        own = math.ceil(math.ceil(wanted * share) * (1 + 0.005))
+        queues.append(samples(sequences, bounds[part], bounds[part + 1], sequence, own, seed))
+    taken, result = [0] * len(shards), []
+    for i in range(wanted):
+        errors = [share * max(i, 1) - count for share, count in zip(shares, taken)]
+        shard = errors.index(max(errors))
+        result.append(queues[shard][taken[shard]])
+        taken[shard] += 1
+    return result
+
+
+def print_golden():
+    for case in GOLDEN_CASES:
+        documents, cuts, shuffle = indices(GOLDEN_LENGTHS, *case)
+        print(case)
+        print("documents", documents)
+        print("cuts", ", ".join(f"{{{place}, {offset}}}" for place, offset in cuts))
+        print("shuffle", shuffle)
+
+
+def compare_with_numpy():
+    import numpy
+    for seed in (0, 1, 1234, 4294967295):
+        theirs, words = numpy.random.RandomState(seed), numpy_words(seed)
+        for count in (1, 2, 10, 12, 1000, 70001):
+            values = numpy.arange(count, dtype=numpy.uint32)
+            theirs.shuffle(values)
+            assert list(values) == shuffled(range(count), words), (seed, count)
+    for count in (1, 3, 7, 8, 9, 30, 127, 128, 129, 300):
+        weights = [0.1 + 0.37 * i % 1.0 for i in range(count)]
+        print(f"sum of {count} weights: {float(numpy.sum(weights)).hex()}")
+    print("the shuffles are numpy's")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--golden", action="store_true")
+    parser.add_argument("--numpy", action="store_true")
+    options = parser.parse_args()
+    if options.golden:
+        print_golden()
+    if options.numpy:
+        compare_with_numpy()
