@@ -59,8 +59,8 @@ class BadInputTest(support.TextTest):
         self.expect_refusal({}, "a-file", run_dir=os.path.join(blocker, "run"))
 
     def test_a_run_folder_that_cannot_be_looked_up_is_refused(self):
-        self.expect_refusal({}, "cannot be looked up", run_dir=os.path.join(self.folder.name,
-                                                                            "x" * 300))
+        self.expect_refusal({}, "cannot be listed: File name too long",
+                            run_dir=os.path.join(self.folder.name, "x" * 300))
 
     def test_a_model_larger_than_the_memory_is_refused(self):
         self.expect_refusal({"model.hidden": 10**6, "model.ffn": 10**6}, "needs", "MiB")
