@@ -92,6 +92,7 @@ model {{
   global_batch: 512
   micro_batch: 16
   tokenizer: GPT2
+  order: MEGATRON
 }}
 schedule {{
   lr: 5e-4
@@ -101,6 +102,8 @@ schedule {{
 eval {{
   every_steps: 1000
   sequences: 51200
+  window: ADVANCING
+  test: true
 }}
 """
 
