@@ -13,13 +13,15 @@ namespace unipool {
 namespace {
 
 // Fields, or messages with all their fields, that say how long, where and how fast, not what.
-constexpr std::array<absl::string_view, 11> kFree = {"run_dir",
+constexpr std::array<absl::string_view, 13> kFree = {"run_dir",
                                                      "steps",
                                                      "pool.gradient_layers",
                                                      "data.prefix",
                                                      "data.micro_batch",
                                                      "data.skip_steps",
                                                      "data.cache_folder",
+                                                     "data.vocab_file",
+                                                     "data.merges_file",
                                                      "parallel",
                                                      "eval",
                                                      "checkpoint",
@@ -33,21 +35,19 @@ bool IsFree(const config::Run& run, const std::string& path) {
   });
 }
 
-bool IsDerived(const config::Run& run) {
-  const config::Schedule& schedule = run.schedule();
-  return schedule.decay_steps() == run.steps() &&
-         schedule.warmup_steps() == std::max<int64_t>(1, run.steps() / 100);
+// Of a warmup that was not given.
+bool HasDerivedWarmup(const config::Schedule& schedule) {
+  return schedule.warmup_steps() == std::max<int64_t>(1, schedule.decay_steps() / 100);
 }
 
 }  // namespace
 
 void AdoptSchedule(const config::Run& saved, config::Run* run) {
   config::Schedule& schedule = *run->mutable_schedule();
-  if (saved.schedule().decay_steps() == saved.steps() && schedule.decay_steps() == run->steps()) {
-    const bool warmup_too = IsDerived(saved) && IsDerived(*run);
-    schedule.set_decay_steps(saved.schedule().decay_steps());
-    if (warmup_too) schedule.set_warmup_steps(saved.schedule().warmup_steps());
-  }
+  if (schedule.decay_steps() != run->steps()) return;  // it was given
+  const bool warmup_too = HasDerivedWarmup(saved.schedule()) && HasDerivedWarmup(schedule);
+  schedule.set_decay_steps(saved.schedule().decay_steps());
+  if (warmup_too) schedule.set_warmup_steps(saved.schedule().warmup_steps());
 }
 
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,

@@ -9,8 +9,8 @@
 
 namespace unipool {
 
-// The saved schedule, where the schedule of either run was derived from its `steps`: more steps do
-// not change the rates of those that are behind.
+// The saved schedule, where that of `run` was derived from its `steps`: more steps do not change
+// the rates of those that are behind, however often a run is made longer.
 void AdoptSchedule(const config::Run& saved, config::Run* run);
 
 // INVALID_ARGUMENT, naming `folder`, every field that differs and may not, and both values.
