@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "launch/files.h"
@@ -38,9 +39,9 @@ absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& t
   }
   const std::string body = text.substr(0, at), expected = SealOf(body);
   if (text.substr(at) == expected) return body;
-  return absl::DataLossError(absl::StrCat(path, ": damaged: its bytes have hash ",
-                                          ContentHash::Of(body), ", its last line says '",
-                                          text.substr(at, 80), "'"));
+  return absl::DataLossError(absl::StrCat(
+      path, ": damaged: its bytes have hash ", ContentHash::Of(body), ", its last line says '",
+      absl::StripTrailingAsciiWhitespace(text.substr(at, 80)), "'"));
 }
 
 // Tables that were sealed with a wrong content are a writer's error; they are refused all the same.

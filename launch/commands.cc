@@ -13,6 +13,7 @@ int Report(const absl::Status& status) {
   const bool bad_input = status.code() == absl::StatusCode::kInvalidArgument ||
                          status.code() == absl::StatusCode::kFailedPrecondition ||
                          status.code() == absl::StatusCode::kNotFound ||
+                         status.code() == absl::StatusCode::kAlreadyExists ||
                          status.code() == absl::StatusCode::kPermissionDenied ||
                          status.code() == absl::StatusCode::kDataLoss;
   if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
