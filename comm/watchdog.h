@@ -34,6 +34,10 @@ class Messenger {
   virtual std::optional<Message> Receive() = 0;
 };
 
+// The place of a rank that reads data; a read beyond the deadline is a hang too, of one rank alone
+// as well.
+constexpr char kReadingData[] = "reading data";
+
 class Watchdog {
  public:
   struct Options {

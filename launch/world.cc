@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -54,6 +55,18 @@ void EndHungJob(const std::string& words) {
   AbortMpi(kExitHang);
 }
 
+void EndHungProcess(const std::string& words) {
+  std::cerr << "unipool: " << words << std::endl;
+  std::_Exit(kExitHang);
+}
+
+// Of a process that is all there is.
+class NoMessenger : public Messenger {
+ public:
+  void SendToAll(const std::string& /*text*/) override {}
+  std::optional<Message> Receive() override { return std::nullopt; }
+};
+
 }  // namespace
 
 int LaunchRank() { return EnvironmentInt("OMPI_COMM_WORLD_RANK", EnvironmentInt("PMIX_RANK", 0)); }
@@ -76,8 +89,17 @@ MpiSession::~MpiSession() {
 absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
   const absl::Duration deadline = absl::Seconds(run.parallel().deadline_seconds());
   SetThreads(run.parallel().threads(), RanksOnThisHost());
-  if (!LaunchedByMpi()) return Create(run, std::move(CreateLocalCommunicators(1, deadline)[0]));
   auto self = std::unique_ptr<World>(new World());
+  if (!LaunchedByMpi()) {
+    RETURN_IF_ERROR(self->Group(run, std::move(CreateLocalCommunicators(1, deadline)[0])));
+    self->watchdog_ = std::make_unique<Watchdog>(self->log_, std::make_unique<NoMessenger>(),
+                                                 Watchdog::Options{.rank = 0,
+                                                                   .size = 1,
+                                                                   .deadline = deadline,
+                                                                   .is_ended = &TerminationNoted,
+                                                                   .on_hang = &EndHungProcess});
+    return self;
+  }
   // The watchdog knows more than the call that waits, so that one has a little more patience.
   RETURN_IF_ERROR(self->Group(run, CreateMpiWorld(deadline + absl::Seconds(20), &self->log_)));
   self->watchdog_ = std::make_unique<Watchdog>(self->log_, CreateMpiMessenger(),

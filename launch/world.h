@@ -69,7 +69,7 @@ class World {
 
   CallLog log_;
   std::unique_ptr<ProcessGroups> groups_;
-  std::unique_ptr<Watchdog> watchdog_;  // where other processes may be waited for
+  std::unique_ptr<Watchdog> watchdog_;  // null for ranks that are threads
 };
 
 }  // namespace unipool

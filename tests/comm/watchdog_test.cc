@@ -100,6 +100,21 @@ TEST_F(WatchdogTest, OneRankTellsOfAllAndOfThoseThatDoNotAnswer) {
   EXPECT_EQ(words[1], "");
 }
 
+TEST_F(WatchdogTest, AReadThatTakesTooLongIsAHangOfOneRankToo) {
+  logs_[0].place().SetStep(4);
+  logs_[0].place().Set(kReadingData);
+  Start(1, {0});
+  EXPECT_THAT(WordsAfter(1.5),
+              ElementsAre(MatchesRegex("nothing moves:\n  rank 0 waits for nobody: "
+                                       "step 4, reading data, for .* s")));
+}
+
+TEST_F(WatchdogTest, OtherWorkMayTakeLong) {
+  logs_[0].place().Set("update");
+  Start(1, {0});
+  EXPECT_THAT(WordsAfter(1), ElementsAre("none"));
+}
+
 TEST_F(WatchdogTest, ShortCallsAreNoHang) {
   Start(1, {0});
   for (int i = 0; i < 10; ++i) {
