@@ -30,7 +30,8 @@ class LoadStatistics {
   void FinishMicroBatch();
   // At the end of a step: sums over all ranks of `world`, keeps the sums, clears the counts.
   void FinishStep(Context& ctx, Communicator& world);
-  // Instead, for a step that does not count: the previous one's stay.
+  // Instead, for a step whose update is skipped: the previous step's counts stay. Those of this
+  // rank's previous micro-batch do not: its tokens were routed, whatever became of the update.
   void DropStep();
 
   // Each expert's share of the counts; sums to 1, evenly where nothing was counted. Of a layer in

@@ -3,6 +3,19 @@
 #include "launch/checkpoint_manifest.h"
 
 namespace unipool {
+namespace {
+
+config::Manifest::Divergence Describe(const DivergenceGuard::State& state) {
+  config::Manifest::Divergence divergence;
+  divergence.mutable_losses()->Add(state.losses.begin(), state.losses.end());
+  divergence.mutable_norms()->Add(state.norms.begin(), state.norms.end());
+  divergence.set_skipped_in_a_row(state.skipped_in_a_row);
+  divergence.set_skipped(state.skipped);
+  divergence.set_rewinds(state.rewinds);
+  return divergence;
+}
+
+}  // namespace
 
 config::Manifest Describe(const TrainingState& state, const World& world) {
   config::Manifest manifest;
@@ -13,6 +26,8 @@ config::Manifest Describe(const TrainingState& state, const World& world) {
   manifest.set_ranks(world.size());
   manifest.set_expert_ranks(world.groups().expert().size());
   manifest.mutable_data()->set_next_step(state.step);
+  manifest.mutable_data()->set_rewound_steps(state.rewound_steps);
+  *manifest.mutable_divergence() = Describe(state.divergence);
   manifest.mutable_random()->set_seed(state.run.seed());
   manifest.mutable_statistics();  // there, even where it has no counts yet
   for (const int64_t count : state.model.statistics().step_state()) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "configs/checkpoint.pb.h"
+#include "launch/divergence.h"
 #include "launch/world.h"
 #include "model/optimizer.h"
 #include "model/parameter.h"
@@ -17,6 +18,8 @@ struct TrainingState {
   const config::Run& run;  // resolved, as the user gave it
   int64_t step;            // finished
   bool validation_due;     // of the weights as they are
+  int64_t rewound_steps;   // of data, passed over by rewinds
+  const DivergenceGuard::State& divergence;
   ParameterList& parameters;
   Optimizer& optimizer;
   Transformer& model;

@@ -56,12 +56,13 @@ class Tables {
                                               kCheckpointVersion));
     }
     for (const char* field : {"step", "validation_due", "run", "ranks", "expert_ranks", "data",
-                              "random", "statistics", "router_c"}) {
+                              "random", "statistics", "router_c", "divergence"}) {
       const auto* descriptor = Manifest::descriptor()->FindFieldByName(field);
       if (!manifest_.GetReflection()->HasField(manifest_, descriptor)) {
         return Bad("holds no ", field);
       }
     }
+    RETURN_IF_ERROR(CheckCursor());
     RETURN_IF_ERROR(CheckFiles());
     return CheckTensors();
   }
@@ -70,6 +71,21 @@ class Tables {
   template <typename... Words>
   absl::Status Bad(const Words&... words) const {
     return absl::DataLossError(absl::StrCat(path_, ": ", words...));
+  }
+
+  // Of the data, and what was judged.
+  absl::Status CheckCursor() const {
+    const Manifest::Data& data = manifest_.data();
+    if (!data.has_next_step() || !data.has_rewound_steps() || data.rewound_steps() < 0) {
+      return Bad("data: expected next_step and rewound_steps, 0 or more");
+    }
+    const Manifest::Divergence& judged = manifest_.divergence();
+    if (judged.losses_size() == judged.norms_size() && judged.has_skipped_in_a_row() &&
+        judged.has_skipped() && judged.has_rewinds()) {
+      return absl::OkStatus();
+    }
+    return Bad("divergence: expected as many losses as norms (", judged.losses_size(), ", ",
+               judged.norms_size(), ") and skipped_in_a_row, skipped, rewinds");
   }
 
   absl::Status CheckFiles() const {

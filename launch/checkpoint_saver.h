@@ -52,6 +52,8 @@ class CheckpointSaver {
   absl::StatusOr<std::string> SaveNow(const TrainingState& state);
   // Waits until nothing is under way.
   void Settle();
+  // After going back to a checkpoint: the steps that come again are to be saved again.
+  void Forget() { step_ = -1; }
 
   const SaveTotals& totals() const { return totals_; }
   // Of the newest published save; 0 before one.

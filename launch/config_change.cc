@@ -13,7 +13,7 @@ namespace unipool {
 namespace {
 
 // Fields, or messages with all their fields, that say how long, where and how fast, not what.
-constexpr std::array<absl::string_view, 13> kFree = {"run_dir",
+constexpr std::array<absl::string_view, 14> kFree = {"run_dir",
                                                      "steps",
                                                      "pool.gradient_layers",
                                                      "data.prefix",
@@ -25,6 +25,7 @@ constexpr std::array<absl::string_view, 13> kFree = {"run_dir",
                                                      "parallel",
                                                      "eval",
                                                      "checkpoint",
+                                                     "divergence",
                                                      "profile"};
 
 bool IsFree(const config::Run& run, const std::string& path) {

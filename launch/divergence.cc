@@ -22,18 +22,22 @@ void Push(double value, int64_t window, std::vector<double>* values) {
 }  // namespace
 
 DivergenceGuard::DivergenceGuard(const config::Divergence& settings)
-    : settings_{.skips = settings.action() == config::Divergence::SKIP_UPDATE,
+    : settings_{.action = settings.action(),
                 .loss_spike = settings.loss_spike(),
                 .norm_spike = settings.norm_spike(),
                 .window = settings.window(),
-                .most_in_a_row = settings.most_in_a_row()} {
+                .most_in_a_row = settings.most_in_a_row(),
+                .most_rewinds = settings.most_rewinds()} {
   Restore({});
 }
 
 void DivergenceGuard::Restore(State state) {
   state_ = std::move(state);
-  state_.losses.reserve(settings_.window);
-  state_.norms.reserve(settings_.window);
+  for (std::vector<double>* values : {&state_.losses, &state_.norms}) {
+    const auto size = static_cast<int64_t>(values->size());
+    values->erase(values->begin(), values->end() - std::min(size, settings_.window));
+    values->reserve(settings_.window);
+  }
   sorted_.reserve(settings_.window);
 }
 
@@ -48,10 +52,14 @@ DivergenceGuard::Verdict DivergenceGuard::Judge(double loss, double norm) {
     state_.skipped_in_a_row = 0;
     return Verdict::kSound;
   }
-  if (!settings_.skips || state_.skipped_in_a_row >= settings_.most_in_a_row) return Verdict::kStop;
-  ++state_.skipped_in_a_row;
-  ++state_.skipped;
-  return Verdict::kSkip;
+  if (settings_.action == config::Divergence::SKIP_UPDATE) {
+    if (state_.skipped_in_a_row >= settings_.most_in_a_row) return Verdict::kStop;
+    ++state_.skipped_in_a_row;
+    ++state_.skipped;
+    return Verdict::kSkip;
+  }
+  const bool rewinds = settings_.action == config::Divergence::REWIND;
+  return rewinds && state_.rewinds < settings_.most_rewinds ? Verdict::kRewind : Verdict::kStop;
 }
 
 bool DivergenceGuard::Jumps(const char* name, double value, double times,

@@ -1,5 +1,6 @@
 // What becomes of a step whose loss or gradient norm is no number, or jumps: its update is skipped,
-// or the run stops. Decides from numbers that all ranks have alike, so all ranks decide alike.
+// the run goes back to its last checkpoint and passes the data over, or it stops. Decides from
+// numbers that all ranks have alike, so all ranks decide alike; its state is part of a checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ class Divergence;
 
 class DivergenceGuard {
  public:
-  enum class Verdict { kSound, kSkip, kStop };
+  enum class Verdict { kSound, kSkip, kRewind, kStop };
 
   // What the next verdicts depend on.
   struct State {
@@ -24,6 +25,7 @@ class DivergenceGuard {
     std::vector<double> norms;
     int64_t skipped_in_a_row = 0;
     int64_t skipped = 0;  // in all
+    int64_t rewinds = 0;
   };
 
   // `settings` is resolved and checked.
@@ -36,18 +38,22 @@ class DivergenceGuard {
   const std::string& reason() const { return reason_; }
 
   const State& state() const { return state_; }
+  // Of a longer window, the newest are kept.
   void Restore(State state);
+  // After going back to a checkpoint, which knows nothing of it: there were so many before.
+  void CountRewind(int64_t before) { state_.rewinds = before + 1; }
 
  private:
   // Whether `value` is that many times the median of the steps before.
   bool Jumps(const char* name, double value, double times, absl::Span<const double> before);
 
   struct Settings {
-    bool skips;
+    int action;
     double loss_spike;
     double norm_spike;
     int64_t window;
     int64_t most_in_a_row;
+    int64_t most_rewinds;
   };
 
   const Settings settings_;

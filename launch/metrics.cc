@@ -126,7 +126,8 @@ std::string ToJson(const StepRecord& record) {
     add("layer_imbalance", record.layer_imbalance);
     add("pool_imbalance", record.pool_imbalance);
     add("unrouted_share", record.unrouted_share);
-    absl::StrAppend(&json, ", \"skipped_updates\": ", record.skipped_updates);
+    absl::StrAppend(&json, ", \"skipped_updates\": ", record.skipped_updates,
+                    ", \"rewinds\": ", record.rewinds);
     add("checkpoint_stall_seconds", record.checkpoint_stall_seconds);
     add("checkpoint_gigabytes_per_second", record.checkpoint_gigabytes_per_second);
   }

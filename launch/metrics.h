@@ -35,6 +35,7 @@ struct StepRecord {
   double pool_imbalance = 0;
   double unrouted_share = 0;            // of (token, layer) pairs: no expert had a positive score
   int64_t skipped_updates = 0;          // so far
+  int64_t rewinds = 0;                  // so far
   double checkpoint_stall_seconds = 0;  // that saves held training up, since the last record
   double checkpoint_gigabytes_per_second = 0;  // of the newest save, all ranks; 0 before one
   std::optional<Validation> validation;

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <utility>
@@ -87,9 +88,14 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
   return trainer;
 }
 
-absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world) {
+absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
+                           int64_t most_step) {
   const std::string checkpoints = run.run_dir() + "/checkpoints";
-  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
+  ASSIGN_OR_RETURN(std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
+  steps.erase(std::remove_if(steps.begin(), steps.end(),
+                             [most_step](int64_t step) { return step > most_step; }),
+              steps.end());
+  if (steps.empty()) return absl::DataLossError(absl::StrCat(checkpoints, ": holds none to go to"));
   return UseNewest(checkpoints, steps, world,
                    [&](const Checkpoint& checkpoint) { return trainer.Restore(checkpoint); });
 }

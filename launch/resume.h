@@ -1,6 +1,7 @@
 // How a run begins: anew, or from the newest good checkpoint of its folder.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -23,7 +24,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, cons
 absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
                                                        World& world);
 
-// Goes back to the newest good checkpoint, as ResumeTrainer does. Collective.
-absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world);
+// Goes back to the newest good checkpoint of a step up to `most_step`. DATA_LOSS where there is
+// none. Collective.
+absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
+                           int64_t most_step);
 
 }  // namespace unipool

@@ -262,7 +262,8 @@ absl::Status CheckDivergence(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.loss_spike"));
   RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.norm_spike"));
   RETURN_IF_ERROR(rules.Integer("divergence.window", 1));
-  return rules.Integer("divergence.most_in_a_row", 1);
+  RETURN_IF_ERROR(rules.Integer("divergence.most_in_a_row", 1));
+  return rules.Integer("divergence.most_rewinds", 1);
 }
 
 absl::Status CheckRun(const config::Run& run, const Rules& rules) {

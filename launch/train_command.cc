@@ -239,6 +239,62 @@ absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(config::Run* run, const Req
   return NewTrainer(*run, corpus, world);
 }
 
+// What a run is made of once it is open. Borrowed.
+struct Parts {
+  const config::Run& run;
+  World& world;
+  Trainer& trainer;
+  CheckpointSaver& saver;
+  Outputs& outputs;
+};
+
+// Back to the newest good checkpoint of a step up to `most_step`, after a step that `diverged`.
+absl::Status GoBack(const absl::Status& diverged, int64_t most_step, const Parts& parts) {
+  const int64_t bad_step = parts.trainer.step() + 1;
+  parts.saver.Settle();
+  const absl::Status restored = RestoreNewest(parts.trainer, parts.run, parts.world, most_step);
+  if (!restored.ok()) {
+    return absl::OutOfRangeError(
+        absl::StrCat(diverged.message(), "; no checkpoint to go back to: ", restored.message()));
+  }
+  parts.saver.Forget();
+  absl::Status cut;
+  if (parts.world.is_first()) {
+    const int64_t step = parts.trainer.step();
+    parts.outputs.progress->Say(absl::StrFormat(
+        "%s: back to step %d, the data of %d steps are passed over (rewind %d of %d)",
+        diverged.message(), step, bad_step - step, parts.trainer.rewinds(),
+        parts.run.divergence().most_rewinds()));
+    parts.outputs.metrics.reset();  // before the file is written anew
+    absl::StatusOr<std::unique_ptr<MetricsFile>> metrics =
+        MetricsFile::Continue(parts.run.run_dir() + "/metrics.jsonl", step);
+    cut = metrics.status();
+    if (metrics.ok()) parts.outputs.metrics = *std::move(metrics);
+  }
+  return parts.world.Agree(cut);
+}
+
+// Trains, and goes back as often as the run allows. A checkpoint after which not one step was sound
+// is bad itself: the next time it is an earlier one.
+absl::Status TrainAndGoBack(const Trainer::Report& report, const Parts& parts) {
+  int64_t went_to = -1;
+  while (true) {
+    const absl::Status status = parts.trainer.Run(report);
+    if (status.code() != absl::StatusCode::kAborted) return status;
+    const bool same = parts.trainer.step() == went_to;
+    RETURN_IF_ERROR(
+        GoBack(status, same ? went_to - 1 : std::numeric_limits<int64_t>::max(), parts));
+    went_to = parts.trainer.step();
+  }
+}
+
+// Tells the limit how long the saves since `before` took.
+void NoteSaves(const SaveTotals& before, const SaveTotals& now, TimeLimit* limit) {
+  if (now.saves == before.saves) return;
+  limit->NoteSave(absl::Seconds((now.write_seconds - before.write_seconds) /
+                                static_cast<double>(now.saves - before.saves)));
+}
+
 absl::Status Train(config::Run run, const Request& request, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
   const absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::Open(run.data());
@@ -257,13 +313,16 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   Summary summary;
   TimeLimit limit(request.end, FirstSaveEstimate(run, world));
   trainer->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
-  RETURN_IF_ERROR(trainer->Run([&](const StepRecord& record) {
+  const auto report = [&](const StepRecord& record) {
     Note(record, &summary);
     limit.NoteStep(absl::Seconds(record.step_seconds));
     if (world.is_first()) Tell(WithSaves(record, *saver, &summary), *outputs);
+    const SaveTotals before = saver->totals();
     saver->AfterStep(trainer->state());
+    NoteSaves(before, saver->totals(), &limit);
     return absl::OkStatus();
-  }));
+  };
+  RETURN_IF_ERROR(TrainAndGoBack(report, {run, world, *trainer, *saver, *outputs}));
   if ((run.checkpoint().save_final() || !trainer->finished()) && trainer->changed()) {
     ASSIGN_OR_RETURN(summary.checkpoint, saver->SaveNow(trainer->state()));
   }

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "comm/watchdog.h"
 #include "configs/run.pb.h"
 #include "launch/run_tokenizer.h"
 #include "model/footprint.h"
@@ -164,6 +165,8 @@ TrainingState Trainer::state() {
   return {.run = *run_,
           .step = step_,
           .validation_due = validation_due_,
+          .rewound_steps = rewound_steps_,
+          .divergence = guard_->state(),
           .parameters = parameters_,
           .optimizer = *optimizer_,
           .model = *model_};
@@ -174,9 +177,26 @@ absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
   step_ = resumed_from_ = checkpoint.step();
   validation_due_ = checkpoint.manifest().validation_due() ||
                     (step_ == settings_.steps && checkpoint.manifest().run().steps() != step_);
-  train_->Seek(checkpoint.manifest().data().next_step());
+  rewound_steps_ = checkpoint.manifest().data().rewound_steps();
+  const config::Manifest::Divergence& judged = checkpoint.manifest().divergence();
+  guard_->Restore({.losses = {judged.losses().begin(), judged.losses().end()},
+                   .norms = {judged.norms().begin(), judged.norms().end()},
+                   .skipped_in_a_row = judged.skipped_in_a_row(),
+                   .skipped = judged.skipped(),
+                   .rewinds = judged.rewinds()});
+  if (rewind_due_.has_value()) {
+    guard_->CountRewind(rewind_due_->rewinds);
+    rewound_steps_ = rewind_due_->next_data_step - step_;
+    rewind_due_.reset();
+  }
+  GoToData();
   changed_ = false;
   return absl::OkStatus();
+}
+
+void Trainer::GoToData() {
+  train_->Seek(step_);
+  train_->SkipTo(run_->data().skip_steps() + rewound_steps_);
 }
 
 absl::StatusOr<StepRecord> Trainer::TimedStep() {
@@ -204,6 +224,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   const double lr = schedule_.Rate(step_ + 1);
   const DivergenceGuard::Verdict verdict = guard_->Judge(loss, norm);
   if (verdict == DivergenceGuard::Verdict::kStop) return Diverged(loss, norm);
+  if (verdict == DivergenceGuard::Verdict::kRewind) return WantRewind();
   if (verdict == DivergenceGuard::Verdict::kSkip) SkipUpdate();
   if (verdict == DivergenceGuard::Verdict::kSound) Update(norm, lr);
   ++step_;
@@ -221,6 +242,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   record.layer_imbalance = model_->statistics().LayerImbalance();
   record.pool_imbalance = model_->statistics().PoolImbalance();
   record.skipped_updates = guard_->state().skipped;
+  record.rewinds = guard_->state().rewinds;
   record.unrouted_share = static_cast<double>(model_->statistics().previous_unrouted()) /
                           static_cast<double>(tokens_per_step_ * model_->num_layers());
   return record;
@@ -233,22 +255,32 @@ void Trainer::Update(double norm, double lr) {
   reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
 }
 
-// As if the batch had never been.
+// As if the batch had never been, but for comm/load_statistics.h's previous micro-batch.
 void Trainer::SkipUpdate() {
   LOG_IF(WARNING, world_.is_first())
       << "step " << step_ + 1 << ": update skipped, " << guard_->state().skipped_in_a_row
       << " in a row: " << guard_->reason();
+  DropGradients();
+  model_->statistics().DropStep();
+}
+
+absl::Status Trainer::WantRewind() {
+  DropGradients();
+  rewind_due_ = {.next_data_step = step_ + rewound_steps_ + 1, .rewinds = rewinds()};
+  return absl::AbortedError(absl::StrCat("diverged at step ", step_ + 1, ": ", guard_->reason()));
+}
+
+void Trainer::DropGradients() {
   for (const auto kind : {ParameterKind::kReplicated, ParameterKind::kExpert}) {
     Compute(ctx_, Fill{.x = parameters_.grads(kind), .value = 0});
   }
-  model_->statistics().DropStep();
 }
 
 // A rank whose data fail goes on with empty batches, so that no other rank waits for it; all learn
 // of it together with the sums.
 absl::Status Trainer::TrainMicroBatches(LossSums* sums) {
   for (int i = 0; i < train_->num_micro_steps(); ++i) {
-    SetPlace(ctx_, "reading data");
+    SetPlace(ctx_, kReadingData);
     const Batch& batch = train_->Next();
     model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums);
   }
@@ -272,7 +304,9 @@ double Trainer::GradScale(double norm) const {
 }
 
 absl::Status Trainer::Diverged(double loss, double norm) {
-  const std::string diverged = absl::StrCat("diverged at step ", step_ + 1, ": ", guard_->reason());
+  std::string diverged = absl::StrCat("diverged at step ", step_ + 1);
+  if (rewinds() > 0) absl::StrAppend(&diverged, " after ", rewinds(), " rewinds");
+  absl::StrAppend(&diverged, ": ", guard_->reason());
   if (std::isfinite(loss) && std::isfinite(norm)) return absl::OutOfRangeError(diverged);
   const FiniteCheck check = RunChecked();
   // All ranks run the same ops in the same order; the one that met a bad tensor first tells of it.
@@ -295,9 +329,7 @@ FiniteCheck Trainer::RunChecked() {
       check.first = absl::StrCat("weight ", parameter.name, ", element ", at);
     }
   }
-  for (const auto kind : {ParameterKind::kReplicated, ParameterKind::kExpert}) {
-    Compute(ctx_, Fill{.x = parameters_.grads(kind), .value = 0});
-  }
+  DropGradients();
   ctx_.finite_check = &check;
   train_->Seek(step_);
   LossSums sums;

@@ -45,7 +45,8 @@ class Trainer {
   // Trains all steps that are left, or until ranks agree to stop. `report` gets a record a step on
   // every rank, and before step 1 one of step 0 that holds only a validation; its error ends the
   // run. OUT_OF_RANGE, naming the step and the first bad tensor, when a loss or the gradient's norm
-  // is not finite: the weights are then those before that step.
+  // is not finite: the weights are then those before that step. ABORTED, with the same words, when
+  // divergence.action wants the run to go back: Restore a checkpoint, then call Run again.
   using Report = std::function<absl::Status(const StepRecord&)>;
   absl::Status Run(const Report& report);
 
@@ -67,10 +68,13 @@ class Trainer {
 
   // What a checkpoint holds; until the next step.
   TrainingState state();
-  // Goes on from there. On an error the state is undefined until a later call succeeds. Collective.
+  // Goes on from there. After an ABORTED step this is a rewind: it is counted, and the data up to
+  // that step, included, are passed over. On an error the state is undefined until a later call
+  // succeeds. Collective.
   absl::Status Restore(const Checkpoint& checkpoint);
 
   int64_t step() const { return step_; }  // finished
+  int64_t rewinds() const { return guard_->state().rewinds; }
   // The step that Restore went to, -1 where the run began anew.
   int64_t resumed_from() const { return resumed_from_; }
   // There is something that the checkpoint restored from does not hold.
@@ -88,6 +92,12 @@ class Trainer {
     double clip_norm;
   };
 
+  // After a step that wants to go back.
+  struct RewindDue {
+    int64_t next_data_step;  // behind the bad one
+    int64_t rewinds;         // before this one
+  };
+
   Trainer(const config::Run& run, World& world);
   absl::Status CreateLoaders(const config::Run& run, const Corpus& corpus);
   // Step `window` of the loader. Collective.
@@ -96,8 +106,11 @@ class Trainer {
   absl::Status TrainMicroBatches(LossSums* sums);
   absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
   absl::Status Diverged(double loss, double norm);
+  absl::Status WantRewind();
+  void GoToData();
   void Update(double norm, double lr);
   void SkipUpdate();
+  void DropGradients();
   FiniteCheck RunChecked();
   double GradScale(double norm) const;
   absl::StatusOr<StepRecord> TimedStep();
@@ -126,6 +139,8 @@ class Trainer {
   Profiler profiler_;
   Context ctx_;
   int64_t step_ = 0;
+  int64_t rewound_steps_ = 0;
+  std::optional<RewindDue> rewind_due_;
   bool validation_due_ = true;  // of the weights as they are
   std::function<bool()> wants_stop_;
   bool stopped_ = false;  // agreed

@@ -193,7 +193,7 @@ TEST_F(CheckpointTest, TheManifestSaysWhatWasSaved) {
   Weights weights;
   SaveWell(run, 4, 3, "run", &weights);
   const config::Manifest manifest = ReadManifest(folder_, "run/step_00000003");
-  EXPECT_EQ(manifest.format_version(), 2);
+  EXPECT_EQ(manifest.format_version(), 3);
   EXPECT_EQ(manifest.step(), 3);
   EXPECT_EQ(manifest.ranks(), 4);
   EXPECT_EQ(manifest.expert_ranks(), 2);

@@ -70,6 +70,27 @@ def metrics(run_dir):
         return [json.loads(line) for line in file]
 
 
+# Fields of a record that differ from run to run.
+TIMES = {"step_seconds", "tokens_per_second", "exposed_comm_seconds", "checkpoint_stall_seconds",
+         "checkpoint_gigabytes_per_second"}
+
+
+def untimed(run_dir):
+    return [{key: value for key, value in record.items() if key not in TIMES}
+            for record in metrics(run_dir)]
+
+
+def expect_same(test, one, other):
+    """Two run folders hold the same records and, in the newest checkpoint, the same bytes."""
+    test.assertEqual(untimed(one), untimed(other))
+    one, other = latest_checkpoint(one), latest_checkpoint(other)
+    names = sorted(os.listdir(one))
+    test.assertEqual(names, sorted(os.listdir(other)))
+    for name in names:
+        if name.endswith(".safetensors"):
+            test.assertEqual((one / name).read_bytes(), (other / name).read_bytes(), name)
+
+
 def latest_checkpoint(run_dir):
     checkpoints = pathlib.Path(run_dir, "checkpoints")
     return checkpoints / (checkpoints / "latest").read_text().strip()

@@ -22,6 +22,7 @@ config::Divergence Settings(config::Divergence::Action action) {
   settings.set_action(action);
   settings.set_window(16);
   settings.set_most_in_a_row(2);
+  settings.set_most_rewinds(2);
   return settings;
 }
 
@@ -48,6 +49,26 @@ TEST(DivergenceGuard, SkipsSoManyInARowAndNoMore) {
   EXPECT_EQ(guard.Judge(kNan, 1), Verdict::kSkip);
   EXPECT_EQ(guard.state().skipped, 3);
   EXPECT_EQ(guard.Judge(kNan, 1), Verdict::kStop);
+}
+
+TEST(DivergenceGuard, RewindsAreCountedOverTheCheckpointsThatTheyGoBackTo) {
+  DivergenceGuard guard(Settings(config::Divergence::REWIND));
+  const DivergenceGuard::State saved = guard.state();
+  for (int64_t rewind = 0; rewind < 2; ++rewind) {
+    EXPECT_EQ(guard.Judge(kNan, 1), Verdict::kRewind);
+    guard.Restore(saved);
+    guard.CountRewind(rewind);
+  }
+  EXPECT_EQ(guard.Judge(kNan, 1), Verdict::kStop);
+}
+
+TEST(DivergenceGuard, AShorterWindowKeepsTheNewest) {
+  config::Divergence settings = Settings(config::Divergence::STOP);
+  settings.set_window(2);
+  DivergenceGuard guard(settings);
+  guard.Restore({.losses = {5, 4, 3}, .norms = {50, 40, 30}});
+  EXPECT_THAT(guard.state().losses, ElementsAre(4, 3));
+  EXPECT_THAT(guard.state().norms, ElementsAre(40, 30));
 }
 
 TEST(DivergenceGuard, SpikesAreOffByDefault) {

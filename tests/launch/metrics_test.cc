@@ -36,6 +36,7 @@ StepRecord Record(int64_t step) {
           .pool_imbalance = 0,
           .unrouted_share = 0,
           .skipped_updates = 2,
+          .rewinds = 1,
           .validation = {},
           .test = {}};
 }
@@ -96,6 +97,7 @@ TEST(ToJson, KeepsEveryNumberToTheLastBit) {
                                    {"pool_imbalance", 0},
                                    {"unrouted_share", 0},
                                    {"skipped_updates", 2},
+                                   {"rewinds", 1},
                                    {"tokens_per_second", 2048.0},
                                    {"layer_imbalance", 0},
                                    {"exposed_comm_seconds", 0.25},

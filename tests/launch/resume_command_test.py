@@ -9,14 +9,7 @@ import unittest
 
 import command_support as support
 
-TIMES = {"step_seconds", "tokens_per_second", "exposed_comm_seconds", "checkpoint_stall_seconds",
-         "checkpoint_gigabytes_per_second"}
 SETTINGS = {"steps": 8, "eval.every_steps": 3, "data.micro_batch": 2}
-
-
-def untimed(run_dir):
-    return [{key: value for key, value in record.items() if key not in TIMES}
-            for record in support.metrics(run_dir)]
 
 
 class ResumeTest(support.TextTest):
@@ -31,13 +24,7 @@ class ResumeTest(support.TextTest):
         return done
 
     def expect_same(self, one, other):
-        self.assertEqual(untimed(self.path(one)), untimed(self.path(other)))
-        one, other = (support.latest_checkpoint(self.path(name)) for name in (one, other))
-        names = sorted(os.listdir(one))
-        self.assertEqual(names, sorted(os.listdir(other)))
-        for name in names:
-            if name.endswith(".safetensors"):
-                self.assertEqual((one / name).read_bytes(), (other / name).read_bytes(), name)
+        support.expect_same(self, self.path(one), self.path(other))
 
     def test_a_stopped_run_leaves_what_an_undisturbed_one_does(self):
         for ranks in (0, 3):

@@ -301,6 +301,7 @@ TEST_F(RunConfig, ImpossibleRunsAreRefused) {
                              {"divergence.norm_spike=nan", "0, or a number above 1"},
                              {"divergence.window=0", "at least 1"},
                              {"divergence.most_in_a_row=0", "at least 1"},
+                             {"divergence.most_rewinds=0", "at least 1"},
                              {"eval.sequences=-1", "at least 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;
   }

@@ -2,6 +2,7 @@
 """A run that is asked to leave saves once and leaves with status 75, whoever gets which signal, and
 when; a second SIGINT does not wait."""
 import os
+import pathlib
 import signal
 import unittest
 
@@ -80,6 +81,25 @@ class SignalsTest(support.TextTest):
                 job.signal(signal.SIGUSR1)
                 self.expect_saved(job, run_dir)
                 self.assertEqual(processes.last_step(run_dir), -1)  # it was cut short
+
+    def test_in_a_save_and_then_on_to_what_an_undisturbed_run_leaves(self):
+        settings = {"steps": 24, "checkpoint.every_steps": 1}
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                whole, whole_dir = self.start(f"save-whole-{ranks}", ranks, settings)
+                self.assertEqual(whole.finish()[0], 0)
+                job, run_dir = self.start(f"save-{ranks}", ranks, settings)
+                saving = pathlib.Path(run_dir, "checkpoints")
+                processes.wait_for(lambda: list(saving.glob("*.tmp")), 60, "a save")
+                job.signal(signal.SIGTERM)
+                status, output, errors = job.finish()
+                self.assertEqual(status, RUN_AGAIN, output + errors)
+                self.assertEqual(list(saving.glob("*.tmp")), [])
+                again, _ = self.start(f"save-{ranks}", ranks, settings)
+                status, output, errors = again.finish()
+                self.assertEqual(status, 0, output + errors)
+                self.assertIn("goes on after step", output)
+                support.expect_same(self, whole_dir, run_dir)
 
     def test_a_second_interrupt_leaves_at_once(self):
         long_steps = {"data.global_batch": 3000, "data.micro_batch": 12, "eval.sequences": 1}
