@@ -53,6 +53,18 @@ void PrintMemory(const config::Run& run, int ranks) {
   }
 }
 
+// Activations alone: nothing else depends on what is recomputed.
+void PrintRecompute(config::Run run, int ranks) {
+  const config::Model::Recompute chosen = run.model().recompute();
+  absl::PrintF("\n# activations of a rank by model.recompute, MiB\n");
+  for (const auto recompute : {config::Model::NONE, config::Model::EXPERT, config::Model::BLOCK}) {
+    run.mutable_model()->set_recompute(recompute);
+    absl::PrintF("#   %-6s %12.1f%s\n", config::Model::Recompute_Name(recompute),
+                 static_cast<double>(PlanMemory(run, ranks, 0).activations) / (1 << 20),
+                 recompute == chosen ? "  chosen" : "");
+  }
+}
+
 }  // namespace
 
 int ConfigCommand(const std::vector<std::string>& args) {
@@ -78,6 +90,7 @@ int ConfigCommand(const std::vector<std::string>& args) {
   std::fputs(ToText(*run).c_str(), stdout);
   PrintCounts(*run, rank_count);
   PrintMemory(*run, rank_count);
+  PrintRecompute(*run, rank_count);
   return kExitDone;
 }
 

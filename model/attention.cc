@@ -18,25 +18,28 @@ Attention::Attention(ParameterList& parameters, const std::string& prefix,
       output_(parameters, {{absl::StrCat(prefix, ".o_proj.weight"), shape.hidden}},
               shape.heads * shape.head_dim, output_init_std) {}
 
-void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y, Saved* saved) const {
-  const int64_t tokens = x.dim(0);
+void Attention::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
   saved->qkv = ctx.arena->New({tokens, qkv_.out()});
   saved->out = ctx.arena->New({tokens, shape_.heads * shape_.head_dim});
   saved->lse = ctx.arena->New({tokens, shape_.heads});
-  qkv_.Forward(ctx, x, saved->qkv, false);
+}
+
+void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y,
+                        const Saved& saved) const {
+  qkv_.Forward(ctx, x, saved.qkv, false);
   // Queries and keys stand first in a row, so one call turns both.
-  Compute(ctx, Rope{.x = saved->qkv,
+  Compute(ctx, Rope{.x = saved.qkv,
                     .table = rope_table,
                     .heads = shape_.heads + shape_.kv_heads,
                     .sequence = rope_table.dim(0),
                     .inverse = false});
-  Compute(ctx, AttentionForward{.qkv = saved->qkv,
+  Compute(ctx, AttentionForward{.qkv = saved.qkv,
                                 .heads = shape_.heads,
                                 .kv_heads = shape_.kv_heads,
                                 .sequence = rope_table.dim(0),
-                                .out = saved->out,
-                                .lse = saved->lse});
-  output_.Forward(ctx, saved->out, y, true);
+                                .out = saved.out,
+                                .lse = saved.lse});
+  output_.Forward(ctx, saved.out, y, true);
 }
 
 void Attention::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,

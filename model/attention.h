@@ -29,8 +29,11 @@ class Attention {
   Attention(ParameterList& parameters, const std::string& prefix, const AttentionShape& shape,
             float init_std, float output_init_std);
 
+  // Takes the memory of `saved` from the arena.
+  void Allocate(Context& ctx, int64_t tokens, Saved* saved) const;
   // y += attention(x); x, y [tokens, hidden]: sequences as long as rope_table [sequence, head_dim].
-  void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y, Saved* saved) const;
+  // Fills `saved`.
+  void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y, const Saved& saved) const;
   // dx = gradient of x, given dy of y.
   void Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,
                 Tensor dx) const;

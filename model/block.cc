@@ -14,25 +14,38 @@ Block::Block(Norm attention_norm, Attention attention, Norm ffn_norm,
       ffn_norm_(std::move(ffn_norm)),
       ffn_(std::move(ffn)) {}
 
-Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass,
-                      Saved* saved) const {
-  const int64_t tokens = x.dim(0), hidden = x.dim(1);
-  const Tensor y = ctx.arena->New({tokens, hidden});
-  saved->x = x;
+void Block::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
+  const int64_t hidden = attention_norm_.hidden();
   saved->attention_in = ctx.arena->New({tokens, hidden});
   saved->attention_rstd = ctx.arena->New({tokens});
   saved->middle = ctx.arena->New({tokens, hidden});
   saved->ffn_in = ctx.arena->New({tokens, hidden});
   saved->ffn_rstd = ctx.arena->New({tokens});
+  attention_.Allocate(ctx, tokens, &saved->attention);
+  ffn_->Allocate(ctx, tokens, &saved->ffn);
+}
 
-  attention_norm_.Forward(ctx, x, saved->attention_in, saved->attention_rstd);
-  Compute(ctx, Copy{.x = x, .y = saved->middle});
-  attention_.Forward(ctx, saved->attention_in, rope_table, saved->middle, &saved->attention);
+// All that comes before the feed-forward half.
+void Block::Attend(Context& ctx, Tensor rope_table, const Saved& saved) const {
+  attention_norm_.Forward(ctx, saved.x, saved.attention_in, saved.attention_rstd);
+  Compute(ctx, Copy{.x = saved.x, .y = saved.middle});
+  attention_.Forward(ctx, saved.attention_in, rope_table, saved.middle, saved.attention);
+  ffn_norm_.Forward(ctx, saved.middle, saved.ffn_in, saved.ffn_rstd);
+}
 
-  ffn_norm_.Forward(ctx, saved->middle, saved->ffn_in, saved->ffn_rstd);
+Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass,
+                      Saved* saved) const {
+  const Tensor y = ctx.arena->New({x.dim(0), x.dim(1)});
+  saved->x = x;
+  Attend(ctx, rope_table, *saved);
   Compute(ctx, Copy{.x = saved->middle, .y = y});
   ffn_->Forward(ctx, saved->ffn_in, y, pass, &saved->ffn);
   return y;
+}
+
+void Block::Recompute(Context& ctx, Tensor rope_table, const Saved& saved) const {
+  Attend(ctx, rope_table, saved);
+  ffn_->Recompute(ctx, saved.ffn_in, saved.ffn);
 }
 
 void Block::Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch) {

@@ -26,9 +26,14 @@ class Block {
 
   Block(Norm attention_norm, Attention attention, Norm ffn_norm, std::unique_ptr<FeedForward> ffn);
 
-  // Returns the block's output [tokens, hidden], from the arena.
+  // Takes the memory of what Recompute gives from the arena.
+  void Allocate(Context& ctx, int64_t tokens, Saved* saved) const;
+  // Returns the block's output [tokens, hidden], from the arena. `saved` is Allocated.
   // `rope_table` [sequence, head_dim] says how long the sequences are.
   Tensor Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass, Saved* saved) const;
+  // Before a Backward whose `saved` was Allocated together with other blocks': computes again what
+  // follows from the input alone, up to the router's scores.
+  void Recompute(Context& ctx, Tensor rope_table, const Saved& saved) const;
   // dx holds the output's gradient and is turned into the input's. `dbranch`, of the same shape, is
   // working memory.
   void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch);
@@ -38,6 +43,8 @@ class Block {
   ExpertPool& pool() { return ffn_->pool(); }
 
  private:
+  void Attend(Context& ctx, Tensor rope_table, const Saved& saved) const;
+
   Norm attention_norm_;
   Attention attention_;
   Norm ffn_norm_;

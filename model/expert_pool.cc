@@ -44,7 +44,10 @@ ExpertPool ExpertPool::Dense(ParameterList& parameters, int layer, const ExpertS
 // is the stacked operand of the grouped product.
 ExpertPool::ExpertPool(ParameterList& parameters, const std::vector<std::string>& prefixes,
                        ParameterKind kind, const ExpertShape& shape)
-    : experts_(static_cast<int64_t>(prefixes.size())), hidden_(shape.hidden), ffn_(shape.ffn) {
+    : experts_(static_cast<int64_t>(prefixes.size())),
+      hidden_(shape.hidden),
+      ffn_(shape.ffn),
+      recompute_(shape.recompute) {
   for (const std::string& prefix : prefixes) {
     const Parameter* gate = AddMatrix(parameters, absl::StrCat(prefix, ".gate_proj.weight"), kind,
                                       ffn_, hidden_, shape.init_std);
@@ -67,24 +70,41 @@ Tensor ExpertPool::Down(bool gradient) const {
   return Stack(first_down_, gradient, experts_, hidden_, ffn_);
 }
 
+void ExpertPool::Allocate(Context& ctx, int64_t rows, Saved* saved) const {
+  if (!recompute_) saved->gate_up = ctx.arena->New({rows, 2 * ffn_});
+}
+
 void ExpertPool::Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results,
                          Saved* saved) const {
   saved->rows = rows;
   saved->offsets = offsets;
-  saved->gate_up = ctx.arena->New({rows.dim(0), 2 * ffn_});
   ArenaScope scope(*ctx.arena);
+  const Tensor gate_up = recompute_ ? ctx.arena->New({rows.dim(0), 2 * ffn_}) : saved->gate_up;
   const Tensor hidden = ctx.arena->New({rows.dim(0), ffn_});
-  Compute(ctx, GroupedGemm{.a = rows,
-                           .weight = GateUp(false),
-                           .offsets = offsets,
-                           .c = saved->gate_up,
-                           .transpose_weight = true});
-  Compute(ctx, SwiGluForward{.gate_up = saved->gate_up, .y = hidden});
+  ComputeGateUp(ctx, *saved, gate_up);
+  Compute(ctx, SwiGluForward{.gate_up = gate_up, .y = hidden});
   Compute(ctx, GroupedGemm{.a = hidden,
                            .weight = Down(false),
                            .offsets = offsets,
                            .c = results,
                            .transpose_weight = true});
+}
+
+void ExpertPool::ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up) const {
+  Compute(ctx, GroupedGemm{.a = saved.rows,
+                           .weight = GateUp(false),
+                           .offsets = saved.offsets,
+                           .c = gate_up,
+                           .transpose_weight = true});
+}
+
+Tensor ExpertPool::StartBackward(Context& ctx, Saved& saved) const {
+  const int64_t rows = saved.rows.dim(0);
+  if (recompute_) {
+    saved.gate_up = ctx.arena->New({rows, 2 * ffn_});
+    ComputeGateUp(ctx, saved, saved.gate_up);
+  }
+  return ctx.arena->New({rows, ffn_});
 }
 
 void ExpertPool::Backward(Context& ctx, const Saved& saved, Tensor dresults, Tensor hidden_grad,

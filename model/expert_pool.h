@@ -23,13 +23,17 @@ struct ExpertShape {
   int64_t ffn;
   float init_std;         // gate and up projections
   float output_init_std;  // down projection
+  // Whether a backward computes gate_up again instead of finding it kept.
+  bool recompute;
 };
 
 class ExpertPool {
  public:
   struct Saved {
-    Tensor rows;     // [rows, hidden], the input; borrowed
-    Tensor gate_up;  // [rows, 2 * ffn]; Backward overwrites it with its gradient
+    Tensor rows;  // [rows, hidden], the input; borrowed
+    // [rows, 2 * ffn]; absent until StartBackward where it is recomputed. Backward overwrites it
+    // with its gradient.
+    Tensor gate_up;
     Tensor offsets;  // int64 [experts here + 1]; borrowed
   };
 
@@ -41,10 +45,16 @@ class ExpertPool {
 
   int64_t experts() const { return experts_; }  // on this rank
 
-  // rows [rows, hidden] sorted by slot with bounds `offsets` -> results [rows, hidden].
+  // Takes the memory of gate_up for that many rows from the arena, where it is kept.
+  void Allocate(Context& ctx, int64_t rows, Saved* saved) const;
+  // rows [rows, hidden] sorted by slot with bounds `offsets` -> results [rows, hidden]. `saved`
+  // is Allocated.
   void Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results, Saved* saved) const;
-  // drows [rows, hidden] from dresults. `hidden_grad` [rows, ffn] is working memory. It, dresults
-  // and saved must stay alive and untouched until Flush.
+  // Recomputes gate_up, where it was not kept, and gives `hidden_grad` [rows, ffn], working memory.
+  // Both are new in the arena.
+  Tensor StartBackward(Context& ctx, Saved& saved) const;
+  // drows [rows, hidden] from dresults. hidden_grad, dresults and saved must stay alive and
+  // untouched until Flush.
   void Backward(Context& ctx, const Saved& saved, Tensor dresults, Tensor hidden_grad,
                 Tensor drows);
   // Adds the noted weight gradients, in the order they were noted, and forgets them.
@@ -55,12 +65,14 @@ class ExpertPool {
   ExpertPool(ParameterList& parameters, const std::vector<std::string>& prefixes,
              ParameterKind kind, const ExpertShape& shape);
 
+  void ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up) const;
   Tensor GateUp(bool gradient) const;  // [experts, 2 * ffn, hidden]
   Tensor Down(bool gradient) const;    // [experts, hidden, ffn]
 
   int64_t experts_;
   int64_t hidden_;
   int64_t ffn_;
+  bool recompute_;
   const Parameter* first_gate_ = nullptr;  // null where this rank owns no expert
   const Parameter* first_down_ = nullptr;
   std::vector<GroupedRows> gate_up_rows_;  // noted by Backward

@@ -46,11 +46,13 @@ int64_t MicroBatchTokens(const config::Run& run, int ranks) {
   return (together + ranks - 1) / ranks * run.model().sequence();
 }
 
-// What the arena holds, as elements, at its peak: the backward of the lowest layer of a pool, with
-// everything saved and everything noted for the pool's weight gradients.
+// What a layer has in the arena, as elements. The peak is the backward of the lowest layer of a
+// pool, with everything saved and everything noted for the pool's weight gradients.
 struct Activations {
-  int64_t saved_per_layer;
-  int64_t noted_per_layer;  // kept from a layer's backward until the pool's Flush
+  int64_t kept;      // whatever is recomputed: output, choices, rows and results of experts
+  int64_t backbone;  // of a block, up to the router's scores
+  int64_t gate_up;   // of its experts
+  int64_t noted;     // kept from a layer's backward until the pool's Flush
   int64_t backward_scratch;
 };
 
@@ -58,28 +60,32 @@ Activations PerLayer(const config::Run& run, int64_t tokens, int ranks) {
   const config::Model& model = run.model();
   const int64_t hidden = model.hidden(), ffn = model.ffn();
   const int64_t attention_width = model.heads() * model.head_dim();
-  // Output, both normed inputs, the middle; qkv, attention output; per-row statistics.
+  // Both normed inputs, the middle; qkv, attention output; per-row statistics.
   const int64_t backbone =
-      tokens * (4 * hidden + QkvWidth(model) + attention_width + model.heads() + 2);
+      tokens * (3 * hidden + QkvWidth(model) + attention_width + model.heads() + 2);
   const int64_t attention_scratch = tokens * (attention_width + QkvWidth(model));
   if (IsDense(run)) {
-    return {.saved_per_layer = backbone + tokens * (2 * ffn + hidden),
-            .noted_per_layer = tokens * (hidden + ffn),
+    return {.kept = tokens * hidden,
+            .backbone = backbone,
+            .gate_up = tokens * 2 * ffn,
+            .noted = tokens * (hidden + ffn),
             .backward_scratch = attention_scratch};
   }
   const int64_t experts = run.pool().experts(), top_k = run.pool().top_k();
   const int64_t rows = tokens * top_k;  // with an even load a rank receives as many as it sends
   const bool norm = run.pool().router() == config::Pool::NORM;
   const bool sums = run.pool().router() == config::Pool::SIGMOID_BIAS && top_k > 1;
-  const int64_t routing = tokens * experts * (norm ? 2 : 1) + 4 * rows + (sums ? tokens : 0);
+  const int64_t choices = 4 * rows + (sums ? tokens : 0);
   const bool travels = ExpertRanks(run, ranks) > 1;
-  const int64_t moe = routing + rows * (2 * hidden + 2 * ffn) + (travels ? rows * (hidden + 2) : 0);
   // Rows that travel back are held as sent, as they arrive and as they left the experts.
   const int64_t moe_scratch =
       rows * hidden + std::max(tokens * experts, travels ? 2 * rows * hidden : 0);
-  return {.saved_per_layer = backbone + moe,
-          .noted_per_layer = rows * (hidden + ffn + 1),
-          .backward_scratch = std::max(attention_scratch, moe_scratch)};
+  return {
+      .kept = tokens * hidden + choices + rows * 2 * hidden + (travels ? rows * (hidden + 2) : 0),
+      .backbone = backbone + tokens * experts * (norm ? 2 : 1),
+      .gate_up = rows * 2 * ffn,
+      .noted = rows * (hidden + ffn + 1),
+      .backward_scratch = std::max(attention_scratch, moe_scratch)};
 }
 
 int64_t ActivationBytes(const config::Run& run, int ranks) {
@@ -90,9 +96,14 @@ int64_t ActivationBytes(const config::Run& run, int ranks) {
   if (!IsDense(run) && run.pool().gradient_layers() > 0) {
     together = std::min(together, run.pool().gradient_layers());
   }
-  const int64_t saved = model.layers() * layer.saved_per_layer;
+  const bool experts_again = model.recompute() != config::Model::NONE;
+  const bool blocks_again = model.recompute() == config::Model::BLOCK;
+  // Layers have what is recomputed in turn: backbones one memory, gate_up what is noted.
+  const int64_t saved = model.layers() * (layer.kept + (experts_again ? 0 : layer.gate_up)) +
+                        (blocks_again ? 1 : model.layers()) * layer.backbone;
+  const int64_t noted = layer.noted + (experts_again ? layer.gate_up : 0);
   const int64_t streams = tokens * (5 * model.hidden() + 1);  // embedding, y, dx, dlast, dbranch
-  const int64_t backward = streams + together * layer.noted_per_layer + layer.backward_scratch;
+  const int64_t backward = streams + together * noted + layer.backward_scratch;
   const int64_t head =
       3 * tokens * model.hidden() + tokens + std::min(tokens, kChunkTokens) * model.vocab();
   return kFloat * (saved + std::max(backward, head));

@@ -12,6 +12,14 @@ MoeLayer::MoeLayer(int layer, Router router, ExpertPool& pool, const ExpertMap& 
                    SharedParts shared)
     : layer_(layer), router_(std::move(router)), pool_(pool), map_(map), shared_(shared) {}
 
+void MoeLayer::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
+  router_.Allocate(ctx, tokens, &saved->router);
+}
+
+void MoeLayer::Recompute(Context& ctx, Tensor x, const Saved& saved) const {
+  router_.Score(ctx, x, saved.router);
+}
+
 void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const {
   const bool training = pass.sums != nullptr;
   const Tensor counts =
@@ -23,6 +31,7 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved
   saved->plan = shared_.exchange->Plan(ctx, map_, saved->router.ids);
   const Tensor rows = shared_.exchange->Dispatch(ctx, saved->plan, x);
   const Tensor results = ctx.arena->New({rows.dim(0), rows.dim(1)});
+  pool_.Allocate(ctx, rows.dim(0), &saved->experts);
   pool_.Forward(ctx, rows, saved->plan.offsets, results, &saved->experts);
   shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, y, true,
                             &saved->returned);
@@ -38,7 +47,7 @@ void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor 
   const Tensor dgates = ctx.arena->New({plan.tokens, plan.top_k});
   const Tensor dresults =
       shared_.exchange->CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates);
-  const Tensor hidden_grad = ctx.arena->New({plan.received, saved.experts.gate_up.dim(1) / 2});
+  const Tensor hidden_grad = pool_.StartBackward(ctx, saved.experts);
   ArenaScope scope(*ctx.arena);
   const Tensor drows = ctx.arena->New({plan.received, x.dim(1)});
   pool_.Backward(ctx, saved.experts, dresults, hidden_grad, drows);
@@ -57,6 +66,8 @@ void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* s
   const Tensor offsets = ctx.arena->New<int64_t>({2});
   offsets.as<int64_t>()[0] = 0;
   offsets.as<int64_t>()[1] = x.dim(0);
+  pool_.Allocate(ctx, x.dim(0), &saved->experts);
+  ArenaScope scope(*ctx.arena);
   const Tensor results = ctx.arena->New({x.dim(0), x.dim(1)});
   pool_.Forward(ctx, x, offsets, results, &saved->experts);
   Compute(ctx, Add{.a = y, .b = results, .y = y});
@@ -65,7 +76,7 @@ void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* s
 void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
   // dy is the residual's gradient, which changes before the weight gradients are taken.
   const Tensor dresults = ctx.arena->New({x.dim(0), x.dim(1)});
-  const Tensor hidden_grad = ctx.arena->New({x.dim(0), saved.experts.gate_up.dim(1) / 2});
+  const Tensor hidden_grad = pool_.StartBackward(ctx, saved.experts);
   Compute(ctx, Copy{.x = dy, .y = dresults});
   pool_.Backward(ctx, saved.experts, dresults, hidden_grad, dx);
 }

@@ -39,6 +39,10 @@ class FeedForward {
 
   virtual ~FeedForward() = default;
 
+  // Takes the memory of what Recompute gives from the arena.
+  virtual void Allocate(Context&, int64_t /*tokens*/, Saved*) const {}
+  // Computes the router's scores again, from x. Chooses, counts and exchanges nothing.
+  virtual void Recompute(Context&, Tensor /*x*/, const Saved&) const {}
   // y += f(x); x, y [tokens, hidden].
   virtual void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const = 0;
   // Overwrites dx, given dy. Uses up `saved`; leaves what the pool notes for its Flush in the
@@ -53,6 +57,8 @@ class MoeLayer : public FeedForward {
  public:
   MoeLayer(int layer, Router router, ExpertPool& pool, const ExpertMap& map, SharedParts shared);
 
+  void Allocate(Context& ctx, int64_t tokens, Saved* saved) const override;
+  void Recompute(Context& ctx, Tensor x, const Saved& saved) const override;
   void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const override;
   void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
   void FinishStep(Context& ctx) override;

@@ -1,6 +1,7 @@
 // RMSNorm with a learned weight, initially one.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "model/parameter.h"
@@ -11,6 +12,8 @@ namespace unipool {
 class Norm {
  public:
   Norm(ParameterList& parameters, const std::string& name, int64_t hidden, float eps);
+
+  int64_t hidden() const { return weight_->numel(); }
 
   // x, y [tokens, hidden]; rstd [tokens] is for the backward.
   void Forward(Context& ctx, Tensor x, Tensor y, Tensor rstd) const;

@@ -41,15 +41,16 @@ Router::Router(ParameterList& parameters, const std::string& prefix, int64_t hid
       bias_(settings.kind == Kind::kSigmoidBias ? AddBias(parameters, prefix, settings.experts)
                                                 : nullptr) {}
 
+void Router::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
+  saved->scores = ctx.arena->New({tokens, settings_.experts});
+  if (settings_.kind == Kind::kNorm) saved->logits = ctx.arena->New({tokens, settings_.experts});
+}
+
 void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const {
   const int64_t tokens = x.dim(0);
-  saved->scores = ctx.arena->New({tokens, settings_.experts});
   saved->ids = ctx.arena->New<int32_t>({tokens, settings_.top_k});
   saved->gates = ctx.arena->New({tokens, settings_.top_k});
-  if (settings_.kind == Kind::kNorm) saved->logits = ctx.arena->New({tokens, settings_.experts});
-  const Tensor logits = settings_.kind == Kind::kNorm ? saved->logits : saved->scores;
-  weight_.Forward(ctx, x, logits, false);
-  Scores(ctx, logits, saved->scores);
+  Score(ctx, x, *saved);
   Compute(ctx, TopK{.scores = saved->scores,
                     .bias = bias_ == nullptr ? Tensor{} : bias_->value,
                     .ids = saved->ids,
@@ -60,7 +61,10 @@ void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const 
   Compute(ctx, NormalizeGates{.gates = saved->gates, .sums = saved->gate_sums});
 }
 
-void Router::Scores(Context& ctx, Tensor logits, Tensor scores) const {
+void Router::Score(Context& ctx, Tensor x, const Saved& saved) const {
+  const Tensor scores = saved.scores;
+  const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : scores;
+  weight_.Forward(ctx, x, logits, false);
   if (settings_.kind == Kind::kNorm) {
     Compute(ctx, NormScoresForward{.logits = logits,
                                    .scale = scale_->value,

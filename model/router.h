@@ -34,7 +34,11 @@ class Router {
   Router(ParameterList& parameters, const std::string& prefix, int64_t hidden,
          const RouterSettings& settings, float init_std);
 
-  // Adds the choices to `counts`, int64 [experts].
+  // Takes the memory of logits and scores from the arena.
+  void Allocate(Context& ctx, int64_t tokens, Saved* saved) const;
+  // Logits and scores of x.
+  void Score(Context& ctx, Tensor x, const Saved& saved) const;
+  // Scores x and chooses. Adds the choices to `counts`, int64 [experts].
   void Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const;
   // Overwrites dx and dgates, given the gradient of the gates [tokens, k] and `column` [experts],
   // the gradient that balance losses give to the scores of every token.
@@ -47,7 +51,6 @@ class Router {
   bool normalizes() const {
     return settings_.kind == RouterSettings::Kind::kSigmoidBias && settings_.top_k > 1;
   }
-  void Scores(Context& ctx, Tensor logits, Tensor scores) const;
   void ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const;
 
   RouterSettings settings_;

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -55,7 +56,8 @@ ExpertShape MakeExpertShape(const config::Model& model) {
       .hidden = model.hidden(),
       .ffn = model.ffn(),
       .init_std = model.init_std(),
-      .output_init_std = model.init_std() / std::sqrt(2.0f * static_cast<float>(model.layers()))};
+      .output_init_std = model.init_std() / std::sqrt(2.0f * static_cast<float>(model.layers())),
+      .recompute = model.recompute() != config::Model::NONE};
 }
 
 // One map a pool. Remainders of experts over ranks start at another rank in each pool.
@@ -99,6 +101,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::R
   auto self = std::unique_ptr<Transformer>(new Transformer());
   self->hidden_ = model.hidden();
   self->gradient_layers_ = run.pool().gradient_layers();
+  self->recompute_blocks_ = model.recompute() == config::Model::BLOCK;
   ASSIGN_OR_RETURN(self->rope_buffer_, MakeRopeTable(model, &self->rope_table_));
   self->maps_ = MakeMaps(run, expert_group.size());
   self->statistics_ = MakeStatistics(run, self->maps_);
@@ -188,20 +191,30 @@ void Transformer::Evaluate(Context& ctx, const Evaluation& evaluation, Saved& sa
   CrossEntropyOfTokens(ctx, *head_, y, evaluation.targets, evaluation.results);
 }
 
+// Layers whose backward recomputes need this memory one after the other, so all have the same.
+void Transformer::AllocateTogether(Context& ctx, int64_t tokens, Saved* saved) const {
+  blocks_[0].Allocate(ctx, tokens, &saved->blocks[0]);
+  std::fill(saved->blocks.begin() + 1, saved->blocks.end(), saved->blocks[0]);
+}
+
 Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, const Pass& pass,
                             Saved* saved) const {
   Tensor x = ctx.arena->New({tokens.numel(), hidden_});
   embedding_->Forward(ctx, tokens, x);
+  const bool training = pass.sums != nullptr, together = training && recompute_blocks_;
+  if (together) AllocateTogether(ctx, x.dim(0), saved);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     SetPlace(ctx, "forward", static_cast<int>(layer));
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
-    if (pass.sums != nullptr) {
+    if (training) {
+      if (!together) blocks_[layer].Allocate(ctx, x.dim(0), &saved->blocks[layer]);
       x = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
       continue;
     }
     ArenaScope scope(*ctx.arena);  // no backward comes that needs what the layer saved
+    blocks_[layer].Allocate(ctx, x.dim(0), &saved->blocks[layer]);
     const Tensor y = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
     Compute(ctx, Copy{.x = y, .y = x});
   }
@@ -231,6 +244,10 @@ void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
       ctx.finite_check->where = absl::StrCat("the backward of model.layers.", layer);
     }
     Block& block = blocks_[layer];
+    // The last layer's forward was the last to write what layers have together.
+    if (recompute_blocks_ && layer + 1 < num_layers()) {
+      block.Recompute(ctx, rope_table_, saved.blocks[layer]);
+    }
     block.Backward(ctx, rope_table_, saved.blocks[layer], dx, dbranch);
     const bool lowest = layer == 0 || &blocks_[layer - 1].pool() != &block.pool();
     if (!lowest && block.pool().noted_layers() != gradient_layers_) continue;

@@ -78,9 +78,11 @@ class Transformer {
   // dx holds the gradient of Forward's result.
   void Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx);
   void BackwardBlocks(Context& ctx, Saved& saved, Tensor dx);
+  void AllocateTogether(Context& ctx, int64_t tokens, Saved* saved) const;
 
   int64_t hidden_ = 0;
   int64_t gradient_layers_ = 0;
+  bool recompute_blocks_ = false;
   int64_t total_tokens_ = 0;
   float router_c_ = 0;
   Buffer rope_buffer_;

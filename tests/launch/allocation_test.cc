@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <tuple>
 
 #include "comm/local_communicator.h"
 #include "launch/trainer.h"
@@ -64,12 +65,14 @@ TEST(Allocation, TheCounterCounts) {
   EXPECT_EQ(allocations.exchange(0), 1);
 }
 
-class WarmStepTest : public ::testing::TestWithParam<Variant> {};
+class WarmStepTest
+    : public ::testing::TestWithParam<std::tuple<Variant, config::Model::Recompute>> {};
 
 TEST_P(WarmStepTest, AllocatesNothing) {
   const testing::TempFolder folder;
   testing::WriteTinyDataset(folder.Path("text"));
-  config::Run run = testing::TinyRun(GetParam(), folder.Path("text"));
+  config::Run run = testing::TinyRun(std::get<0>(GetParam()), folder.Path("text"));
+  run.mutable_model()->set_recompute(std::get<1>(GetParam()));
   run.mutable_data()->set_micro_batch(4);
   const auto corpus = Corpus::Open(run.data()).value();
   const auto world =
@@ -83,10 +86,12 @@ TEST_P(WarmStepTest, AllocatesNothing) {
   EXPECT_EQ(allocations.exchange(0), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, WarmStepTest,
-                         ::testing::Values(Variant::kDense, Variant::kVanilla, Variant::kUniPool,
-                                           Variant::kUniPoolTop2, Variant::kSigmoid,
-                                           Variant::kUniPoolLocal));
+INSTANTIATE_TEST_SUITE_P(
+    Variants, WarmStepTest,
+    ::testing::Combine(
+        ::testing::Values(Variant::kDense, Variant::kVanilla, Variant::kUniPool,
+                          Variant::kUniPoolTop2, Variant::kSigmoid, Variant::kUniPoolLocal),
+        ::testing::Values(config::Model::NONE, config::Model::EXPERT, config::Model::BLOCK)));
 
 }  // namespace
 }  // namespace unipool

@@ -121,6 +121,18 @@ class ConfigShowTest(unittest.TestCase):
             weights = counts[f"on rank {rank} of 7"] * 4 / 2**20
             self.assertAlmostEqual(parts[0], weights, delta=0.05)
 
+    def test_each_recompute_has_its_activations_and_the_chosen_ones_are_planned(self):
+        sizes = {}
+        for chosen in ("NONE", "EXPERT", "BLOCK"):
+            text = self.show("moe_182m", {"model.recompute": chosen})
+            rows = re.findall(r"^#   (NONE|EXPERT|BLOCK) +(\d+\.\d)(  chosen)?$", text,
+                              re.MULTILINE)
+            sizes = {name: float(size) for name, size, _ in rows}
+            self.assertEqual([name for name, _, mark in rows if mark], [chosen])
+            self.assertEqual(memory_of(text)[0][1][3], sizes[chosen])
+        self.assertLess(sizes["EXPERT"], 0.8 * sizes["NONE"])
+        self.assertLess(sizes["BLOCK"], 0.8 * sizes["EXPERT"])
+
     def test_what_it_shows_is_a_config(self):
         once = self.show("unipool_182m", {"seed": 77})
         with tempfile.TemporaryDirectory() as folder:

@@ -37,6 +37,7 @@ class Routed {
   }
   void Forward(const std::vector<float>& logits) {
     x_ = bench_.Floats({1, 4}, logits);
+    router_.Allocate(bench_.ctx(), 1, &saved_);
     router_.Forward(bench_.ctx(), x_, counts_, &saved_);
   }
   Tensor Backward(const std::vector<float>& dgates) {

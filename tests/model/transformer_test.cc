@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -229,17 +230,79 @@ TEST(Transformer, ParametersAreThoseThatAreCounted) {
   }
 }
 
+constexpr config::Model::Recompute kRecomputes[] = {config::Model::NONE, config::Model::EXPERT,
+                                                    config::Model::BLOCK};
+
+// The arena's peak in a step; what the plan says of it goes to *planned.
+double PeakBytes(const config::Run& run, double* planned) {
+  Tiny tiny(run);
+  tiny.bench().arena().ResetPeak();
+  const int64_t before = tiny.bench().arena().used_bytes();
+  tiny.Loss();
+  *planned = static_cast<double>(PlanMemory(run, 1, 0).activations);
+  return static_cast<double>(tiny.bench().arena().peak_bytes() - before);
+}
+
 TEST(Transformer, ActivationsAreThoseThatArePlanned) {
-  for (const int64_t gradient_layers : {0, 1}) {
+  double planned = 0;
+  for (const config::Model::Recompute recompute : kRecomputes) {
+    SCOPED_TRACE(config::Model::Recompute_Name(recompute));
     config::Run run = TinyRun();
-    run.mutable_pool()->set_gradient_layers(gradient_layers);
-    Tiny tiny(run);
-    tiny.bench().arena().ResetPeak();
-    const int64_t before = tiny.bench().arena().used_bytes();
-    tiny.Loss();
-    const double used = static_cast<double>(tiny.bench().arena().peak_bytes() - before);
-    // Tensors are rounded up to 64 bytes, which shows in a tiny model.
-    EXPECT_NEAR(used / static_cast<double>(PlanMemory(run, 1, 0).activations), 1.05, 0.1);
+    run.mutable_model()->set_recompute(recompute);
+    for (const int64_t gradient_layers : {0, 1}) {
+      run.mutable_pool()->set_gradient_layers(gradient_layers);
+      // Tensors are rounded up to 64 bytes, which shows in a tiny model.
+      EXPECT_NEAR(PeakBytes(run, &planned) / planned, 1.05, 0.1);
+    }
+    run.mutable_model()->set_ffn_kind(config::Model::DENSE);
+    EXPECT_NEAR(PeakBytes(run, &planned) / planned, 1.05, 0.1);
+  }
+}
+
+// Of two micro-batches: the second starts from the memory that the first left.
+std::vector<float> GradientsAndLosses(const config::Run& run) {
+  Tiny tiny(run);
+  std::vector<float> all = {static_cast<float>(tiny.Loss()), static_cast<float>(tiny.Loss())};
+  for (const auto kind : {ParameterKind::kReplicated, ParameterKind::kExpert}) {
+    const std::vector<float> grads = testing::ToVector(tiny.parameters().grads(kind));
+    all.insert(all.end(), grads.begin(), grads.end());
+  }
+  return all;
+}
+
+TEST(Transformer, GradientsDoNotDependOnWhatIsRecomputed) {
+  for (const config::Pool::Router router :
+       {config::Pool::NORM, config::Pool::SOFTMAX, config::Pool::SIGMOID_BIAS}) {
+    for (const int64_t layers_per_pool : {1, 2, 4}) {
+      config::Run run = TinyRun();
+      run.mutable_model()->set_layers(4);
+      run.mutable_pool()->set_router(router);
+      run.mutable_pool()->set_layers_per_pool(layers_per_pool);
+      run.mutable_pool()->set_gradient_layers(layers_per_pool == 4 ? 3 : 0);
+      const std::vector<float> kept = GradientsAndLosses(run);
+      for (const auto recompute : {config::Model::EXPERT, config::Model::BLOCK}) {
+        run.mutable_model()->set_recompute(recompute);
+        EXPECT_EQ(GradientsAndLosses(run), kept) << router << " " << layers_per_pool;
+      }
+    }
+  }
+}
+
+// With many layers what is not kept shows, whatever else a step needs.
+TEST(Transformer, EachRecomputeTakesLessMemoryThanTheOneBefore) {
+  for (const bool dense : {false, true}) {
+    config::Run run = TinyRun();
+    run.mutable_model()->set_layers(8);
+    run.mutable_pool()->set_gradient_layers(1);
+    if (dense) run.mutable_model()->set_ffn_kind(config::Model::DENSE);
+    double planned = 0, before = std::numeric_limits<double>::infinity();
+    for (const config::Model::Recompute recompute : kRecomputes) {
+      run.mutable_model()->set_recompute(recompute);
+      const double peak = PeakBytes(run, &planned);
+      EXPECT_NEAR(peak / planned, 1.05, 0.1) << recompute;
+      EXPECT_LT(peak, 0.85 * before) << recompute;
+      before = peak;
+    }
   }
 }
 
