@@ -17,6 +17,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t warps = GridThreads() / kWarp;
   for (int64_t t = GlobalThread() / kWarp; t < tokens; t += warps) {
     const T* row = table + CheckedId("embedding_forward", ids[t], t, vocab) * hidden;
+#pragma unroll 1
     for (int64_t h = LaneId() * int64_t{kSize}; h < hidden; h += int64_t{kWarp} * kSize) {
       StorePack(y + t * hidden + h, LoadPack<T, kSize>(row + h));
     }
