@@ -102,7 +102,7 @@ class SignalsTest(support.TextTest):
                 support.expect_same(self, whole_dir, run_dir)
 
     def test_a_second_interrupt_leaves_at_once(self):
-        long_steps = {"data.global_batch": 3000, "data.micro_batch": 12, "eval.sequences": 1}
+        long_steps = {"data.global_batch": 30000, "data.micro_batch": 12, "eval.sequences": 1}
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
                 job, run_dir = self.start(f"twice-{ranks}", ranks, long_steps)
