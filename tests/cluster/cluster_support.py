@@ -24,9 +24,12 @@ def cannot_run(*programs):
     for program in ("ip", "nsenter", "unshare", "mpirun") + programs:
         if shutil.which(program) is None:
             return f"{program} is not installed (tools/setup.sh --cluster)"
-    probe = subprocess.run(["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "true"],
-                           capture_output=True, text=True, check=False)
-    return probe.stderr.strip() if probe.returncode else None
+    for probe in (["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "true"],
+                  ["ip", "netns", "add", "unipool-probe"], ["ip", "netns", "del", "unipool-probe"]):
+        done = subprocess.run(probe, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"{' '.join(probe)}: {done.stderr.strip()}"
+    return None
 
 
 def skip_unless_possible(*programs):
