@@ -83,8 +83,11 @@ function(unipool_cuda_sources target)
       COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas;-Wno-uninitialized;-Wno-maybe-uninitialized")
     target_link_libraries(${target} PUBLIC unipool_cuda_emulator)
   else()
+    # An empty launcher of the user's must not become an empty word of the command.
     set_target_properties(${target} PROPERTIES CUDA_COMPILER_LAUNCHER
-      "${CMAKE_SOURCE_DIR}/tools/keep_ptxas.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+      "${CMAKE_SOURCE_DIR}/tools/keep_ptxas.sh")
+    set_property(TARGET ${target} APPEND PROPERTY CUDA_COMPILER_LAUNCHER
+      ${CMAKE_CUDA_COMPILER_LAUNCHER})
     target_include_directories(${target} PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
     target_link_libraries(${target} PUBLIC CUDA::cudart_static)
   endif()
