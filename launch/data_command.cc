@@ -10,12 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/indexed_dataset.h"
-#include "launch/bigram.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
-#include "launch/data_prepare.h"
 #include "launch/data_views.h"
 #include "launch/exit_codes.h"
+#include "launch/text/bigram.h"
+#include "launch/text/data_prepare.h"
 #include "runtime/status.h"
 
 namespace unipool {

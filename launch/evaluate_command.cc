@@ -11,13 +11,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "configs/run.pb.h"
+#include "launch/analysis/open_model.h"
+#include "launch/analysis/reports_json.h"
+#include "launch/analysis/routing_hooks.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
 #include "launch/measurement.h"
-#include "launch/open_model.h"
-#include "launch/reports_json.h"
-#include "launch/routing_hooks.h"
 #include "runtime/status.h"
 
 namespace unipool {

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "launch/evaluation_text.h"
-#include "launch/inference_model.h"
-#include "launch/multiple_choice.h"
-#include "launch/text_loss.h"
+#include "launch/analysis/evaluation_text.h"
+#include "launch/analysis/inference_model.h"
+#include "launch/analysis/multiple_choice.h"
+#include "launch/analysis/text_loss.h"
 
 namespace unipool {
 

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "launch/analysis/open_model.h"
+#include "launch/analysis/score_lines.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
-#include "launch/open_model.h"
-#include "launch/score_lines.h"
 #include "runtime/status.h"
 
 namespace unipool {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "comm/watchdog.h"
 #include "configs/run.pb.h"
-#include "launch/run_tokenizer.h"
+#include "launch/text/run_tokenizer.h"
 #include "model/footprint.h"
 #include "runtime/device.h"
 #include "runtime/finite_check.h"

@@ -4,7 +4,7 @@
 
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
-#include "launch/checkpoint_manifest.h"
+#include "launch/checkpoint/manifest.h"
 #include "tests/fuzz/fuzz_target.h"
 
 using unipool::testing::FuzzFile;

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "launch/evaluation_text.h"
-#include "launch/inference_model.h"
+#include "launch/analysis/evaluation_text.h"
+#include "launch/analysis/inference_model.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_run.h"

@@ -1,0 +1,58 @@
+#include "launch/analysis/evaluation_text.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
+#include "runtime/status.h"
+
+namespace unipool {
+
+absl::StatusOr<Split> ParseSplit(const std::string& name) {
+  for (const Split split : {Split::kTrain, Split::kValidation, Split::kTest}) {
+    if (name == SplitName(split)) return split;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--split ", name, ": expected validation, test or train"));
+}
+
+const char* SplitName(Split split) {
+  if (split == Split::kTrain) return "train";
+  return split == Split::kValidation ? "validation" : "test";
+}
+
+EvaluationText::EvaluationText(std::unique_ptr<Corpus> corpus, std::unique_ptr<SampleSource> source,
+                               const TextPart& part, int64_t vocab)
+    : corpus_(std::move(corpus)), source_(std::move(source)), part_(part), vocab_(vocab) {}
+
+absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const config::Run& run,
+                                                                     const TextPart& wanted) {
+  ASSIGN_OR_RETURN(auto corpus, Corpus::Open(run.data()));
+  ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split));
+  TextPart part = wanted;
+  const int64_t left = source->samples_per_epoch() - wanted.first;
+  if (left <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        run.data().prefix(), ": the ", SplitName(wanted.split), " part has ",
+        source->samples_per_epoch(), " sequences, expected more than --first ", wanted.first));
+  }
+  // A blend has no end: all of it is what the run's own validations take.
+  const int64_t all = run.data().source().empty() ? left : run.eval().sequences();
+  part.sequences = wanted.sequences == 0 ? all : std::min(left, wanted.sequences);
+  return std::unique_ptr<EvaluationText>(
+      new EvaluationText(std::move(corpus), std::move(source), part, run.model().vocab()));
+}
+
+absl::Status EvaluationText::Read(int64_t i, absl::Span<int32_t> ids) const {
+  source_->Read(part_.first + i, ids);
+  const auto bad =
+      std::find_if(ids.begin(), ids.end(), [this](int32_t id) { return id < 0 || id >= vocab_; });
+  if (bad == ids.end()) return absl::OkStatus();
+  const TokenPlace place = source_->Place(part_.first + i, bad - ids.begin());
+  return absl::InvalidArgumentError(absl::StrCat(place.dataset->prefix(), ".bin: token ",
+                                                 place.token, " is ", *bad,
+                                                 ", expected one of model.vocab = ", vocab_));
+}
+
+}  // namespace unipool

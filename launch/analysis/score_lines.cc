@@ -1,0 +1,144 @@
+#include "launch/analysis/score_lines.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "configs/run.pb.h"
+#include "launch/analysis/sequence_scores.h"
+#include "launch/text/json_lines.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+using Json = nlohmann::json;
+
+// Lines that are sorted by length together: bounds memory, not what a pass takes.
+constexpr int64_t kTokensAtOnce = 1 << 20;
+
+absl::StatusOr<std::vector<int32_t>> TokensOfArray(const Json& array, int64_t vocab) {
+  std::vector<int32_t> tokens;
+  for (const Json& token : array) {
+    const bool in_vocab =
+        token.is_number_integer() && token.get<int64_t>() >= 0 && token.get<int64_t>() < vocab;
+    if (!in_vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.dump(),
+                       ", expected an integer of at least 0 and below model.vocab = ", vocab));
+    }
+    tokens.push_back(token.get<int32_t>());
+  }
+  return tokens;
+}
+
+absl::StatusOr<std::vector<int32_t>> TokensOfJson(const Json& json, const ScoreRules& rules) {
+  const bool has_tokens = json.is_object() && json.contains("tokens") && json["tokens"].is_array();
+  const bool has_text = json.is_object() && json.contains("text") && json["text"].is_string();
+  if (has_tokens == has_text) {
+    return absl::InvalidArgumentError(
+        "expected {\"tokens\": [ids]} or {\"text\": \"...\"}, one of the two");
+  }
+  if (has_tokens) return TokensOfArray(json["tokens"], rules.vocab);
+  if (rules.tokenizer == nullptr) {
+    return absl::InvalidArgumentError(
+        "\"text\" without a tokenizer: expected \"tokens\", or data.tokenizer and its files set");
+  }
+  std::vector<int32_t> tokens;
+  rules.tokenizer->Encode(json["text"].get_ref<const std::string&>(), &tokens);
+  return tokens;
+}
+
+// The lines of a file, as tokens.
+class TokenLines {
+ public:
+  static absl::StatusOr<TokenLines> Open(const std::string& path, const ScoreRules& rules) {
+    ASSIGN_OR_RETURN(LineReader reader, LineReader::Open(path));
+    return TokenLines(path, std::move(reader), rules);
+  }
+
+  // Adds lines until there are kTokensAtOnce tokens or none is left.
+  absl::Status Read(std::vector<std::vector<int32_t>>* lines) {
+    absl::string_view line;
+    for (int64_t tokens = 0; tokens < kTokensAtOnce;) {
+      ASSIGN_OR_RETURN(const bool is_there, reader_.Next(&line));
+      if (!is_there) return absl::OkStatus();
+      absl::StatusOr<std::vector<int32_t>> ids = TokensOfLine(line, rules_);
+      if (!ids.ok()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(path_, ":", reader_.line_number(), ": ", ids.status().message()));
+      }
+      tokens += static_cast<int64_t>(ids->size()) + 1;
+      lines->push_back(*std::move(ids));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  TokenLines(std::string path, LineReader reader, const ScoreRules& rules)
+      : path_(std::move(path)), reader_(std::move(reader)), rules_(rules) {}
+
+  const std::string path_;
+  LineReader reader_;
+  const ScoreRules rules_;
+};
+
+absl::Status CheckLines(const std::string& input, const ScoreRules& rules) {
+  ASSIGN_OR_RETURN(TokenLines lines, TokenLines::Open(input, rules));
+  std::vector<std::vector<int32_t>> sequences;
+  do {
+    sequences.clear();
+    RETURN_IF_ERROR(lines.Read(&sequences));
+  } while (!sequences.empty());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<int32_t>> TokensOfLine(absl::string_view line, const ScoreRules& rules) {
+  const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+  if (json.is_discarded()) {
+    return absl::InvalidArgumentError(
+        "not valid JSON, expected {\"tokens\": [ids]} or {\"text\": \"...\"}");
+  }
+  ASSIGN_OR_RETURN(std::vector<int32_t> tokens, TokensOfJson(json, rules));
+  if (static_cast<int64_t>(tokens.size()) <= rules.most_tokens) return tokens;
+  return absl::InvalidArgumentError(absl::StrCat(
+      tokens.size(), " tokens, expected at most model.sequence + 1 = ", rules.most_tokens));
+}
+
+std::string ScoredLine(const std::vector<int32_t>& tokens, const std::vector<float>& logprobs) {
+  std::string numbers = tokens.empty() ? "" : "null";
+  for (const float logprob : logprobs) absl::StrAppendFormat(&numbers, ", %.9g", logprob);
+  return absl::StrCat("{\"tokens\": [", absl::StrJoin(tokens, ", "), "], \"logprobs\": [", numbers,
+                      "]}");
+}
+
+absl::StatusOr<int64_t> ScoreLines(const std::string& input, InferenceModel& model,
+                                   const std::function<absl::Status(const std::string&)>& write) {
+  const World& world = model.world();
+  const ScoreRules rules{.tokenizer = model.tokenizer(),
+                         .vocab = model.run().model().vocab(),
+                         .most_tokens = model.run().model().sequence() + 1};
+  RETURN_IF_ERROR(world.Agree(CheckLines(input, rules)));
+  auto lines = TokenLines::Open(input, rules);
+  RETURN_IF_ERROR(world.Agree(lines.status()));
+  int64_t scored = 0;
+  std::vector<std::vector<int32_t>> sequences;
+  for (;;) {
+    sequences.clear();
+    RETURN_IF_ERROR(world.Agree(lines->Read(&sequences)));
+    if (sequences.empty()) return scored;
+    const auto scores = ScoreSequences(sequences, scored, nullptr, model);
+    absl::Status status;
+    for (size_t i = 0; i < sequences.size() && status.ok(); ++i) {
+      status = write(ScoredLine(sequences[i], scores[i].logprobs));
+    }
+    RETURN_IF_ERROR(world.Agree(status));
+    scored += static_cast<int64_t>(sequences.size());
+  }
+}
+
+}  // namespace unipool

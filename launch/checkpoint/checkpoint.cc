@@ -1,0 +1,52 @@
+#include "launch/checkpoint/checkpoint.h"
+
+#include "launch/checkpoint/manifest.h"
+
+namespace unipool {
+namespace {
+
+config::Manifest::Divergence Describe(const DivergenceGuard::State& state) {
+  config::Manifest::Divergence divergence;
+  divergence.mutable_losses()->Add(state.losses.begin(), state.losses.end());
+  divergence.mutable_norms()->Add(state.norms.begin(), state.norms.end());
+  divergence.set_skipped_in_a_row(state.skipped_in_a_row);
+  divergence.set_skipped(state.skipped);
+  divergence.set_rewinds(state.rewinds);
+  return divergence;
+}
+
+}  // namespace
+
+config::Manifest Describe(const TrainingState& state, const World& world) {
+  config::Manifest manifest;
+  manifest.set_format_version(kCheckpointVersion);
+  manifest.set_step(state.step);
+  manifest.set_validation_due(state.validation_due);
+  *manifest.mutable_run() = state.run;
+  manifest.set_ranks(world.size());
+  manifest.set_expert_ranks(world.groups().expert().size());
+  manifest.mutable_data()->set_next_step(state.step);
+  manifest.mutable_data()->set_rewound_steps(state.rewound_steps);
+  *manifest.mutable_divergence() = Describe(state.divergence);
+  manifest.mutable_random()->set_seed(state.run.seed());
+  manifest.mutable_statistics();  // there, even where it has no counts yet
+  for (const int64_t count : state.model.statistics().step_state()) {
+    manifest.mutable_statistics()->add_counts(count);
+  }
+  manifest.set_router_c(state.model.router_c());
+  for (const ExpertMap& map : state.model.maps()) {
+    config::Manifest::PoolMap* pool = manifest.add_expert_map();
+    for (int e = 0; e < map.experts(); ++e) pool->add_owners(map.owner(e));
+  }
+  return manifest;
+}
+
+void DescribeRank(const TrainingState& state, config::Manifest* part) {
+  if (state.run.pool().statistics() != config::Pool::LOCAL) return;
+  config::Manifest::Statistics* statistics = part->add_local_statistics();
+  for (const int64_t count : state.model.statistics().micro_batch_state()) {
+    statistics->add_counts(count);
+  }
+}
+
+}  // namespace unipool

@@ -1,0 +1,34 @@
+// What the checkpoint of a run holds: where it lies in memory, and what describes it. Written by
+// saver.h, read by reader.h; the layout is in README.md.
+#pragma once
+
+#include <cstdint>
+
+#include "configs/checkpoint.pb.h"
+#include "launch/divergence.h"
+#include "launch/world.h"
+#include "model/optimizer.h"
+#include "model/parameter.h"
+#include "model/transformer.h"
+
+namespace unipool {
+
+// Where the state of a run lies, and what describes it. Borrowed.
+struct TrainingState {
+  const config::Run& run;  // resolved, as the user gave it
+  int64_t step;            // finished
+  bool validation_due;     // of the weights as they are
+  int64_t rewound_steps;   // of data, passed over by rewinds
+  const DivergenceGuard::State& divergence;
+  ParameterList& parameters;
+  Optimizer& optimizer;
+  Transformer& model;
+};
+
+// What the manifest says besides the files and tensors.
+config::Manifest Describe(const TrainingState& state, const World& world);
+
+// The same of this rank alone; the manifest has it of all ranks, in their order.
+void DescribeRank(const TrainingState& state, config::Manifest* part);
+
+}  // namespace unipool

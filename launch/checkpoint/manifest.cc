@@ -1,0 +1,173 @@
+#include "launch/checkpoint/manifest.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "launch/files.h"
+#include "runtime/content_hash.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+using config::Manifest;
+
+constexpr char kSeal[] = "# xxh3_128: ";
+
+std::string SealOf(absl::string_view text) {
+  return absl::StrCat(kSeal, ContentHash::Of(text), "\n");
+}
+
+// The text before the seal.
+absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& text) {
+  const size_t at = text.rfind(kSeal);
+  if (at == std::string::npos) {
+    return absl::DataLossError(absl::StrCat(path, ": expected a last line '", kSeal,
+                                            "HEX': the file is damaged, or of a version before ",
+                                            kCheckpointVersion));
+  }
+  const std::string body = text.substr(0, at), expected = SealOf(body);
+  if (text.substr(at) == expected) return body;
+  return absl::DataLossError(absl::StrCat(
+      path, ": damaged: its bytes have hash ", ContentHash::Of(body), ", its last line says '",
+      absl::StripTrailingAsciiWhitespace(text.substr(at, 80)), "'"));
+}
+
+// Tables that were sealed with a wrong content are a writer's error; they are refused all the same.
+class Tables {
+ public:
+  Tables(const std::string& path, const Manifest& manifest) : path_(path), manifest_(manifest) {}
+
+  absl::Status Check() const {
+    if (manifest_.format_version() != kCheckpointVersion) {
+      return absl::DataLossError(absl::StrCat(path_, ": format_version ",
+                                              manifest_.format_version(), ": expected ",
+                                              kCheckpointVersion));
+    }
+    for (const char* field : {"step", "validation_due", "run", "ranks", "expert_ranks", "data",
+                              "random", "statistics", "router_c", "divergence"}) {
+      const auto* descriptor = Manifest::descriptor()->FindFieldByName(field);
+      if (!manifest_.GetReflection()->HasField(manifest_, descriptor)) {
+        return Bad("holds no ", field);
+      }
+    }
+    RETURN_IF_ERROR(CheckCursor());
+    RETURN_IF_ERROR(CheckFiles());
+    return CheckTensors();
+  }
+
+ private:
+  template <typename... Words>
+  absl::Status Bad(const Words&... words) const {
+    return absl::DataLossError(absl::StrCat(path_, ": ", words...));
+  }
+
+  // Of the data, and what was judged.
+  absl::Status CheckCursor() const {
+    const Manifest::Data& data = manifest_.data();
+    if (!data.has_next_step() || !data.has_rewound_steps() || data.rewound_steps() < 0) {
+      return Bad("data: expected next_step and rewound_steps, 0 or more");
+    }
+    const Manifest::Divergence& judged = manifest_.divergence();
+    if (judged.losses_size() == judged.norms_size() && judged.has_skipped_in_a_row() &&
+        judged.has_skipped() && judged.has_rewinds()) {
+      return absl::OkStatus();
+    }
+    return Bad("divergence: expected as many losses as norms (", judged.losses_size(), ", ",
+               judged.norms_size(), ") and skipped_in_a_row, skipped, rewinds");
+  }
+
+  absl::Status CheckFiles() const {
+    std::set<std::string> names;
+    for (const Manifest::File& file : manifest_.files()) {
+      if (file.name().empty() || file.name().find('/') != std::string::npos) {
+        return Bad("expected the name of a file, found '", file.name(), "'");
+      }
+      if (!names.insert(file.name()).second) return Bad("names ", file.name(), " twice");
+    }
+    for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+      if (names.count(tensor.file()) == 0) {
+        return Bad("'", tensor.name(), "' is in '", tensor.file(), "', which is not one of files");
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // The pieces of each (parameter, part), in their order, follow one another from 0 on; both
+  // moments end where the weight does.
+  absl::Status CheckTensors() const {
+    std::vector<std::tuple<std::string, int, int64_t, int64_t>> pieces;
+    for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+      pieces.emplace_back(tensor.parameter(), tensor.part(), tensor.begin(), tensor.end());
+    }
+    std::sort(pieces.begin(), pieces.end());
+    std::map<std::pair<std::string, int>, int64_t> ends;
+    for (const auto& [parameter, part, begin, end] : pieces) {
+      int64_t& covered = ends[{parameter, part}];
+      if (begin != covered || end < begin) {
+        return Bad(Manifest::Part_Name(part), " of '", parameter, "': expected the piece from ",
+                   "element ", covered, " on, found [", begin, ", ", end, ")");
+      }
+      covered = end;
+    }
+    for (const auto& [key, end] : ends) {
+      const auto weight = ends.find({key.first, Manifest::WEIGHT});
+      if (weight == ends.end()) return Bad("holds no weight of '", key.first, "'");
+      if (weight->second == end) continue;
+      return Bad(Manifest::Part_Name(key.second), " of '", key.first, "' has ", end,
+                 " elements: expected ", weight->second);
+    }
+    for (const auto& [key, end] : ends) {
+      if (key.second == Manifest::WEIGHT) continue;
+      const int other = key.second == Manifest::EXP_AVG ? Manifest::EXP_AVG_SQ : Manifest::EXP_AVG;
+      if (ends.count({key.first, other}) > 0) continue;
+      return Bad("holds no ", Manifest::Part_Name(other), " of '", key.first, "'");
+    }
+    return absl::OkStatus();
+  }
+
+  const std::string& path_;
+  const Manifest& manifest_;
+};
+
+}  // namespace
+
+std::string CheckpointName(int64_t step) { return absl::StrFormat("step_%08d", step); }
+
+absl::Status WriteManifest(const std::string& folder, const Manifest& manifest) {
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetUseShortRepeatedPrimitives(true);
+  std::string text;
+  printer.PrintToString(manifest, &text);
+  return WriteFileAtomically(absl::StrCat(folder, "/", kManifestName),
+                             absl::StrCat(text, SealOf(text)));
+}
+
+absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", kManifestName);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  ASSIGN_OR_RETURN(const std::string body, Unseal(path, text));
+  Manifest manifest;
+  if (!google::protobuf::TextFormat::ParseFromString(body, &manifest)) {
+    return absl::DataLossError(absl::StrCat(path, ": is no manifest of this version"));
+  }
+  RETURN_IF_ERROR(Tables(path, manifest).Check());
+  return manifest;
+}
+
+int64_t NumElements(const Manifest::StoredTensor& tensor) { return tensor.end() - tensor.begin(); }
+
+}  // namespace unipool

@@ -1,0 +1,131 @@
+#include "launch/checkpoint/pieces.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "runtime/status.h"
+#include "runtime/tensor_store.h"
+
+namespace unipool {
+namespace {
+
+using config::Manifest;
+
+// The largest first, each to the rank that has least so far; all ranks deal alike.
+std::set<const Parameter*> MyReplicated(const ParameterList& parameters, const World& world) {
+  std::vector<const Parameter*> replicated;
+  for (const Parameter& parameter : parameters.parameters()) {
+    if (parameter.kind != ParameterKind::kExpert) replicated.push_back(&parameter);
+  }
+  std::stable_sort(replicated.begin(), replicated.end(),
+                   [](const Parameter* a, const Parameter* b) { return a->numel() > b->numel(); });
+  std::vector<int64_t> dealt(world.size());
+  std::set<const Parameter*> mine;
+  for (const Parameter* parameter : replicated) {
+    const auto least = std::min_element(dealt.begin(), dealt.end());
+    *least += parameter->numel();
+    if (least - dealt.begin() == world.rank()) mine.insert(parameter);
+  }
+  return mine;
+}
+
+// The replicas of the same experts take turns.
+std::set<const Parameter*> MyExperts(const ParameterList& parameters, const World& world) {
+  const Communicator& replicas = world.groups().expert_data();
+  std::set<const Parameter*> mine;
+  int turn = 0;
+  for (const Parameter& parameter : parameters.parameters()) {
+    if (parameter.kind != ParameterKind::kExpert) continue;
+    if (turn++ % replicas.size() == replicas.rank()) mine.insert(&parameter);
+  }
+  return mine;
+}
+
+absl::Status WriteFile(const std::string& folder, const std::string& name,
+                       const std::vector<const Piece*>& pieces, Manifest* part) {
+  std::vector<TensorSpec> specs;
+  for (const Piece* piece : pieces) {
+    const Tensor& value = piece->value;
+    specs.push_back({piece->name(), DType::kFloat32,
+                     std::vector<int64_t>(value.dims, value.dims + value.rank)});
+  }
+  ASSIGN_OR_RETURN(auto writer, TensorFileWriter::Create(absl::StrCat(folder, "/", name), specs,
+                                                         {{"format", "pt"}}));
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    RETURN_IF_ERROR(writer->Write(specs[i].name, pieces[i]->value));
+  }
+  ASSIGN_OR_RETURN(const FileDigest digest, writer->Finish());
+  Manifest::File* file = part->add_files();
+  file->set_name(name);
+  file->set_bytes(digest.bytes);
+  file->set_xxh3_128(digest.xxh3_128);
+  file->set_header_xxh3_128(writer->header_hash());
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    Manifest::StoredTensor* tensor = part->add_tensors();
+    tensor->set_parameter(pieces[i]->parameter->name);
+    tensor->set_part(pieces[i]->part);
+    tensor->set_name(specs[i].name);
+    tensor->set_file(name);
+    tensor->set_begin(pieces[i]->begin);
+    tensor->set_end(pieces[i]->end);
+    tensor->set_xxh3_128(writer->tensor_hashes()[i]);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string Piece::name() const {
+  if (part == Manifest::WEIGHT) return parameter->name;
+  std::string name =
+      absl::StrCat(parameter->name, part == Manifest::EXP_AVG ? ".exp_avg" : ".exp_avg_sq");
+  const bool whole = begin == 0 && end == parameter->numel();
+  if (!whole) absl::StrAppend(&name, "[", begin, ":", end, "]");
+  return name;
+}
+
+std::vector<Piece> PiecesOf(const ParameterList& parameters, const Optimizer& optimizer,
+                            const World& world) {
+  const std::set<const Parameter*> replicated = MyReplicated(parameters, world);
+  const std::set<const Parameter*> experts = MyExperts(parameters, world);
+  std::vector<Piece> pieces;
+  for (const Parameter& parameter : parameters.parameters()) {
+    if (replicated.count(&parameter) + experts.count(&parameter) == 0) continue;
+    pieces.push_back({&parameter, Manifest::WEIGHT, 0, parameter.numel(), parameter.value});
+  }
+  for (const MomentSlice& slice : optimizer.Moments()) {
+    const Parameter* parameter = slice.parameter;
+    if (parameter->kind == ParameterKind::kExpert && experts.count(parameter) == 0) continue;
+    const auto add = [&](Manifest::Part part, Tensor value) {
+      const bool whole = value.numel() == parameter->numel();
+      if (whole) {  // then the moment has the parameter's shape
+        const Tensor& shape = parameter->value;
+        value.rank = shape.rank;
+        std::copy(shape.dims, shape.dims + shape.rank, value.dims);
+      }
+      pieces.push_back({parameter, part, slice.begin, slice.end, value});
+    };
+    add(Manifest::EXP_AVG, slice.m);
+    add(Manifest::EXP_AVG_SQ, slice.v);
+  }
+  return pieces;
+}
+
+absl::StatusOr<Manifest> WritePieces(const std::string& folder, int rank,
+                                     const std::vector<Piece>& pieces) {
+  std::vector<const Piece*> weights, moments;
+  for (const Piece& piece : pieces) {
+    (piece.part == Manifest::WEIGHT ? weights : moments).push_back(&piece);
+  }
+  Manifest part;
+  for (const auto& [kind, mine] : {std::pair("model", &weights), {"optimizer", &moments}}) {
+    if (mine->empty()) continue;
+    RETURN_IF_ERROR(
+        WriteFile(folder, absl::StrFormat("%s-%05d.safetensors", kind, rank), *mine, &part));
+  }
+  return part;
+}
+
+}  // namespace unipool

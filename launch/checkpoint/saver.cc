@@ -1,0 +1,256 @@
+#include "launch/checkpoint/saver.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "configs/run.pb.h"
+#include "launch/checkpoint/folder.h"
+#include "launch/checkpoint/manifest.h"
+#include "launch/files.h"
+#include "runtime/status.h"
+#include "runtime/tensor_store.h"
+
+namespace unipool {
+namespace {
+
+using config::Manifest;
+
+constexpr auto kPollInterval = std::chrono::milliseconds(5);
+
+double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now() - start); }
+
+// Adds the time of a scope.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double* seconds) : seconds_(seconds), start_(absl::Now()) {}
+  ~Stopwatch() { *seconds_ += SecondsSince(start_); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double* const seconds_;
+  const absl::Time start_;
+};
+
+// What ranks tell each other of their part: its manifest, or why there is none.
+std::string Envelope(const absl::Status& status, const Manifest& part) {
+  if (status.ok()) return absl::StrCat("+", part.SerializeAsString());
+  return absl::StrCat("-", std::string(1, static_cast<char>(status.code())), status.message());
+}
+
+absl::Status OpenEnvelope(const std::string& envelope, int rank, Manifest* manifest) {
+  if (envelope[0] == '+') {
+    CHECK(manifest->MergeFromString(envelope.substr(1)));
+    return absl::OkStatus();
+  }
+  return absl::Status(static_cast<absl::StatusCode>(envelope[1]),
+                      absl::StrCat("rank ", rank, ": ", envelope.substr(2)));
+}
+
+// An older checkpoint is removed only for one that reads as it was written.
+absl::Status ReadBack(const std::string& folder, const Manifest& part) {
+  for (const Manifest::File& file : part.files()) {
+    const std::string path = absl::StrCat(folder, "/", file.name());
+    ASSIGN_OR_RETURN(const FileDigest digest, DigestFile(path));
+    if (digest.xxh3_128 == file.xxh3_128()) continue;
+    return absl::DataLossError(absl::StrCat(path, ": reads otherwise than written: expected ",
+                                            "xxh3_128 ", file.xxh3_128(), ", found ",
+                                            digest.xxh3_128));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+CheckpointSaver::CheckpointSaver(std::string checkpoints, const config::Checkpoint& settings,
+                                 const World& world)
+    : checkpoints_(std::move(checkpoints)),
+      settings_(settings),
+      world_(world),
+      stream_(Stream::Create(Device{})),
+      side_(Stream::Create(Device{}, Stream::Kind::kSide)) {}
+
+absl::StatusOr<std::unique_ptr<CheckpointSaver>> CheckpointSaver::Create(
+    std::string checkpoints, const config::Checkpoint& settings, const World& world) {
+  auto self = std::unique_ptr<CheckpointSaver>(
+      new CheckpointSaver(std::move(checkpoints), settings, world));
+  RETURN_IF_ERROR(
+      world.Agree(world.is_first() ? SweepUnfinished(self->checkpoints_) : absl::OkStatus()));
+  return self;
+}
+
+bool CheckpointSaver::IsDue(int64_t step) const {
+  if (retry_at_ >= 0) return step >= retry_at_;
+  return settings_.every_steps() > 0 && step % settings_.every_steps() == 0;
+}
+
+void CheckpointSaver::AfterStep(const TrainingState& state) {
+  const bool due = state.step > 0 && state.step != step_ && IsDue(state.step);
+  if (phase_ == Phase::kIdle && !due) return;
+  const Stopwatch stopwatch(&totals_.stall_seconds);
+  const int64_t failures = totals_.failures;
+  Advance();
+  if (due) {
+    Settle();
+    Begin(state, settings_.asynchronous());
+    if (!settings_.asynchronous()) Settle();
+  }
+  LOG_IF(WARNING, totals_.failures > failures && world_.is_first())
+      << "the checkpoint of step " << step_ << " FAILED: " << outcome_.message()
+      << "; training goes on, the next try is after step " << retry_at_;
+}
+
+absl::StatusOr<std::string> CheckpointSaver::SaveNow(const TrainingState& state) {
+  const Stopwatch stopwatch(&totals_.stall_seconds);
+  Settle();
+  if (state.step != step_ || !outcome_.ok()) {
+    Begin(state, /*snapshot=*/false);
+    Settle();
+  }
+  if (!outcome_.ok()) return outcome_;
+  return CheckpointPath(checkpoints_, state.step);
+}
+
+// Polls, since ranks that wait in a collective for a slow disk would count as lost.
+void CheckpointSaver::Settle() {
+  while (phase_ != Phase::kIdle) {
+    Advance();
+    if (phase_ != Phase::kIdle) std::this_thread::sleep_for(kPollInterval);
+  }
+}
+
+// Without a copy the caller waits, so that the state stays as it is.
+void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
+  step_ = state.step;
+  started_ = absl::Now();
+  pieces_ = PiecesOf(state.parameters, state.optimizer, world_);
+  manifest_ = Describe(state, world_);
+  part_.Clear();
+  DescribeRank(state, &part_);
+  if (snapshot) {
+    outcome_ = world_.Agree(Snapshot());
+    if (!outcome_.ok()) {
+      return NoteFailure();
+    }
+  }
+  phase_ = Phase::kWriting;
+  busy_ = true;
+  side_->Run([this] { Write(); });
+}
+
+// Copies every piece, and points it to its copy.
+absl::Status CheckpointSaver::Snapshot() {
+  int64_t bytes = 0;
+  for (const Piece& piece : pieces_) bytes += piece.value.bytes();
+  if (copy_.bytes() != bytes) {
+    copy_ = Buffer();
+    ASSIGN_OR_RETURN(copy_, Buffer::Allocate(Device{}, bytes));
+  }
+  constexpr int64_t kChunk = int64_t{1} << 20;
+  char* to = static_cast<char*>(copy_.data());
+  for (Piece& piece : pieces_) {
+    const char* const from = static_cast<const char*>(piece.value.data);
+    const int64_t size = piece.value.bytes();
+#pragma omp parallel for schedule(static) if (size > kChunk)
+    for (int64_t at = 0; at < size; at += kChunk) {
+      std::memcpy(to + at, from + at, static_cast<size_t>(std::min(kChunk, size - at)));
+    }
+    piece.value.data = to;
+    to += size;
+  }
+  return absl::OkStatus();
+}
+
+void CheckpointSaver::Write() {
+  const std::string folder = UnfinishedPath(checkpoints_, step_);
+  written_ = MakeFolders(folder);
+  if (written_.ok()) {
+    absl::StatusOr<Manifest> part = WritePieces(folder, world_.rank(), pieces_);
+    written_ = part.status();
+    if (part.ok()) written_ = ReadBack(folder, *part);
+    if (part.ok()) part_.MergeFrom(*part);
+  }
+  busy_ = false;
+}
+
+// One step of the way to idle, where all ranks have come as far.
+void CheckpointSaver::Advance() {
+  if (phase_ == Phase::kIdle) return;
+  int32_t busy = busy_ ? 1 : 0;
+  world_.groups().world().AllReduce(Tensor::Of(&busy, {1}), ReduceOp::kMax, *stream_);
+  if (busy != 0) return;
+  if (phase_ == Phase::kWriting) {
+    Conclude();
+  } else {
+    Finish();
+  }
+}
+
+// All ranks have written, or failed to; the first one publishes, or cleans up.
+void CheckpointSaver::Conclude() {
+  const std::vector<std::string> envelopes = world_.Gather(Envelope(written_, part_));
+  outcome_ = absl::OkStatus();
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    outcome_.Update(OpenEnvelope(envelopes[rank], rank, &manifest_));
+  }
+  phase_ = Phase::kConcluding;
+  if (!world_.is_first()) return;
+  published_ = outcome_;
+  busy_ = true;
+  side_->Run([this] { Publish(); });
+}
+
+void CheckpointSaver::Publish() {
+  const std::string temporary = UnfinishedPath(checkpoints_, step_);
+  if (published_.ok()) published_ = WriteManifest(temporary, manifest_);
+  if (published_.ok()) published_ = unipool::Publish(checkpoints_, step_);
+  if (published_.ok()) {
+    const absl::Status removed =
+        RemoveOld(checkpoints_, step_, settings_.keep_last(), settings_.keep_every());
+    LOG_IF(WARNING, !removed.ok()) << removed.message();
+  } else {
+    RemoveTree(temporary).IgnoreError();
+  }
+  busy_ = false;
+}
+
+void CheckpointSaver::Finish() {
+  phase_ = Phase::kIdle;
+  Manifest none;
+  outcome_ = OpenEnvelope(world_.Gather(Envelope(published_, none))[0], 0, &none);
+  pieces_.clear();
+  if (!outcome_.ok()) return NoteFailure();
+  int64_t bytes = 0;
+  for (const Manifest::File& file : manifest_.files()) bytes += file.bytes();
+  const double seconds = SecondsSince(started_);
+  totals_.saves += 1;
+  totals_.bytes += bytes;
+  totals_.write_seconds += seconds;
+  gigabytes_per_second_ = static_cast<double>(bytes) / seconds / 1e9;
+  retry_at_ = -1;
+  retry_wait_ = 1;
+}
+
+// Training is worth more than a save: the next tries come later and later.
+void CheckpointSaver::NoteFailure() {
+  totals_.failures += 1;
+  retry_at_ = step_ + retry_wait_;
+  retry_wait_ = std::min(2 * retry_wait_, std::max<int64_t>(settings_.every_steps(), 1));
+}
+
+absl::StatusOr<std::string> SaveCheckpoint(const std::string& checkpoints,
+                                           const TrainingState& state, const World& world) {
+  config::Checkpoint settings;
+  settings.set_keep_last(0);
+  ASSIGN_OR_RETURN(const auto saver, CheckpointSaver::Create(checkpoints, settings, world));
+  return saver->SaveNow(state);
+}
+
+}  // namespace unipool

@@ -1,0 +1,170 @@
+// Questions with given answers: how they are read, tokenized and counted.
+#include "launch/analysis/multiple_choice.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "launch/analysis/sequence_scores.h"
+#include "tests/support/looking.h"
+#include "tests/support/status_matchers.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::LookingTest;
+using testing::Variant;
+
+constexpr char kQuestions[] =
+    "{\"context\": \"ab\", \"choices\": [\" c\", \" dd\", \" eee\"], \"gold\": 1}\n"
+    "{\"context\": \"\", \"choices\": [\"yes\", \"no\"], \"gold\": 0, \"id\": \"x\"}\n"
+    "{\"context\": \"far longer than any sequence is\", \"choices\": [\"a\", \"b\"], "
+    "\"gold\": 1}\n";
+
+class TaskTest : public LookingTest {
+ protected:
+  std::string Write(const std::string& text) const {
+    std::ofstream(folder_.Path("task.jsonl")) << text;
+    return folder_.Path("task.jsonl");
+  }
+
+  TaskReport Run1(const std::string& path, int ranks) const {
+    return Look<TaskReport>(Run(Variant::kUniPool), ranks, [&](InferenceModel& model) {
+      return RunTask(path, nullptr, model).value();
+    });
+  }
+
+  void ExpectRefused(const std::string& line, const std::string& part) const {
+    const auto questions = ReadQuestions(Write(kQuestions + line + "\n"));
+    ASSERT_FALSE(questions.ok()) << line;
+    EXPECT_THAT(questions.status().message(), HasSubstr("task.jsonl:4: ")) << line;
+    EXPECT_THAT(questions.status().message(), HasSubstr(part)) << line;
+  }
+};
+
+TEST(EncodeChoice, TokensBeyondTheContextAreTheChoices) {
+  const auto tokenizer = CreateByteTokenizer();
+  const ChoiceTokens plain = EncodeChoice(*tokenizer, "ab", " c", 17);
+  EXPECT_THAT(plain.tokens, ElementsAre('a', 'b', ' ', 'c'));
+  EXPECT_EQ(plain.predicted, 2);
+}
+
+TEST(EncodeChoice, TrailingSpacesOfTheContextCountAsTheChoices) {
+  const auto tokenizer = CreateByteTokenizer();
+  EXPECT_EQ(EncodeChoice(*tokenizer, "ab  ", "c", 17).predicted, 3);
+}
+
+TEST(EncodeChoice, AnEmptyContextIsTheEndOfADocument) {
+  const auto tokenizer = CreateByteTokenizer();
+  const ChoiceTokens empty = EncodeChoice(*tokenizer, "", "no", 17);
+  EXPECT_THAT(empty.tokens, ElementsAre(256, 'n', 'o'));
+  EXPECT_EQ(empty.predicted, 2);
+}
+
+TEST(EncodeChoice, ALongTextLosesItsFront) {
+  const auto tokenizer = CreateByteTokenizer();
+  const ChoiceTokens cut = EncodeChoice(*tokenizer, "abcdef", "gh", 4);
+  EXPECT_THAT(cut.tokens, ElementsAre('e', 'f', 'g', 'h'));
+  EXPECT_EQ(cut.predicted, 2);
+  EXPECT_EQ(EncodeChoice(*tokenizer, "a", "bcdefgh", 4).predicted, 3);
+}
+
+TEST(ChoiceBytes, LeavesOutLeadingSpace) {
+  EXPECT_EQ(ChoiceBytes(" Paris"), 5);
+  EXPECT_EQ(ChoiceBytes("\xc3\xa9t\xc3\xa9"), 5) << "bytes, not characters";
+  EXPECT_EQ(ChoiceBytes("  "), 2);
+}
+
+TEST(MakeAccuracy, GivesTheStandardErrorOfAMean) {
+  EXPECT_EQ(MakeAccuracy(3, 4).share, 0.75);
+  EXPECT_DOUBLE_EQ(MakeAccuracy(3, 4).standard_error, std::sqrt(0.75 * 0.25 / 3));
+  EXPECT_EQ(MakeAccuracy(1, 1).standard_error, 0);
+}
+
+// Counted again from each choice's scores.
+TEST_F(TaskTest, AccuraciesAreThoseOfTheScores) {
+  const std::string path = Write(kQuestions);
+  const auto questions = ReadQuestions(path).value();
+  const auto expected =
+      Look<std::vector<double>>(Run(Variant::kUniPool), 1, [&](InferenceModel& model) {
+        std::vector<double> sums(4, 0.0);  // right, right normalized, greedy, gold loss
+        for (const Question& question : questions) {
+          std::vector<double> logprobs, normalized;
+          for (size_t i = 0; i < question.choices.size(); ++i) {
+            const ChoiceTokens choice =
+                EncodeChoice(*model.tokenizer(), question.context, question.choices[i], 17);
+            const std::vector<std::vector<int32_t>> alone = {choice.tokens};
+            const SequenceScores score = ScoreSequences(alone, 0, nullptr, model)[0];
+            double sum = 0;
+            bool greedy = true;
+            for (int64_t t = 0; t < choice.predicted; ++t) {
+              sum += score.logprobs[score.logprobs.size() - 1 - t];
+              greedy &= score.likeliest[score.likeliest.size() - 1 - t] ==
+                        choice.tokens[choice.tokens.size() - 1 - t];
+            }
+            logprobs.push_back(sum);
+            normalized.push_back(sum / ChoiceBytes(question.choices[i]));
+            if (static_cast<int64_t>(i) == question.gold) sums[3] -= sum / 3;
+            if (static_cast<int64_t>(i) == question.gold) sums[2] += greedy;
+          }
+          const auto best = [](const std::vector<double>& values) {
+            return std::max_element(values.begin(), values.end()) - values.begin();
+          };
+          sums[0] += best(logprobs) == question.gold;
+          sums[1] += best(normalized) == question.gold;
+        }
+        return sums;
+      });
+  for (const int ranks : {1, 3}) {
+    const TaskReport report = Run1(path, ranks);
+    EXPECT_EQ(report.questions, 3);
+    EXPECT_TRUE(report.has_choices);
+    EXPECT_DOUBLE_EQ(report.accuracy.share, expected[0] / 3);
+    EXPECT_DOUBLE_EQ(report.normalized.share, expected[1] / 3);
+    EXPECT_DOUBLE_EQ(report.greedy.share, expected[2] / 3);
+    EXPECT_NEAR(report.gold_loss, expected[3], 1e-4);
+  }
+}
+
+// The continuation that the model itself would write is found to be greedy, another one is not.
+TEST_F(TaskTest, AnOnlyContinuationIsJudgedGreedily) {
+  std::vector<std::vector<int32_t>> sequences;
+  for (int32_t c = 'a'; c <= 'z'; ++c) sequences.push_back({'a', c, 'x'});
+  const auto scores = Look<std::vector<SequenceScores>>(
+      Run(Variant::kUniPool), 1,
+      [&](InferenceModel& model) { return ScoreSequences(sequences, 0, nullptr, model); });
+  std::string lines;  // of the first context that goes on with a letter
+  for (size_t i = 0; i < scores.size() && lines.empty(); ++i) {
+    const int32_t right = scores[i].likeliest[1];
+    if (right < '0' || right > 'z' || right == '\\') continue;
+    for (const char choice : {static_cast<char>(right), '!'}) {
+      lines += "{\"context\": \"a" + std::string(1, static_cast<char>('a' + i)) +
+               "\", \"choices\": [\"" + choice + "\"], \"gold\": 0}\n";
+    }
+  }
+  ASSERT_FALSE(lines.empty());
+  const TaskReport report = Run1(Write(lines), 2);
+  EXPECT_FALSE(report.has_choices);
+  EXPECT_EQ(report.questions, 2);
+  EXPECT_EQ(report.greedy.share, 0.5);
+}
+
+TEST_F(TaskTest, BadQuestionsAreNamed) {
+  ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"]}", "expected {\"context\"");
+  ExpectRefused("{\"context\": \"a\", \"choices\": [], \"gold\": 0}", "expected {\"context\"");
+  ExpectRefused("{\"context\": \"a\", \"choices\": [\"\"], \"gold\": 0}", "not empty");
+  ExpectRefused("{\"context\": 1, \"choices\": [\"b\"], \"gold\": 0}", "expected {\"context\"");
+  ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": 1}", "\"gold\" is 1");
+  ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": -1}", "index into 1 choice");
+  ExpectRefused("not JSON", "expected {\"context\"");
+  EXPECT_THAT(ReadQuestions(Write("")).status().message(), HasSubstr("no line"));
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,177 @@
+// Scores of lines: those of each sequence by itself, in order, on any number of ranks; and what is
+// said of lines that cannot be scored.
+#include "launch/analysis/score_lines.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "launch/analysis/sequence_scores.h"
+#include "launch/analysis/text_loss.h"
+#include "tests/support/looking.h"
+#include "tests/support/status_matchers.h"
+
+namespace unipool {
+namespace {
+
+using testing::LookingTest;
+using testing::Variant;
+using Sequences = std::vector<std::vector<int32_t>>;
+
+// Of all lengths from 0 to what a model of 16 tokens takes.
+Sequences MixedSequences() {
+  Sequences sequences;
+  for (int i = 0; i < 41; ++i) {
+    std::vector<int32_t> tokens;
+    for (int t = 0; t < i * 7 % 18; ++t) tokens.push_back((i * 31 + t * t * 13) % 257);
+    sequences.push_back(tokens);
+  }
+  return sequences;
+}
+
+class ScoreTest : public LookingTest {
+ protected:
+  static std::vector<float> Logprobs(const std::vector<SequenceScores>& scores) {
+    std::vector<float> all;
+    for (const SequenceScores& score : scores) {
+      all.insert(all.end(), score.logprobs.begin(), score.logprobs.end());
+    }
+    return all;
+  }
+
+  // One sequence at a time, filled up with a token that scoring does not use.
+  static std::vector<float> Naive(const Sequences& sequences, InferenceModel& model) {
+    const int64_t length = model.run().model().sequence();
+    std::vector<float> all;
+    for (const std::vector<int32_t>& sequence : sequences) {
+      if (sequence.size() < 2) continue;
+      TokenBatch batch{.sequence = length, .ids = {0}};
+      batch.tokens.assign(length, 77);
+      batch.targets.assign(length, 77);
+      std::copy(sequence.begin(), sequence.end() - 1, batch.tokens.begin());
+      std::copy(sequence.begin() + 1, sequence.end(), batch.targets.begin());
+      TokenAnswers answers;
+      model.Run(batch, false, nullptr, &answers);
+      for (size_t t = 0; t + 1 < sequence.size(); ++t) all.push_back(-answers.losses[t]);
+    }
+    return all;
+  }
+
+  std::string Write(const std::string& text) const {
+    std::ofstream(folder_.Path("in.jsonl")) << text;
+    return folder_.Path("in.jsonl");
+  }
+
+  // The lines that scoring gives on rank 0, or the error.
+  absl::StatusOr<std::vector<std::string>> Score(const std::string& input, int ranks = 1) const {
+    using Lines = absl::StatusOr<std::vector<std::string>>;
+    return Look<Lines>(Run(Variant::kUniPool), ranks, [&](InferenceModel& model) -> Lines {
+      std::vector<std::string> lines;
+      const auto scored = ScoreLines(input, model, [&lines](const std::string& line) {
+        lines.push_back(line);
+        return absl::OkStatus();
+      });
+      if (!scored.ok()) return scored.status();
+      return lines;
+    });
+  }
+
+  void ExpectRefused(const std::string& text, const std::string& part) const {
+    const auto lines = Score(Write("{\"tokens\": [1, 2]}\n" + text + "\n"));
+    ASSERT_FALSE(lines.ok()) << text;
+    EXPECT_THAT(lines.status().message(), ::testing::HasSubstr("in.jsonl:2: ")) << text;
+    EXPECT_THAT(lines.status().message(), ::testing::HasSubstr(part)) << text;
+  }
+};
+
+TEST_F(ScoreTest, ScoresAreThoseOfEachSequenceByItself) {
+  const Sequences sequences = MixedSequences();
+  for (const Variant variant : {Variant::kDense, Variant::kVanilla, Variant::kUniPoolTop2}) {
+    const config::Run run = Run(variant);
+    const auto naive = Look<std::vector<float>>(
+        run, 1, [&](InferenceModel& model) { return Naive(sequences, model); });
+    for (const int ranks : {1, 2, 3, 7}) {
+      for (const int64_t batch_tokens : {16, 200}) {
+        const auto scored = Look<std::vector<float>>(
+            run, ranks,
+            [&](InferenceModel& model) {
+              return Logprobs(ScoreSequences(sequences, 0, nullptr, model));
+            },
+            batch_tokens);
+        EXPECT_THAT(scored, ::testing::Pointwise(::testing::FloatNear(2e-5f), naive));
+      }
+    }
+  }
+}
+
+TEST_F(ScoreTest, ScoresOfTheTextSumToItsLoss) {
+  const config::Run run = Run(Variant::kUniPool);
+  const auto text = Text(run);
+  Sequences sequences(8, std::vector<int32_t>(run.model().sequence() + 1));
+  for (int i = 0; i < 8; ++i) ASSERT_OK(text->Read(i, absl::MakeSpan(sequences[i])));
+  const double difference = Look<double>(run, 3, [&](InferenceModel& model) {
+    const TextLoss loss = MeasureTextLoss(*text, nullptr, model).value();
+    double sum = 0;
+    for (const float logprob : Logprobs(ScoreSequences(sequences, 0, nullptr, model))) {
+      sum -= logprob;
+    }
+    return sum / static_cast<double>(loss.tokens) - loss.validation.loss;
+  });
+  EXPECT_NEAR(difference, 0, 1e-6);
+}
+
+TEST_F(ScoreTest, LinesComeBackInTheirOrder) {
+  const std::string input = Write(
+      "{\"tokens\": [97, 98, 99]}\n{\"tokens\": []}\n{\"text\": \"abc\", \"id\": 7}\n"
+      "{\"tokens\": [5]}\n{\"text\": \"a longer line\"}\n");
+  for (const int ranks : {1, 3}) {
+    const auto lines = Score(input, ranks);
+    ASSERT_OK(lines);
+    ASSERT_EQ(lines->size(), 5u);
+    const auto ids = nlohmann::json::parse((*lines)[0]), text = nlohmann::json::parse((*lines)[2]);
+    EXPECT_EQ(ids["tokens"], text["tokens"]);
+    EXPECT_NEAR(ids["logprobs"][2], text["logprobs"][2], 1e-5);
+    EXPECT_EQ((*lines)[1], "{\"tokens\": [], \"logprobs\": []}");
+    EXPECT_EQ((*lines)[3], "{\"tokens\": [5], \"logprobs\": [null]}");
+    const auto line = nlohmann::json::parse((*lines)[4]);
+    EXPECT_EQ(line["tokens"].size(), 13u);
+    EXPECT_EQ(line["logprobs"].size(), 13u);
+    EXPECT_TRUE(line["logprobs"][0].is_null());
+    for (int t = 1; t < 13; ++t) EXPECT_LT(line["logprobs"][t], 0);
+  }
+}
+
+TEST_F(ScoreTest, BadLinesAreNamed) {
+  ExpectRefused("{\"tokens\": [1, 257]}", "\"tokens\"[1] is 257");
+  ExpectRefused("{\"tokens\": [-1]}", "\"tokens\"[0] is -1");
+  ExpectRefused("{\"tokens\": [1.5]}", "\"tokens\"[0] is 1.5");
+  ExpectRefused("{\"tokens\": [1e30, 18446744073709551615]}", "\"tokens\"[0] is");
+  ExpectRefused("{\"tokens\": [18446744073709551615]}", "\"tokens\"[0] is");
+  ExpectRefused("{\"tokens\": 3}", "expected {\"tokens\": [ids]}");
+  ExpectRefused("{\"text\": \"x\", \"tokens\": [1]}", "one of the two");
+  ExpectRefused("[1, 2]", "expected {\"tokens\": [ids]}");
+  ExpectRefused("", "not valid JSON");
+  ExpectRefused("{\"text\": \"more than the sixteen tokens of it\"}",
+                "34 tokens, expected at most model.sequence + 1 = 17");
+}
+
+TEST_F(ScoreTest, AMissingFileIsNamed) {
+  const auto lines = Score("/nowhere/in.jsonl");
+  EXPECT_THAT(lines.status().message(), ::testing::HasSubstr("/nowhere/in.jsonl"));
+}
+
+TEST_F(ScoreTest, AFailedWriteEndsTheWork) {
+  const std::string input = Write("{\"tokens\": [1, 2]}\n{\"tokens\": [3]}\n");
+  const auto status = Look<absl::Status>(Run(Variant::kUniPool), 2, [&](InferenceModel& model) {
+    return ScoreLines(input, model, [](const std::string&) { return absl::DataLossError("full"); })
+        .status();
+  });
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("full"));
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,129 @@
+// Whatever happens to a file of a checkpoint, it is seen, and what is said names the file.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "launch/checkpoint/reader.h"
+#include "launch/checkpoint/saver.h"
+#include "launch/trainer.h"
+#include "tests/support/on_ranks.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_run.h"
+
+namespace unipool {
+namespace {
+
+using testing::TempFolder;
+
+constexpr char kFolder[] = "run/step_00000002";
+
+class CheckpointDamageTest : public ::testing::Test {
+ protected:
+  // Checkpoints of steps 1 and 2, by two ranks.
+  CheckpointDamageTest() {
+    testing::WriteTinyDataset(folder_.Path("text"));
+    const config::Run run = testing::TinyRun(testing::Variant::kUniPool, folder_.Path("text"));
+    const auto corpus = Corpus::Open(run.data()).value();
+    testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
+      const auto world = World::Create(run, std::move(comm)).value();
+      const auto trainer = Trainer::Create(run, *corpus, *world).value();
+      for (int i = 0; i < 2; ++i) {
+        ASSERT_OK(trainer->Step());
+        ASSERT_OK(SaveCheckpoint(folder_.Path("run"), trainer->state(), *world));
+      }
+    });
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.Path(kFolder))) {
+      names_.push_back(entry.path().filename().string());
+    }
+  }
+
+  std::string Name(const std::string& name) const { return absl::StrCat(kFolder, "/", name); }
+
+  absl::Status Verify() const {
+    const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(folder_.Path(kFolder));
+    return checkpoint.ok() ? checkpoint->Verify() : checkpoint.status();
+  }
+
+  // With other bytes in the file, the checkpoint is bad and the message has the file's name; with
+  // its own, it is good.
+  void ExpectSeen(const std::string& name, const std::string& bytes) const {
+    const std::string good = folder_.ReadAll(Name(name));
+    ASSERT_NE(good, bytes) << name;
+    folder_.Write(Name(name), bytes);
+    const absl::Status status = Verify();
+    EXPECT_FALSE(status.ok()) << name;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(name));
+    folder_.Write(Name(name), good);
+  }
+
+  TempFolder folder_;
+  std::vector<std::string> names_;
+};
+
+TEST_F(CheckpointDamageTest, AGoodOneIsGood) {
+  EXPECT_EQ(names_.size(), 5u);
+  EXPECT_OK(Verify());
+}
+
+TEST_F(CheckpointDamageTest, AFlippedBitAnywhere) {
+  for (const std::string& name : names_) {
+    const std::string good = folder_.ReadAll(Name(name));
+    const size_t stride = std::max<size_t>(1, good.size() / 150);
+    for (size_t at = 0; at < good.size(); at += stride) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ (1 << (at % 7)));
+      ExpectSeen(name, bad);
+    }
+    std::string last = good;
+    last.back() = static_cast<char>(last.back() ^ 1);
+    ExpectSeen(name, last);
+  }
+  EXPECT_OK(Verify());
+}
+
+TEST_F(CheckpointDamageTest, ACutOrAnAddition) {
+  for (const std::string& name : names_) {
+    const std::string good = folder_.ReadAll(Name(name));
+    for (const size_t size : {size_t{0}, size_t{7}, good.size() / 2, good.size() - 1}) {
+      ExpectSeen(name, good.substr(0, size));
+    }
+    ExpectSeen(name, good + '\0');
+  }
+}
+
+TEST_F(CheckpointDamageTest, FilesThatTradedPlaces) {
+  for (const std::string kind : {"model", "optimizer"}) {
+    const std::string first = folder_.ReadAll(Name(kind + "-00000.safetensors"));
+    const std::string second = folder_.ReadAll(Name(kind + "-00001.safetensors"));
+    folder_.Write(Name(kind + "-00000.safetensors"), second);
+    folder_.Write(Name(kind + "-00001.safetensors"), first);
+    EXPECT_FALSE(Verify().ok());
+    folder_.Write(Name(kind + "-00000.safetensors"), first);
+    folder_.Write(Name(kind + "-00001.safetensors"), second);
+  }
+  EXPECT_OK(Verify());
+}
+
+TEST_F(CheckpointDamageTest, AFileOfAnotherStep) {
+  for (const std::string& name : names_) {
+    ExpectSeen(name, folder_.ReadAll("run/step_00000001/" + name));
+  }
+}
+
+TEST_F(CheckpointDamageTest, AMissingFile) {
+  for (const std::string& name : names_) {
+    const std::string good = folder_.ReadAll(Name(name));
+    std::filesystem::remove(folder_.Path(Name(name)));
+    const absl::Status status = Verify();
+    EXPECT_FALSE(status.ok()) << name;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(name));
+    folder_.Write(Name(name), good);
+  }
+}
+
+}  // namespace
+}  // namespace unipool
