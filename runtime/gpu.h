@@ -8,6 +8,7 @@
 #include <string>
 
 #include "runtime/device.h"
+#include "runtime/profiler.h"
 #include "runtime/stream.h"
 
 namespace unipool {
@@ -26,6 +27,8 @@ void* AllocatePinnedFor(Device device, int64_t bytes);
 void FreePinned(void* data);
 
 std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind);
+// Of a stream of a GPU, which is borrowed and outlives it.
+std::unique_ptr<DeviceClock> CreateGpuClock(Stream& stream);
 // Enqueues a copy; either side may be the host's memory, which then is pinned or the call may wait.
 void EnqueueCopy(void* to, const void* from, size_t bytes, Stream& stream);
 // After all work of the device; waits until the bytes are there.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -10,11 +11,20 @@ namespace unipool {
 
 Profiler::Scope::Scope(Profiler* profiler, const char* name)
     : profiler_(profiler != nullptr && profiler->enabled() ? profiler : nullptr), name_(name) {
-  if (profiler_ != nullptr) start_ = std::chrono::steady_clock::now();
+  if (profiler_ == nullptr) return;
+  if (profiler_->clock_ != nullptr) {
+    mark_ = profiler_->clock_->Mark();
+  } else {
+    start_ = std::chrono::steady_clock::now();
+  }
 }
 
 Profiler::Scope::~Scope() {
   if (profiler_ == nullptr) return;
+  if (profiler_->clock_ != nullptr) {
+    profiler_->pending_.push_back({name_, mark_, profiler_->clock_->Mark()});
+    return;
+  }
   const auto elapsed = std::chrono::steady_clock::now() - start_;
   profiler_->Add(name_, std::chrono::duration<double>(elapsed).count());
 }
@@ -28,26 +38,42 @@ void Profiler::Add(const char* name, double seconds) {
   entry->seconds += seconds;
 }
 
+void Profiler::set_device_clock(std::unique_ptr<DeviceClock> clock) {
+  Settle();
+  clock_ = std::move(clock);
+}
+
+void Profiler::Settle() {
+  for (const Pending& scope : pending_) {
+    Add(scope.name, clock_->Seconds(scope.begin, scope.end));
+  }
+  pending_.clear();
+  if (clock_ != nullptr) clock_->Restart();
+}
+
 // Entries stay, so that a warm step finds its names and allocates nothing.
 void Profiler::Reset() {
+  Settle();
   for (Entry& entry : entries_) entry = Entry{entry.name};
 }
 
-double Profiler::Seconds(const char* name) const {
+double Profiler::Seconds(const char* name) {
+  Settle();
   for (const Entry& entry : entries_) {
     if (std::strcmp(entry.name, name) == 0) return entry.seconds;
   }
   return 0;
 }
 
-std::vector<Profiler::Entry> Profiler::Entries() const {
+std::vector<Profiler::Entry> Profiler::Entries() {
+  Settle();
   std::vector<Entry> sorted = entries_;
   std::sort(sorted.begin(), sorted.end(),
             [](const Entry& a, const Entry& b) { return a.seconds > b.seconds; });
   return sorted;
 }
 
-std::string Profiler::Table(double total_seconds) const {
+std::string Profiler::Table(double total_seconds) {
   std::string table = absl::StrFormat("%-36s %9s %10s %7s\n", "what", "calls", "seconds", "share");
   for (const Entry& entry : Entries()) {
     if (entry.calls == 0) continue;

@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <memory>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace unipool {
 namespace {
@@ -61,6 +65,41 @@ TEST(Profiler, TableIsSortedByTimeWithShares) {
   EXPECT_LT(table.find("large"), table.find("small"));
   EXPECT_THAT(table, HasSubstr("3.0000   75.0%"));
   EXPECT_THAT(table, HasSubstr("1.0000   25.0%"));
+}
+
+// Time that passes when it is told to.
+class FakeClock : public DeviceClock {
+ public:
+  int64_t Mark() override {
+    marks_.push_back(now);
+    return static_cast<int64_t>(marks_.size()) - 1;
+  }
+  double Seconds(int64_t begin, int64_t end) override { return marks_.at(end) - marks_.at(begin); }
+  void Restart() override { marks_.clear(); }
+
+  double now = 0;
+
+ private:
+  std::vector<double> marks_;
+};
+
+TEST(Profiler, WithADeviceClockScopesMeasureTheDevice) {
+  Profiler profiler;
+  auto owned = std::make_unique<FakeClock>();
+  FakeClock& clock = *owned;
+  profiler.set_device_clock(std::move(owned));
+  profiler.set_enabled(true);
+  for (int i = 0; i < 2; ++i) {
+    Profiler::Scope outer(&profiler, "outer");
+    clock.now += 1;
+    Profiler::Scope inner(&profiler, "inner");
+    clock.now += 2;
+  }
+  EXPECT_EQ(profiler.Seconds("outer"), 6);
+  EXPECT_EQ(profiler.Seconds("inner"), 4);
+  { Profiler::Scope again(&profiler, "inner"); }  // marks count from 0 again
+  EXPECT_EQ(profiler.Seconds("inner"), 4);
+  EXPECT_EQ(profiler.Entries().at(1).calls, 3);
 }
 
 }  // namespace

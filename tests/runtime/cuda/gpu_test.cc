@@ -112,6 +112,24 @@ TEST(GpuDeathTest, RefusesAnOutputOnTheOtherDevice) {
       "fill on cuda:0 into cpu");
 }
 
+TEST(Gpu, ProfilerMeasuresTheDevice) {
+  SKIP_WITHOUT_GPU();
+  auto buffer = Buffer::Allocate(kGpu, 4 << 20);
+  ASSERT_OK(buffer);
+  const auto stream = Stream::Create(kGpu);
+  Profiler profiler;
+  profiler.set_device_clock(CreateGpuClock(*stream));
+  profiler.set_enabled(true);
+  Context ctx;
+  ctx.stream = stream.get();
+  ctx.profiler = &profiler;
+  const Tensor x = Tensor::Of(static_cast<float*>(buffer->data()), {1 << 20}, kGpu);
+  for (int i = 0; i < 3; ++i) Compute(ctx, Fill{.x = x, .value = 1});
+  EXPECT_GE(profiler.Seconds("fill"), 0);
+  EXPECT_LT(profiler.Seconds("fill"), 10);
+  EXPECT_EQ(profiler.Entries().at(0).calls, 3);
+}
+
 TEST(Gpu, IsDescribedOrTheReasonWhyThereIsNone) {
   EXPECT_NE(DescribeGpu(kGpu), "");
   if (*testing::WhyNoGpu() == '\0') {
