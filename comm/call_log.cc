@@ -89,4 +89,9 @@ std::optional<CallLog::Call> CallLog::OldestUnderWay() const {
   return std::nullopt;
 }
 
+uint64_t CallLog::num_calls() const {
+  const std::lock_guard lock(mutex_);
+  return num_calls_;
+}
+
 }  // namespace unipool

@@ -71,6 +71,8 @@ class CallLog {
   // Oldest first; at most kCalls.
   std::vector<Call> Calls() const;
   std::optional<Call> OldestUnderWay() const;
+  // So far: what does not grow stands still.
+  uint64_t num_calls() const;
 
  private:
   static constexpr uint64_t kCalls = 64;

@@ -3,7 +3,6 @@
 #include <glog/logging.h>
 
 #include <chrono>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -17,6 +16,8 @@ namespace {
 using Clock = CallLog::Clock;
 
 constexpr std::chrono::milliseconds kLook(100);
+// A look that comes so late is one of a process that was stopped, and goes on.
+constexpr std::chrono::seconds kStopped(2);
 // For the states of the others to come in.
 constexpr std::chrono::seconds kGathering(2);
 // A rank that tells needs some time for it, on a slow terminal too.
@@ -54,7 +55,8 @@ Watchdog::Watchdog(const CallLog& log, std::unique_ptr<Messenger> messenger, Opt
     : log_(log),
       messenger_(std::move(messenger)),
       options_(std::move(options)),
-      place_changed_(Clock::now()),
+      moved_(Clock::now()),
+      looked_(moved_),
       thread_([this] { Watch(); }) {}
 
 Watchdog::~Watchdog() {
@@ -69,10 +71,7 @@ Watchdog::~Watchdog() {
 void Watchdog::Watch() {
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, kLook, [this] { return stopping_; })) {
-    if (log_.place().changes() != place_changes_) {
-      place_changes_ = log_.place().changes();
-      place_changed_ = Clock::now();
-    }
+    NoteMoves();
     TellOfEnd();
     ReceiveAll();
     if (states_.empty() && !IsLate()) continue;
@@ -81,13 +80,21 @@ void Watchdog::Watch() {
   }
 }
 
+// A call that is under way has a deadline of its own.
+void Watchdog::NoteMoves() {
+  const auto now = Clock::now();
+  const bool was_stopped = now - std::exchange(looked_, now) > kStopped;
+  const uint64_t moves = log_.place().changes() + log_.num_calls();
+  const bool moved = std::exchange(moves_, moves) != moves;
+  if (moved || was_stopped || log_.OldestUnderWay().has_value()) moved_ = now;
+}
+
 bool Watchdog::IsLate() const {
   const auto longest = absl::ToChronoNanoseconds(options_.deadline);
   const std::optional<CallLog::Call> call = log_.OldestUnderWay();
   if (call.has_value()) return Clock::now() - call->start > longest;
-  // Nobody else may be there to wait for a rank whose file system does not answer.
-  return std::strcmp(log_.place().Read().what, kReadingData) == 0 &&
-         Clock::now() - place_changed_ > longest;
+  // Nobody else may be there to wait for a rank whose file system, or device, does not answer.
+  return log_.place().is_at_work() && Clock::now() - moved_ > longest;
 }
 
 void Watchdog::TellOfEnd() {
@@ -108,7 +115,7 @@ std::string Watchdog::State() const {
   const std::optional<CallLog::Call> call = log_.OldestUnderWay();
   if (call.has_value()) return WaitInWords(options_.rank, *call);
   return absl::StrFormat("rank %d waits for nobody: %s, for %.1f s", options_.rank,
-                         log_.place().Read().InWords(), SecondsSince(place_changed_));
+                         log_.place().Read().InWords(), SecondsSince(moved_));
 }
 
 // One line a rank; those that do not answer come last.

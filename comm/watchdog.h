@@ -1,7 +1,8 @@
-// A thread of each rank that knows when nothing moves. When a call waits beyond the deadline, all
-// ranks that still can tell each other where they are; each writes its last calls to its log, and
-// one tells in words who waits for whom. It also tells what a rank waits for when the job is ended
-// by its launcher, as after the loss of a rank. A look costs microseconds, a few times a second.
+// A thread of each rank that knows when nothing moves. When a call waits beyond the deadline, or a
+// step under way has neither called nor come to another place for as long, all ranks that still can
+// tell each other where they are; each writes its last calls to its log, and one tells in words who
+// waits for whom. It also tells what a rank waits for when the job is ended by its launcher, as
+// after the loss of a rank. A look costs microseconds, a few times a second.
 #pragma once
 
 #include <condition_variable>
@@ -34,16 +35,12 @@ class Messenger {
   virtual std::optional<Message> Receive() = 0;
 };
 
-// The place of a rank that reads data; a read beyond the deadline is a hang too, of one rank alone
-// as well.
-constexpr char kReadingData[] = "reading data";
-
 class Watchdog {
  public:
   struct Options {
     int rank;
     int size;
-    absl::Duration deadline;         // of a call
+    absl::Duration deadline;         // of a call, and of work between two
     std::function<bool()> is_ended;  // true once somebody ends the job from outside
     // Ends the job. `words` are for people, empty on all ranks but the one that tells.
     std::function<void(const std::string& words)> on_hang;
@@ -57,6 +54,7 @@ class Watchdog {
 
  private:
   void Watch();
+  void NoteMoves();
   bool IsLate() const;
   void TellOfEnd();
   void ReceiveAll();
@@ -68,8 +66,9 @@ class Watchdog {
   const std::unique_ptr<Messenger> messenger_;
   const Options options_;
   std::map<int, std::string> states_;  // by rank; of those that told
-  uint64_t place_changes_ = 0;
-  CallLog::Clock::time_point place_changed_;
+  uint64_t moves_ = 0;                 // of the work: places it came to, calls it made
+  CallLog::Clock::time_point moved_;   // last
+  CallLog::Clock::time_point looked_;
   bool end_told_ = false;
 
   std::mutex mutex_;

@@ -11,7 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "comm/watchdog.h"
 #include "configs/run.pb.h"
 #include "launch/text/run_tokenizer.h"
 #include "model/footprint.h"
@@ -151,6 +150,7 @@ absl::Status Trainer::Run(const Report& report) {
 
 absl::Status Trainer::ValidateInto(StepRecord* record) {
   if (stopped_) return absl::OkStatus();  // the run that goes on does it
+  const Place::Work work(world_.place());
   ASSIGN_OR_RETURN(record->validation, Validate());
   if (record->validation.has_value() && test_ != nullptr && step_ == settings_.steps) {
     ASSIGN_OR_RETURN(record->test, Evaluate(*test_, 0, "test"));
@@ -200,6 +200,7 @@ void Trainer::GoToData() {
 }
 
 absl::StatusOr<StepRecord> Trainer::TimedStep() {
+  const Place::Work work(world_.place());
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(StepRecord record, Step());
   record.step_seconds = SecondsSince(start);
@@ -280,7 +281,7 @@ void Trainer::DropGradients() {
 // of it together with the sums.
 absl::Status Trainer::TrainMicroBatches(LossSums* sums) {
   for (int i = 0; i < train_->num_micro_steps(); ++i) {
-    SetPlace(ctx_, kReadingData);
+    SetPlace(ctx_, "reading data");
     const Batch& batch = train_->Next();
     model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums);
   }
@@ -357,6 +358,7 @@ absl::StatusOr<std::optional<Validation>> Trainer::Evaluate(BatchLoader& loader,
   loader.Seek(window);
   for (int i = 0; i < loader.num_micro_steps(); ++i) {
     if (AgreeToStop()) return std::nullopt;
+    SetPlace(ctx_, "reading data");
     const Batch& batch = loader.Next();
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});

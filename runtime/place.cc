@@ -10,6 +10,13 @@ std::string Place::Snapshot::InWords() const {
   return step == 0 ? words : absl::StrCat("step ", step, ", ", words);
 }
 
+Place::Work::Work(Place& place) : place_(place) {
+  place_.at_work_.store(true, std::memory_order_relaxed);
+  place_.changes_.fetch_add(1, std::memory_order_relaxed);
+}
+
+Place::Work::~Work() { place_.at_work_.store(false, std::memory_order_relaxed); }
+
 void Place::SetStep(int64_t step) {
   step_.store(step, std::memory_order_relaxed);
   changes_.fetch_add(1, std::memory_order_relaxed);

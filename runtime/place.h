@@ -20,10 +20,24 @@ class Place {
     std::string InWords() const;
   };
 
+  // The time of a step or a validation: work that has to move on, whatever it is at. Scopes do not
+  // overlap.
+  class Work {
+   public:
+    explicit Work(Place& place);
+    ~Work();
+    Work(const Work&) = delete;
+    Work& operator=(const Work&) = delete;
+
+   private:
+    Place& place_;
+  };
+
   void SetStep(int64_t step);
   // `what` is a string literal.
   void Set(const char* what, int layer = kNoLayer);
   Snapshot Read() const;
+  bool is_at_work() const { return at_work_.load(std::memory_order_relaxed); }
   // How often it was set: what does not grow stands still.
   uint64_t changes() const { return changes_; }
 
@@ -31,6 +45,7 @@ class Place {
   std::atomic<int64_t> step_{0};
   std::atomic<const char*> what_{Snapshot{}.what};
   std::atomic<int> layer_{kNoLayer};
+  std::atomic<bool> at_work_{false};
   std::atomic<uint64_t> changes_{0};
 };
 

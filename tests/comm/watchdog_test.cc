@@ -100,19 +100,40 @@ TEST_F(WatchdogTest, OneRankTellsOfAllAndOfThoseThatDoNotAnswer) {
   EXPECT_EQ(words[1], "");
 }
 
-TEST_F(WatchdogTest, AReadThatTakesTooLongIsAHangOfOneRankToo) {
+TEST_F(WatchdogTest, WorkThatStandsStillIsAHangOfOneRankToo) {
+  const Place::Work work(logs_[0].place());
   logs_[0].place().SetStep(4);
-  logs_[0].place().Set(kReadingData);
+  logs_[0].place().Set("forward", 2);
   Start(1, {0});
   EXPECT_THAT(WordsAfter(1.5),
               ElementsAre(MatchesRegex("nothing moves:\n  rank 0 waits for nobody: "
-                                       "step 4, reading data, for .* s")));
+                                       "step 4, forward of layer 2, for .* s")));
 }
 
-TEST_F(WatchdogTest, OtherWorkMayTakeLong) {
-  logs_[0].place().Set("update");
+TEST_F(WatchdogTest, BetweenStepsARankMayTakeItsTime) {
+  { const Place::Work work(logs_[0].place()); }
   Start(1, {0});
   EXPECT_THAT(WordsAfter(1), ElementsAre("none"));
+}
+
+TEST_F(WatchdogTest, WorkThatComesToAnotherPlaceMoves) {
+  const Place::Work work(logs_[0].place());
+  Start(1, {0});
+  for (int layer = 0; layer < 10; ++layer) {
+    logs_[0].place().Set("forward", layer);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
+}
+
+TEST_F(WatchdogTest, WorkThatMakesCallsMoves) {
+  const Place::Work work(logs_[0].place());
+  Start(1, {0});
+  for (int i = 0; i < 4; ++i) {
+    { const CallLog::Scope scope(&logs_[0], "AllReduce", "world", i); }
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  }
+  EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
 }
 
 TEST_F(WatchdogTest, ShortCallsAreNoHang) {

@@ -56,6 +56,18 @@ class FaultsTest(support.TextTest):
         for rank in (0, 2):
             self.assertTrue(any(f"the last calls of rank {rank}:" in log for log in logs))
 
+    def test_a_lone_process_whose_work_stands_still_is_a_hang(self):
+        job, _ = self.start("alone", 0, {"parallel.deadline_seconds": 3, "data.global_batch": 64})
+        begin = time.monotonic()
+        try:
+            processes.stop_thread(job.process.pid)  # the one that trains
+        except OSError as error:
+            self.skipTest(f"this machine lets no thread be stopped: {error}")
+        status, output, errors = job.finish(40)
+        self.assertEqual(status, HANG, output + errors)
+        self.assertLess(time.monotonic() - begin, 20)
+        self.assertRegex(errors, r"nothing moves:\n  rank 0 waits for nobody: step \d+, "
+                                 r"(forward|backward|update|reading|gradients|losses).* for [3-9]")
 
     def test_a_restart_goes_on_with_what_its_first_start_replaced(self):
         run_dir = os.path.join(self.folder.name, "forced")

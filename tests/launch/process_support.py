@@ -1,4 +1,5 @@
 """Runs of `unipool train` that tests send signals to: started, watched, ended, within a bound."""
+import ctypes
 import os
 import pathlib
 import signal
@@ -96,6 +97,19 @@ class Job:
             if pid:
                 os.kill(pid, signal.SIGKILL)
         self.process.kill()
+
+
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+
+
+def stop_thread(thread):
+    """Stops one thread of a child and leaves its others running, as a device that does not answer
+    does; it stays so until the child ends. An OSError where that is not allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+        if libc.ptrace(request, ctypes.c_long(thread), None, None) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
 
 def last_step(run_dir):
