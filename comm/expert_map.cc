@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "runtime/copy.h"
+
 namespace unipool {
 
 ExpertMap ExpertMap::Blocks(int experts, int ranks, int first_rank) {
@@ -38,6 +40,24 @@ ExpertMap ExpertMap::FromOwners(std::vector<int> owners, int ranks) {
     for (const int e : owned) map.order_[e] = order++;
   }
   return map;
+}
+
+Tensor ExpertMap::order_table(Stream& stream) const {
+  const Device device = stream.device();
+  const Tensor here = Tensor::Of(const_cast<int32_t*>(order_.data()), {experts()});
+  if (device.type == DeviceType::kCpu || here.empty()) return here;
+  Tensor there = here;
+  there.device = device;
+  const bool uploaded = order_on_device_.data() != nullptr;
+  if (!uploaded) {
+    absl::StatusOr<Buffer> buffer = Buffer::Allocate(device, here.bytes());
+    CHECK(buffer.ok()) << buffer.status();
+    order_on_device_ = *std::move(buffer);
+  }
+  CHECK(order_on_device_.device() == device) << ToString(device);
+  there.data = order_on_device_.data();
+  if (!uploaded) CopyTensor(here, there, stream);
+  return there;
 }
 
 }  // namespace unipool

@@ -1,5 +1,6 @@
 // What the host's code asks of CUDA, without CUDA's headers. Defined in builds with CUDA only
-// (gpu_cuda.cc, stream_cuda.cc): callers elsewhere are inside `if constexpr (kWithCuda)`.
+// (gpu_cuda.cc, stream_cuda.cc, stream_timer_cuda.cc): callers elsewhere are inside
+// `if constexpr (kWithCuda)`.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +11,7 @@
 #include "runtime/device.h"
 #include "runtime/profiler.h"
 #include "runtime/stream.h"
+#include "runtime/stream_timer.h"
 
 namespace unipool {
 
@@ -29,6 +31,7 @@ void FreePinned(void* data);
 std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind);
 // Of a stream of a GPU, which is borrowed and outlives it.
 std::unique_ptr<DeviceClock> CreateGpuClock(Stream& stream);
+std::unique_ptr<StreamTimer> CreateCudaStreamTimer(Device device);
 // Enqueues a copy; either side may be the host's memory, which then is pinned or the call may wait.
 void EnqueueCopy(void* to, const void* from, size_t bytes, Stream& stream);
 // After all work of the device; waits until the bytes are there.

@@ -1,0 +1,129 @@
+#include "tests/comm/exchange_layer.h"
+
+#include <numeric>
+
+#include "runtime/copy.h"
+
+namespace unipool::testing {
+namespace {
+
+std::vector<int> BlockOwners(int experts, int ranks, int first_rank = 0) {
+  const ExpertMap map = ExpertMap::Blocks(experts, ranks, first_rank);
+  std::vector<int> owners;
+  for (int e = 0; e < experts; ++e) owners.push_back(map.owner(e));
+  return owners;
+}
+
+}  // namespace
+
+int64_t ExchangeCase::first_token(int rank) const {
+  return std::accumulate(tokens.begin(), tokens.begin() + rank, int64_t{0});
+}
+
+ExchangeCase ExchangeCase::OnOneRank() const {
+  return {name, {first_token(ranks())}, top_k, std::vector<int>(owners.size(), 0), id};
+}
+
+void PrintTo(const ExchangeCase& c, std::ostream* os) { *os << c.name; }
+
+std::vector<ExchangeCase> ExchangeCases() {
+  const auto spread = [](int experts) {
+    return [=](int64_t g, int64_t j) { return (g * g + 3 * g + j) % experts; };
+  };
+  const auto to_one = [](int64_t, int64_t) { return 2; };
+  const auto to_even = [](int64_t g, int64_t j) { return 2 * ((g + j) % 3); };
+  const std::vector<int> scattered = {3, 1, 0, 3, 3, 0, 1, 3, 1};
+  return {
+      {"OneRank", {9}, 2, BlockOwners(4, 1), spread(4)},
+      {"TwoRanks", {8, 5}, 1, BlockOwners(4, 2), spread(4)},
+      {"ThreeChoices", {6, 6, 6, 6}, 3, BlockOwners(8, 4), spread(8)},
+      {"SevenExpertsOnThreeRanks", {4, 7, 5}, 2, BlockOwners(7, 3), spread(7)},
+      {"TwoExpertsOnFourRanks", {3, 3, 3, 3}, 1, BlockOwners(2, 4, 1), spread(2)},
+      {"AllToOneExpert", {5, 4, 3}, 1, BlockOwners(6, 3), to_one},
+      {"EmptyExperts", {5, 6, 7}, 2, BlockOwners(6, 3), to_even},
+      {"RanksWithoutTokens", {0, 6, 0, 1}, 2, BlockOwners(5, 4), spread(5)},
+      {"NoTokensAtAll", {0, 0}, 2, BlockOwners(3, 2), spread(3)},
+      {"ScatteredOwners", {70, 1, 33, 18}, 3, scattered, spread(9)},
+      {"SevenRanks", {2, 3, 4, 5, 6, 7, 8}, 2, BlockOwners(17, 7, 3), spread(17)},
+  };
+}
+
+ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device)
+    : c(test_case),
+      rank(group.rank()),
+      tokens(c.tokens[rank]),
+      arena(std::make_unique<Arena>(Arena::Create(device, int64_t{4} << 20).value())),
+      stream(Stream::Create(device)),
+      map(ExpertMap::FromOwners(c.owners, group.size())),
+      exchange(group),
+      factors(bench.Random("factors", {map.experts(), kHidden})) {
+  ctx.arena = arena.get();
+  ctx.stream = stream.get();
+  std::vector<int32_t> choices;
+  for (int64_t i = 0; i < tokens * c.top_k; ++i) {
+    choices.push_back(static_cast<int32_t>(c.id(c.first_token(rank) + i / c.top_k, i % c.top_k)));
+  }
+  ids = OnDevice(bench.Ints({tokens, c.top_k}, choices));
+  x = OnDevice(Slice("x", kHidden));
+  dy = OnDevice(Slice("dy", kHidden));
+  gates = OnDevice(Slice("gates", c.top_k));
+  y = Poisoned({tokens, kHidden});
+  dx = Poisoned({tokens, kHidden});
+  dgates = Poisoned({tokens, c.top_k});
+}
+
+Tensor ExchangeLayer::Slice(const char* name, int64_t columns) {
+  const int64_t first = c.first_token(rank);
+  return bench.Random(name, {c.first_token(c.ranks()), columns}).Rows(first, first + tokens);
+}
+
+Tensor ExchangeLayer::OnDevice(const Tensor& host) {
+  if (stream->device() == Device{}) return host;
+  Tensor there = host;
+  there.device = stream->device();
+  there.data = arena->Allocate(host.dtype, {host.numel()}).data;
+  CopyTensor(host, there, *stream);
+  stream->Synchronize();
+  return there;
+}
+
+Tensor ExchangeLayer::Poisoned(std::initializer_list<int64_t> dims) {
+  return OnDevice(bench.Poisoned(dims));
+}
+
+void ExchangeLayer::RunExperts(const Tensor& rows) {
+  const std::vector<int64_t> offsets = Read<int64_t>(plan.offsets);
+  std::vector<float> values = Read<float>(rows);
+  for (size_t s = 0; s < map.owned(rank).size(); ++s) {
+    const float* factor = factors.as<float>() + map.owned(rank)[s] * kHidden;
+    for (int64_t i = offsets[s] * kHidden; i < offsets[s + 1] * kHidden; ++i) {
+      values[static_cast<size_t>(i)] *= factor[i % kHidden];
+    }
+  }
+  CopyTensor(Tensor::Of(values.data(), {rows.dim(0), kHidden}), rows, *stream);
+  stream->Synchronize();
+}
+
+void ExchangeLayer::Forward() {
+  const Tensor rows = exchange.Dispatch(ctx, plan, x);
+  RunExperts(rows);
+  exchange.Combine(ctx, plan, rows, gates, y, /*add_to_y=*/false, &returned);
+}
+
+void ExchangeLayer::Backward() {
+  const Tensor drows = exchange.CombineBackward(ctx, plan, dy, gates, returned, dgates);
+  RunExperts(drows);
+  exchange.DispatchBackward(ctx, plan, drows, dx, /*add_to_dx=*/false);
+}
+
+template <typename T>
+std::vector<T> Read(const Tensor& tensor) {
+  std::vector<T> values(static_cast<size_t>(tensor.numel()));
+  ReadTensor(tensor, values.data());
+  return values;
+}
+template std::vector<float> Read(const Tensor& tensor);
+template std::vector<int32_t> Read(const Tensor& tensor);
+template std::vector<int64_t> Read(const Tensor& tensor);
+
+}  // namespace unipool::testing
