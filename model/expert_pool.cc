@@ -19,9 +19,11 @@ const Parameter* AddMatrix(ParameterList& parameters, const std::string& name, P
 }
 
 // `first` stands at the start of memory that all matrices of the kind share; null without experts.
-Tensor Stack(const Parameter* first, bool gradient, int64_t experts, int64_t out, int64_t in) {
-  if (first == nullptr) return Tensor::Of<float>(nullptr, {experts, out, in});
-  return Tensor::Of((gradient ? first->grad : first->value).as<float>(), {experts, out, in});
+Tensor Stack(const Parameter* first, bool gradient, const Tensor& like,
+             std::initializer_list<int64_t> dims) {
+  if (first == nullptr) return Tensor::View(nullptr, like.dtype, dims, like.device);
+  const Tensor& matrix = gradient ? first->grad : first->value;
+  return Tensor::View(matrix.data, matrix.dtype, dims, matrix.device);
 }
 
 }  // namespace
@@ -62,16 +64,16 @@ ExpertPool::ExpertPool(ParameterList& parameters, const std::vector<std::string>
   }
 }
 
-Tensor ExpertPool::GateUp(bool gradient) const {
-  return Stack(first_gate_, gradient, experts_, 2 * ffn_, hidden_);
+Tensor ExpertPool::GateUp(const Tensor& like, bool gradient) const {
+  return Stack(first_gate_, gradient, like, {experts_, 2 * ffn_, hidden_});
 }
 
-Tensor ExpertPool::Down(bool gradient) const {
-  return Stack(first_down_, gradient, experts_, hidden_, ffn_);
+Tensor ExpertPool::Down(const Tensor& like, bool gradient) const {
+  return Stack(first_down_, gradient, like, {experts_, hidden_, ffn_});
 }
 
-void ExpertPool::Allocate(Context& ctx, int64_t rows, Saved* saved) const {
-  if (!recompute_) saved->gate_up = ctx.arena->New({rows, 2 * ffn_});
+void ExpertPool::Allocate(Context& ctx, int64_t rows, DType dtype, Saved* saved) const {
+  if (!recompute_) saved->gate_up = ctx.arena->Allocate(dtype, {rows, 2 * ffn_});
 }
 
 void ExpertPool::Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results,
@@ -79,12 +81,13 @@ void ExpertPool::Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor resul
   saved->rows = rows;
   saved->offsets = offsets;
   ArenaScope scope(*ctx.arena);
-  const Tensor gate_up = recompute_ ? ctx.arena->New({rows.dim(0), 2 * ffn_}) : saved->gate_up;
-  const Tensor hidden = ctx.arena->New({rows.dim(0), ffn_});
+  const Tensor gate_up =
+      recompute_ ? ctx.arena->Allocate(rows.dtype, {rows.dim(0), 2 * ffn_}) : saved->gate_up;
+  const Tensor hidden = ctx.arena->Allocate(rows.dtype, {rows.dim(0), ffn_});
   ComputeGateUp(ctx, *saved, gate_up);
   Compute(ctx, SwiGluForward{.gate_up = gate_up, .y = hidden});
   Compute(ctx, GroupedGemm{.a = hidden,
-                           .weight = Down(false),
+                           .weight = Down(hidden, false),
                            .offsets = offsets,
                            .c = results,
                            .transpose_weight = true});
@@ -92,7 +95,7 @@ void ExpertPool::Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor resul
 
 void ExpertPool::ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up) const {
   Compute(ctx, GroupedGemm{.a = saved.rows,
-                           .weight = GateUp(false),
+                           .weight = GateUp(saved.rows, false),
                            .offsets = saved.offsets,
                            .c = gate_up,
                            .transpose_weight = true});
@@ -101,16 +104,16 @@ void ExpertPool::ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up)
 Tensor ExpertPool::StartBackward(Context& ctx, Saved& saved) const {
   const int64_t rows = saved.rows.dim(0);
   if (recompute_) {
-    saved.gate_up = ctx.arena->New({rows, 2 * ffn_});
+    saved.gate_up = ctx.arena->Allocate(saved.rows.dtype, {rows, 2 * ffn_});
     ComputeGateUp(ctx, saved, saved.gate_up);
   }
-  return ctx.arena->New({rows, ffn_});
+  return ctx.arena->Allocate(saved.rows.dtype, {rows, ffn_});
 }
 
 void ExpertPool::Backward(Context& ctx, const Saved& saved, Tensor dresults, Tensor hidden_grad,
                           Tensor drows) {
   Compute(ctx, GroupedGemm{.a = dresults,
-                           .weight = Down(false),
+                           .weight = Down(dresults, false),
                            .offsets = saved.offsets,
                            .c = hidden_grad,
                            .transpose_weight = false});
@@ -121,7 +124,7 @@ void ExpertPool::Backward(Context& ctx, const Saved& saved, Tensor dresults, Ten
                               .dgate_up = saved.gate_up,
                               .y = hidden_grad});
   Compute(ctx, GroupedGemm{.a = saved.gate_up,
-                           .weight = GateUp(false),
+                           .weight = GateUp(saved.gate_up, false),
                            .offsets = saved.offsets,
                            .c = drows,
                            .transpose_weight = false});
@@ -130,12 +133,14 @@ void ExpertPool::Backward(Context& ctx, const Saved& saved, Tensor dresults, Ten
 }
 
 void ExpertPool::Flush(Context& ctx) {
-  Compute(ctx, GroupedWeightGradient{.layers = gate_up_rows_.data(),
-                                     .num_layers = noted_layers(),
-                                     .dweight = GateUp(true)});
-  Compute(ctx,
-          GroupedWeightGradient{
-              .layers = down_rows_.data(), .num_layers = noted_layers(), .dweight = Down(true)});
+  if (experts_ > 0) {
+    Compute(ctx, GroupedWeightGradient{.layers = gate_up_rows_.data(),
+                                       .num_layers = noted_layers(),
+                                       .dweight = GateUp({}, true)});
+    Compute(ctx, GroupedWeightGradient{.layers = down_rows_.data(),
+                                       .num_layers = noted_layers(),
+                                       .dweight = Down({}, true)});
+  }
   gate_up_rows_.clear();
   down_rows_.clear();
 }

@@ -45,8 +45,8 @@ class ExpertPool {
 
   int64_t experts() const { return experts_; }  // on this rank
 
-  // Takes the memory of gate_up for that many rows from the arena, where it is kept.
-  void Allocate(Context& ctx, int64_t rows, Saved* saved) const;
+  // Takes the memory of gate_up for that many rows of `dtype` from the arena, where it is kept.
+  void Allocate(Context& ctx, int64_t rows, DType dtype, Saved* saved) const;
   // rows [rows, hidden] sorted by slot with bounds `offsets` -> results [rows, hidden]. `saved`
   // is Allocated.
   void Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results, Saved* saved) const;
@@ -66,8 +66,10 @@ class ExpertPool {
              ParameterKind kind, const ExpertShape& shape);
 
   void ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up) const;
-  Tensor GateUp(bool gradient) const;  // [experts, 2 * ffn, hidden]
-  Tensor Down(bool gradient) const;    // [experts, hidden, ffn]
+  // Of all experts: [experts, 2 * ffn, hidden] and [experts, hidden, ffn]. Values of none are
+  // of the type and device of `like`.
+  Tensor GateUp(const Tensor& like, bool gradient) const;
+  Tensor Down(const Tensor& like, bool gradient) const;
 
   int64_t experts_;
   int64_t hidden_;

@@ -28,10 +28,10 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved
 
   router_.Forward(ctx, x, counts, &saved->router);
   if (pass.hook != nullptr) pass.hook->OnRouting(ctx, layer_, saved->router);
-  saved->plan = shared_.exchange->Plan(ctx, map_, saved->router.ids);
+  shared_.exchange->Plan(ctx, map_, saved->router.ids, &saved->plan);
   const Tensor rows = shared_.exchange->Dispatch(ctx, saved->plan, x);
-  const Tensor results = ctx.arena->New({rows.dim(0), rows.dim(1)});
-  pool_.Allocate(ctx, rows.dim(0), &saved->experts);
+  const Tensor results = ctx.arena->Allocate(rows.dtype, {rows.dim(0), rows.dim(1)});
+  pool_.Allocate(ctx, rows.dim(0), rows.dtype, &saved->experts);
   pool_.Forward(ctx, rows, saved->plan.offsets, results, &saved->experts);
   shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, y, true,
                             &saved->returned);
@@ -49,7 +49,7 @@ void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor 
       shared_.exchange->CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates);
   const Tensor hidden_grad = pool_.StartBackward(ctx, saved.experts);
   ArenaScope scope(*ctx.arena);
-  const Tensor drows = ctx.arena->New({plan.received, x.dim(1)});
+  const Tensor drows = ctx.arena->Allocate(x.dtype, {plan.received, x.dim(1)});
   pool_.Backward(ctx, saved.experts, dresults, hidden_grad, drows);
   router_.Backward(ctx, dgates, shared_.balance->column(layer_), x, saved.router, dx);
   shared_.exchange->DispatchBackward(ctx, plan, drows, dx, true);
@@ -64,18 +64,18 @@ DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}
 
 void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* saved) const {
   const Tensor offsets = ctx.arena->New<int64_t>({2});
-  offsets.as<int64_t>()[0] = 0;
-  offsets.as<int64_t>()[1] = x.dim(0);
-  pool_.Allocate(ctx, x.dim(0), &saved->experts);
+  Compute(ctx, Fill{.x = offsets.Rows(0, 1), .value = 0});
+  Compute(ctx, Fill{.x = offsets.Rows(1, 2), .value = static_cast<double>(x.dim(0))});
+  pool_.Allocate(ctx, x.dim(0), x.dtype, &saved->experts);
   ArenaScope scope(*ctx.arena);
-  const Tensor results = ctx.arena->New({x.dim(0), x.dim(1)});
+  const Tensor results = ctx.arena->Allocate(x.dtype, {x.dim(0), x.dim(1)});
   pool_.Forward(ctx, x, offsets, results, &saved->experts);
   Compute(ctx, Add{.a = y, .b = results, .y = y});
 }
 
 void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
   // dy is the residual's gradient, which changes before the weight gradients are taken.
-  const Tensor dresults = ctx.arena->New({x.dim(0), x.dim(1)});
+  const Tensor dresults = ctx.arena->Allocate(dy.dtype, {x.dim(0), x.dim(1)});
   const Tensor hidden_grad = pool_.StartBackward(ctx, saved.experts);
   Compute(ctx, Copy{.x = dy, .y = dresults});
   pool_.Backward(ctx, saved.experts, dresults, hidden_grad, dx);
