@@ -19,8 +19,8 @@ Attention::Attention(ParameterList& parameters, const std::string& prefix,
               shape.heads * shape.head_dim, output_init_std) {}
 
 void Attention::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
-  saved->qkv = ctx.arena->New({tokens, qkv_.out()});
-  saved->out = ctx.arena->New({tokens, shape_.heads * shape_.head_dim});
+  saved->qkv = Activations(ctx, {tokens, qkv_.out()});
+  saved->out = Activations(ctx, {tokens, shape_.heads * shape_.head_dim});
   saved->lse = ctx.arena->New({tokens, shape_.heads});
 }
 
@@ -45,8 +45,8 @@ void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y,
 void Attention::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,
                          Tensor dx) const {
   ArenaScope scope(*ctx.arena);
-  const Tensor dout = ctx.arena->New({saved.out.dim(0), saved.out.dim(1)});
-  const Tensor dqkv = ctx.arena->New({saved.qkv.dim(0), saved.qkv.dim(1)});
+  const Tensor dout = Activations(ctx, {saved.out.dim(0), saved.out.dim(1)});
+  const Tensor dqkv = Activations(ctx, {saved.qkv.dim(0), saved.qkv.dim(1)});
   output_.Backward(ctx, dy, saved.out, dout, false);
   Compute(ctx, AttentionBackward{.dout = dout,
                                  .qkv = saved.qkv,

@@ -16,10 +16,10 @@ Block::Block(Norm attention_norm, Attention attention, Norm ffn_norm,
 
 void Block::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
   const int64_t hidden = attention_norm_.hidden();
-  saved->attention_in = ctx.arena->New({tokens, hidden});
+  saved->attention_in = Activations(ctx, {tokens, hidden});
   saved->attention_rstd = ctx.arena->New({tokens});
-  saved->middle = ctx.arena->New({tokens, hidden});
-  saved->ffn_in = ctx.arena->New({tokens, hidden});
+  saved->middle = Activations(ctx, {tokens, hidden});
+  saved->ffn_in = Activations(ctx, {tokens, hidden});
   saved->ffn_rstd = ctx.arena->New({tokens});
   attention_.Allocate(ctx, tokens, &saved->attention);
   ffn_->Allocate(ctx, tokens, &saved->ffn);
@@ -35,7 +35,7 @@ void Block::Attend(Context& ctx, Tensor rope_table, const Saved& saved) const {
 
 Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass,
                       Saved* saved) const {
-  const Tensor y = ctx.arena->New({x.dim(0), x.dim(1)});
+  const Tensor y = Activations(ctx, {x.dim(0), x.dim(1)});
   saved->x = x;
   Attend(ctx, rope_table, *saved);
   Compute(ctx, Copy{.x = saved->middle, .y = y});

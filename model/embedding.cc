@@ -10,12 +10,10 @@ Embedding::Embedding(ParameterList& parameters, int64_t vocab, int64_t hidden, f
                              .shape = {vocab, hidden},
                              .kind = ParameterKind::kReplicated,
                              .init_std = init_std,
-                             .decay = true,
-                             .value = {},
-                             .grad = {}})) {}
+                             .decay = true})) {}
 
 void Embedding::Forward(Context& ctx, Tensor tokens, Tensor y) const {
-  Compute(ctx, EmbeddingForward{.tokens = tokens, .table = table_->value, .y = y});
+  Compute(ctx, EmbeddingForward{.tokens = tokens, .table = table_->weight, .y = y});
 }
 
 void Embedding::Backward(Context& ctx, Tensor tokens, Tensor dy) const {

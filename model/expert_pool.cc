@@ -8,22 +8,20 @@ namespace unipool {
 namespace {
 
 const Parameter* AddMatrix(ParameterList& parameters, const std::string& name, ParameterKind kind,
-                           int64_t out, int64_t in, float init_std) {
+                           int64_t out, int64_t in, float init_std, bool stacked) {
   return parameters.Add({.name = name,
                          .shape = {out, in},
                          .kind = kind,
                          .init_std = init_std,
                          .decay = true,
-                         .value = {},
-                         .grad = {}});
+                         .stacked = stacked});
 }
 
-// `first` stands at the start of memory that all matrices of the kind share; null without experts.
+// `first` is the first of matrices that lie one after the other; null without experts.
 Tensor Stack(const Parameter* first, bool gradient, const Tensor& like,
              std::initializer_list<int64_t> dims) {
   if (first == nullptr) return Tensor::View(nullptr, like.dtype, dims, like.device);
-  const Tensor& matrix = gradient ? first->grad : first->value;
-  return Tensor::View(matrix.data, matrix.dtype, dims, matrix.device);
+  return (gradient ? first->grad : first->weight).From(dims);
 }
 
 }  // namespace
@@ -52,14 +50,14 @@ ExpertPool::ExpertPool(ParameterList& parameters, const std::vector<std::string>
       recompute_(shape.recompute) {
   for (const std::string& prefix : prefixes) {
     const Parameter* gate = AddMatrix(parameters, absl::StrCat(prefix, ".gate_proj.weight"), kind,
-                                      ffn_, hidden_, shape.init_std);
+                                      ffn_, hidden_, shape.init_std, first_gate_ != nullptr);
     AddMatrix(parameters, absl::StrCat(prefix, ".up_proj.weight"), kind, ffn_, hidden_,
-              shape.init_std);
+              shape.init_std, true);
     if (first_gate_ == nullptr) first_gate_ = gate;
   }
   for (const std::string& prefix : prefixes) {
     const Parameter* down = AddMatrix(parameters, absl::StrCat(prefix, ".down_proj.weight"), kind,
-                                      hidden_, ffn_, shape.output_init_std);
+                                      hidden_, ffn_, shape.output_init_std, first_down_ != nullptr);
     if (first_down_ == nullptr) first_down_ = down;
   }
 }

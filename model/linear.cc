@@ -6,7 +6,7 @@
 namespace unipool {
 
 Linear::Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_t in,
-               float init_std)
+               float init_std, bool precise)
     : first_(nullptr), in_(in) {
   for (const Part& part : parts) {
     const Parameter* added = parameters.Add({.name = part.name,
@@ -14,16 +14,16 @@ Linear::Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_
                                              .kind = ParameterKind::kReplicated,
                                              .init_std = init_std,
                                              .decay = true,
-                                             .value = {},
-                                             .grad = {}});
+                                             .precise = precise,
+                                             .stacked = first_ != nullptr});
     if (first_ == nullptr) first_ = added;
     out_ += part.out;
   }
 }
 
-Tensor Linear::weight() const { return Tensor::Of(first_->value.as<float>(), {out_, in_}); }
+Tensor Linear::weight() const { return first_->weight.From({out_, in_}); }
 
-Tensor Linear::dweight() const { return Tensor::Of(first_->grad.as<float>(), {out_, in_}); }
+Tensor Linear::dweight() const { return first_->grad.From({out_, in_}); }
 
 void Linear::Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const {
   Compute(ctx, Gemm{.a = x,

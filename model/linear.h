@@ -17,14 +17,16 @@ class Linear {
     std::string name;
     int64_t out;
   };
-  // Adds one parameter a part to `parameters`, which outlives this.
-  Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_t in, float init_std);
+  // Adds one parameter a part to `parameters`, which outlives this. The weight of a `precise` one
+  // is float32 in every run, and so are then x, y and their gradients.
+  Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_t in, float init_std,
+         bool precise = false);
 
   int64_t out() const { return out_; }
   Tensor weight() const;   // [out, in]
-  Tensor dweight() const;  // [out, in]
+  Tensor dweight() const;  // float32 [out, in]
 
-  // y (+)= x W^T; x [tokens, in], y [tokens, out].
+  // y (+)= x W^T; x [tokens, in] of the weight's type, y [tokens, out] of it or float32.
   void Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const;
   // dW += dy^T x and dx (+)= dy W.
   void Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const;

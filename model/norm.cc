@@ -10,20 +10,19 @@ Norm::Norm(ParameterList& parameters, const std::string& name, int64_t hidden, f
                               .shape = {hidden},
                               .kind = ParameterKind::kReplicated,
                               .init_std = 0,
-                              .decay = false,
-                              .value = {},
-                              .grad = {}})),
+                              .decay = false})),
       eps_(eps) {}
 
 void Norm::Forward(Context& ctx, Tensor x, Tensor y, Tensor rstd) const {
-  Compute(ctx, RmsNormForward{.x = x, .weight = weight_->value, .eps = eps_, .y = y, .rstd = rstd});
+  Compute(ctx,
+          RmsNormForward{.x = x, .weight = weight_->weight, .eps = eps_, .y = y, .rstd = rstd});
 }
 
 void Norm::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rstd, Tensor dx,
                     bool add_to_dx) const {
   Compute(ctx, RmsNormBackward{.dy = dy,
                                .x = x,
-                               .weight = weight_->value,
+                               .weight = weight_->weight,
                                .rstd = rstd,
                                .dx = dx,
                                .dweight = weight_->grad,

@@ -15,29 +15,31 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(ParameterList& para
                                                              const GradientReducer& reducer,
                                                              const AdamWSettings& settings) {
   auto self = std::unique_ptr<Optimizer>(new Optimizer(parameters, settings));
-  const Tensor values = parameters.values(ParameterKind::kReplicated);
+  constexpr auto kDense = ParameterKind::kReplicated, kExpert = ParameterKind::kExpert;
+  const Tensor values = parameters.values(kDense);
   const Tensor shard = reducer.DenseShard(values);
   const int64_t shard_begin = shard.as<float>() - values.as<float>();
-  const int64_t decayed = std::clamp<int64_t>(
-      parameters.decayed(ParameterKind::kReplicated) - shard_begin, 0, shard.numel());
-  RETURN_IF_ERROR(self->AddPart(shard,
-                                reducer.DenseShard(parameters.grads(ParameterKind::kReplicated)),
-                                decayed, &self->dense_));
-  RETURN_IF_ERROR(self->AddPart(parameters.values(ParameterKind::kExpert),
-                                parameters.grads(ParameterKind::kExpert),
-                                parameters.decayed(ParameterKind::kExpert), &self->expert_));
+  self->dense_.values = shard;
+  self->dense_.grads = reducer.DenseShard(parameters.grads(kDense));
+  self->dense_.rounded = reducer.DenseShard(parameters.rounded(kDense));
+  self->dense_.decayed =
+      std::clamp<int64_t>(parameters.decayed(kDense) - shard_begin, 0, shard.numel());
+  self->expert_.values = parameters.values(kExpert);
+  self->expert_.grads = parameters.grads(kExpert);
+  self->expert_.rounded = parameters.rounded(kExpert);
+  self->expert_.decayed = parameters.decayed(kExpert);
+  RETURN_IF_ERROR(self->AllocateMoments(&self->dense_));
+  RETURN_IF_ERROR(self->AllocateMoments(&self->expert_));
   return self;
 }
 
-absl::Status Optimizer::AddPart(Tensor values, Tensor grads, int64_t decayed, Part* part) {
+absl::Status Optimizer::AllocateMoments(Part* part) {
+  const Tensor& values = part->values;
   const int64_t elements = values.numel();
   ASSIGN_OR_RETURN(part->moments, Buffer::Allocate(values.device, 2 * values.bytes()));
   float* moments = static_cast<float*>(part->moments.data());
-  part->values = values;
-  part->grads = grads;
   part->m = Tensor::Of(moments, {elements}, values.device);
   part->v = Tensor::Of(moments + elements, {elements}, values.device);
-  part->decayed = decayed;
   return absl::OkStatus();
 }
 
@@ -52,6 +54,7 @@ void Optimizer::Step(Context& ctx, int64_t step, double lr, double grad_scale) {
 }
 
 void Optimizer::Update(Context& ctx, const Part& part, int64_t step, double lr, double grad_scale) {
+  const bool rounds = !part.rounded.absent();
   const auto update = [&](int64_t begin, int64_t end, float weight_decay) {
     if (begin == end) return;
     const double beta1 = settings_.beta1, beta2 = settings_.beta2;
@@ -59,7 +62,7 @@ void Optimizer::Update(Context& ctx, const Part& part, int64_t step, double lr, 
                        .grad = part.grads.Rows(begin, end),
                        .m = part.m.Rows(begin, end),
                        .v = part.v.Rows(begin, end),
-                       .rounded = {},
+                       .rounded = rounds ? part.rounded.Rows(begin, end) : Tensor{},
                        .lr = static_cast<float>(lr),
                        .beta1 = settings_.beta1,
                        .beta2 = settings_.beta2,

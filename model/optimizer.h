@@ -39,8 +39,8 @@ class Optimizer {
                                                            const GradientReducer& reducer,
                                                            const AdamWSettings& settings);
 
-  // Updates this rank's values from its reduced gradients times `grad_scale`, and clears all
-  // gradients. Steps count from 1.
+  // Updates this rank's values and their weights from its reduced gradients times `grad_scale`, and
+  // clears all gradients. Steps count from 1.
   void Step(Context& ctx, int64_t step, double lr, double grad_scale);
 
   // In memory order. Over the ranks of one copy of the experts, every trained element of the dense
@@ -52,6 +52,7 @@ class Optimizer {
   struct Part {
     Tensor values;
     Tensor grads;
+    Tensor rounded;  // absent where weights are the values
     Tensor m;
     Tensor v;
     int64_t decayed;  // elements at the front to which weight decay applies
@@ -60,7 +61,7 @@ class Optimizer {
 
   Optimizer(ParameterList& parameters, const AdamWSettings& settings)
       : parameters_(parameters), settings_(settings) {}
-  absl::Status AddPart(Tensor values, Tensor grads, int64_t decayed, Part* part);
+  absl::Status AllocateMoments(Part* part);
   void AddMoments(const Part& part, ParameterKind kind, std::vector<MomentSlice>* slices) const;
   void Update(Context& ctx, const Part& part, int64_t step, double lr, double grad_scale);
 

@@ -3,6 +3,10 @@
 // flat memory, and the reducer, the optimizer, checkpoints and exports walk this list and nothing
 // else.
 //
+// Values are float32 and what is trained and saved. Ops read `weight`: the value itself, or where a
+// run is in bfloat16 its rounded copy. The copy follows by itself in the optimizer's update;
+// whoever else writes values calls RoundWeights.
+//
 // Law of gradients: parameter gradients add, activation gradients overwrite. Whoever starts a step
 // finds every parameter gradient zero. A pool's gradients are complete only after the backward of
 // the lowest layer that uses it.
@@ -15,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "runtime/buffer.h"
+#include "runtime/context.h"
 #include "runtime/tensor.h"
 
 namespace unipool {
@@ -29,11 +34,16 @@ struct Parameter {
   std::string name;  // global: the same on any number of ranks
   std::vector<int64_t> shape;
   ParameterKind kind;
-  float init_std;  // Normal(0, init_std); 0 means all ones. Not read for kState: all zeros
-  bool decay;      // weight decay applies
+  float init_std;        // Normal(0, init_std); 0 means all ones. Not read for kState: all zeros
+  bool decay;            // weight decay applies
+  bool precise = false;  // its weight is float32 in every run
+  // Lies right behind the parameter that was added before it, of the same kind and `decay`: a part
+  // of one stacked operand. The others start at multiples of 16 bytes, whatever their type.
+  bool stacked = false;
 
-  Tensor value;  // set by Allocate
-  Tensor grad;   // absent for kState
+  Tensor value = {};   // float32; set by Allocate, like the others
+  Tensor grad = {};    // float32; absent for kState
+  Tensor weight = {};  // what ops read
 
   int64_t numel() const;
 };
@@ -44,20 +54,25 @@ class ParameterList {
   ParameterList(const ParameterList&) = delete;
   ParameterList& operator=(const ParameterList&) = delete;
 
-  // Before Allocate. The pointer stays valid as long as the list. Parameters of one kind and one
-  // `decay` that are added one after the other lie one after the other in memory.
+  // Before Allocate. The pointer stays valid as long as the list.
   Parameter* Add(Parameter parameter);
 
-  // Gives every parameter its memory; the flat length of the replicated ones is padded with zeros
-  // to a multiple of `shards`, so that it can be cut evenly.
-  absl::Status Allocate(Device device, int shards);
-  // Each parameter from (seed, its name): independent of ranks and of the order of Add.
+  // Gives every parameter its memory. Gaps between parameters hold zeros in values and gradients
+  // and stay so; the flat length of the replicated ones can be cut evenly into `shards`, each of a
+  // multiple of 16 bytes. `weight_type` is float32 or bfloat16.
+  absl::Status Allocate(Device device, int shards, DType weight_type = DType::kFloat32);
+  // Each parameter's value from (seed, its name): independent of ranks and of the order of Add.
   void Initialize(uint64_t seed);
+  // The weights of values that others than the optimizer have written.
+  void RoundWeights(Context& ctx);
+  void RoundWeights(Context& ctx, ParameterKind kind);
 
   const std::deque<Parameter>& parameters() const { return parameters_; }
   // Flat, in memory order: parameters that decay first. States have no grads.
   Tensor values(ParameterKind kind) const { return flat_[Index(kind)].values; }
   Tensor grads(ParameterKind kind) const { return flat_[Index(kind)].grads; }
+  // bfloat16, element by element that of `values`; absent where weights are the values themselves.
+  Tensor rounded(ParameterKind kind) const { return flat_[Index(kind)].rounded; }
   // Elements at the front of the flat tensors to which weight decay applies.
   int64_t decayed(ParameterKind kind) const { return flat_[Index(kind)].decayed; }
 
@@ -65,12 +80,14 @@ class ParameterList {
   struct Flat {
     Buffer values_buffer;
     Buffer grads_buffer;
+    Buffer rounded_buffer;
     Tensor values;
     Tensor grads;
+    Tensor rounded;
     int64_t decayed = 0;
   };
   static int Index(ParameterKind kind) { return static_cast<int>(kind); }
-  absl::Status AllocateKind(ParameterKind kind, Device device, int shards);
+  absl::Status AllocateKind(ParameterKind kind, Device device, int shards, DType weight_type);
 
   std::deque<Parameter> parameters_;
   Flat flat_[3];

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/ops/router_scores.h"
 #include "runtime/ops/sigmoid_router.h"
 #include "runtime/ops/top_k.h"
@@ -17,8 +18,7 @@ const Parameter* AddScale(ParameterList& parameters, const std::string& prefix) 
                          .kind = ParameterKind::kReplicated,
                          .init_std = 0,
                          .decay = false,
-                         .value = {},
-                         .grad = {}});
+                         .precise = true});
 }
 
 const Parameter* AddBias(ParameterList& parameters, const std::string& prefix, int64_t experts) {
@@ -27,8 +27,7 @@ const Parameter* AddBias(ParameterList& parameters, const std::string& prefix, i
                          .kind = ParameterKind::kState,
                          .init_std = 0,
                          .decay = false,
-                         .value = {},
-                         .grad = {}});
+                         .precise = true});
 }
 
 }  // namespace
@@ -36,10 +35,19 @@ const Parameter* AddBias(ParameterList& parameters, const std::string& prefix, i
 Router::Router(ParameterList& parameters, const std::string& prefix, int64_t hidden,
                const RouterSettings& settings, float init_std)
     : settings_(settings),
-      weight_(parameters, {{absl::StrCat(prefix, ".weight"), settings.experts}}, hidden, init_std),
+      weight_(parameters, {{absl::StrCat(prefix, ".weight"), settings.experts}}, hidden, init_std,
+              /*precise=*/true),
       scale_(settings.kind == Kind::kNorm ? AddScale(parameters, prefix) : nullptr),
       bias_(settings.kind == Kind::kSigmoidBias ? AddBias(parameters, prefix, settings.experts)
                                                 : nullptr) {}
+
+// In float32, where everything between x and the gates is computed.
+Tensor Router::Precise(Context& ctx, Tensor x) const {
+  if (x.dtype == DType::kFloat32) return x;
+  const Tensor precise = ctx.arena->New({x.dim(0), x.dim(1)});
+  Compute(ctx, Cast{.x = x, .y = precise});
+  return precise;
+}
 
 void Router::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
   saved->scores = ctx.arena->New({tokens, settings_.experts});
@@ -52,7 +60,7 @@ void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const 
   saved->gates = ctx.arena->New({tokens, settings_.top_k});
   Score(ctx, x, *saved);
   Compute(ctx, TopK{.scores = saved->scores,
-                    .bias = bias_ == nullptr ? Tensor{} : bias_->value,
+                    .bias = bias_ == nullptr ? Tensor{} : bias_->weight,
                     .ids = saved->ids,
                     .gates = saved->gates,
                     .counts = counts});
@@ -64,10 +72,11 @@ void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const 
 void Router::Score(Context& ctx, Tensor x, const Saved& saved) const {
   const Tensor scores = saved.scores;
   const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : scores;
-  weight_.Forward(ctx, x, logits, false);
+  ArenaScope scope(*ctx.arena);
+  weight_.Forward(ctx, Precise(ctx, x), logits, false);
   if (settings_.kind == Kind::kNorm) {
     Compute(ctx, NormScoresForward{.logits = logits,
-                                   .scale = scale_->value,
+                                   .scale = scale_->weight,
                                    .c = settings_.c,
                                    .eps = settings_.eps,
                                    .scores = scores});
@@ -89,7 +98,10 @@ void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, cons
   Compute(ctx,
           ScoresGradient{.ids = saved.ids, .dgates = dgates, .column = column, .dscores = dscores});
   ScoresBackward(ctx, saved, dscores);
-  weight_.Backward(ctx, dscores, x, dx, false);
+  const bool rounds = dx.dtype != DType::kFloat32;
+  const Tensor precise_dx = rounds ? ctx.arena->New({dx.dim(0), dx.dim(1)}) : dx;
+  weight_.Backward(ctx, dscores, Precise(ctx, x), precise_dx, false);
+  if (rounds) Compute(ctx, Cast{.x = precise_dx, .y = dx});
 }
 
 // In place: dscores becomes the gradient of the logits.
@@ -97,7 +109,7 @@ void Router::ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) co
   if (settings_.kind == Kind::kNorm) {
     Compute(ctx, NormScoresBackward{.dscores = dscores,
                                     .logits = saved.logits,
-                                    .scale = scale_->value,
+                                    .scale = scale_->weight,
                                     .c = settings_.c,
                                     .eps = settings_.eps,
                                     .dlogits = dscores,

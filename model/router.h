@@ -1,5 +1,5 @@
 // A layer's router: chooses experts of the layer's pool for each token. Every layer has its own,
-// also where all layers share one pool.
+// also where all layers share one pool. It is computed in float32 whatever activations are.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,7 @@ class Router {
   bool normalizes() const {
     return settings_.kind == RouterSettings::Kind::kSigmoidBias && settings_.top_k > 1;
   }
+  Tensor Precise(Context& ctx, Tensor x) const;
   void ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const;
 
   RouterSettings settings_;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
 #include "model/router_constant.h"
+#include "runtime/copy.h"
 #include "runtime/finite_check.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/elementwise.h"
@@ -82,13 +83,20 @@ std::unique_ptr<LoadStatistics> MakeStatistics(const config::Run& run,
   return std::make_unique<LoadStatistics>(std::move(pool_of_layer), std::move(experts_of_pool));
 }
 
-absl::StatusOr<Buffer> MakeRopeTable(const config::Model& model, Tensor* table) {
-  const int64_t elements = model.sequence() * model.head_dim();
-  ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(Device{}, elements * int64_t{sizeof(float)}));
-  *table = Tensor::Of(static_cast<float*>(buffer.data()), {model.sequence(), model.head_dim()});
-  const RopeTable op{.base = model.rope_base(), .table = *table};
+// Made on the host, so that every device turns by the same angles.
+absl::StatusOr<Buffer> MakeRopeTable(const config::Model& model, Device device, Tensor* table) {
+  const int64_t bytes = model.sequence() * model.head_dim() * int64_t{sizeof(float)};
+  ASSIGN_OR_RETURN(const Buffer on_host, Buffer::Allocate(Device{}, bytes));
+  ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(device, bytes));
+  const RopeTable op{.base = model.rope_base(),
+                     .table = Tensor::Of(static_cast<float*>(on_host.data()),
+                                         {model.sequence(), model.head_dim()})};
   op.Check();
   ComputeOnCpu(op);
+  *table = op.table;
+  table->data = buffer.data();
+  table->device = device;
+  WriteTensor(on_host.data(), *table);
   return buffer;
 }
 
@@ -96,13 +104,14 @@ absl::StatusOr<Buffer> MakeRopeTable(const config::Model& model, Tensor* table) 
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::Run& run,
                                                                  ParameterList& parameters,
-                                                                 Communicator& expert_group) {
+                                                                 Communicator& expert_group,
+                                                                 Device device) {
   const config::Model& model = run.model();
   auto self = std::unique_ptr<Transformer>(new Transformer());
   self->hidden_ = model.hidden();
   self->gradient_layers_ = run.pool().gradient_layers();
   self->recompute_blocks_ = model.recompute() == config::Model::BLOCK;
-  ASSIGN_OR_RETURN(self->rope_buffer_, MakeRopeTable(model, &self->rope_table_));
+  ASSIGN_OR_RETURN(self->rope_buffer_, MakeRopeTable(model, device, &self->rope_table_));
   self->maps_ = MakeMaps(run, expert_group.size());
   self->statistics_ = MakeStatistics(run, self->maps_);
   self->exchange_ = std::make_unique<TokenExchange>(expert_group);
@@ -171,7 +180,7 @@ void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, S
                                   LossSums* sums) {
   ArenaScope scope(*ctx.arena);
   const Tensor y = Forward(ctx, tokens, rope_table_, {.sums = sums}, &saved);
-  const Tensor dx = ctx.arena->New({y.dim(0), y.dim(1)});
+  const Tensor dx = Activations(ctx, {y.dim(0), y.dim(1)});
   sums->cross_entropy += CrossEntropyAndGradient(ctx, *head_, y, targets,
                                                  1.0f / static_cast<float>(total_tokens_), dx);
   Backward(ctx, tokens, saved, dx);
@@ -199,7 +208,7 @@ void Transformer::AllocateTogether(Context& ctx, int64_t tokens, Saved* saved) c
 
 Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, const Pass& pass,
                             Saved* saved) const {
-  Tensor x = ctx.arena->New({tokens.numel(), hidden_});
+  Tensor x = Activations(ctx, {tokens.numel(), hidden_});
   embedding_->Forward(ctx, tokens, x);
   const bool training = pass.sums != nullptr, together = training && recompute_blocks_;
   if (together) AllocateTogether(ctx, x.dim(0), saved);
@@ -221,13 +230,13 @@ Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, cons
   if (ctx.finite_check != nullptr) ctx.finite_check->where = "the final norm and lm_head";
   saved->last = x;
   saved->rstd = ctx.arena->New({x.dim(0)});
-  const Tensor y = ctx.arena->New({x.dim(0), hidden_});
+  const Tensor y = Activations(ctx, {x.dim(0), hidden_});
   final_norm_->Forward(ctx, x, y, saved->rstd);
   return y;
 }
 
 void Transformer::Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx) {
-  const Tensor dlast = ctx.arena->New({dx.dim(0), hidden_});
+  const Tensor dlast = Activations(ctx, {dx.dim(0), hidden_});
   final_norm_->Backward(ctx, dx, saved.last, saved.rstd, dlast, false);
   BackwardBlocks(ctx, saved, dlast);
   embedding_->Backward(ctx, tokens, dlast);
@@ -236,7 +245,7 @@ void Transformer::Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx)
 // A pool's noted weight gradients are run when enough layers have been noted, and below the lowest
 // layer of the pool. What they needed in the arena is then free again.
 void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
-  const Tensor dbranch = ctx.arena->New({dx.dim(0), hidden_});
+  const Tensor dbranch = Activations(ctx, {dx.dim(0), hidden_});
   int64_t mark = ctx.arena->used_bytes();
   for (int layer = num_layers() - 1; layer >= 0; --layer) {
     SetPlace(ctx, "backward", layer);

@@ -35,10 +35,12 @@ class Transformer {
   };
 
   // Adds the model's parameters to `parameters` (not yet Allocated). `run` is resolved and checked.
-  // `expert_group` shares the experts. Both are borrowed and outlive the model.
+  // `expert_group` shares the experts. Both are borrowed and outlive the model, which computes on
+  // `device`: tensors of all calls are there, and of what the Context says activations are.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const config::Run& run,
                                                              ParameterList& parameters,
-                                                             Communicator& expert_group);
+                                                             Communicator& expert_group,
+                                                             Device device = {});
 
   Saved NewSaved() const;
 

@@ -26,6 +26,15 @@ void CopyTensor(const Tensor& from, const Tensor& to, Stream& stream) {
   if constexpr (kWithCuda) EnqueueCopy(to.data, from.data, bytes, stream);
 }
 
+void WriteTensor(const void* from, const Tensor& to) {
+  if (to.empty()) return;
+  const auto bytes = static_cast<size_t>(to.bytes());
+  if constexpr (kWithCuda) {
+    if (to.device.type == DeviceType::kCuda) return WriteToGpu(to.device, to.data, from, bytes);
+  }
+  std::memcpy(to.data, from, bytes);
+}
+
 void ReadTensor(const Tensor& from, void* to) {
   if (from.empty()) return;
   const auto bytes = static_cast<size_t>(from.bytes());

@@ -11,6 +11,9 @@ namespace unipool {
 // Both stay untouched by others until the stream has come past it.
 void CopyTensor(const Tensor& from, const Tensor& to, Stream& stream);
 
+// The tensor's bytes from memory of the host; they are there when it returns.
+void WriteTensor(const void* from, const Tensor& to);
+
 // The tensor's bytes in memory of the host, after all work of its device; waits for them.
 void ReadTensor(const Tensor& from, void* to);
 

@@ -36,5 +36,7 @@ std::unique_ptr<StreamTimer> CreateCudaStreamTimer(Device device);
 void EnqueueCopy(void* to, const void* from, size_t bytes, Stream& stream);
 // After all work of the device; waits until the bytes are there.
 void ReadFromGpu(Device device, void* to, const void* from, size_t bytes);
+// The other way.
+void WriteToGpu(Device device, void* to, const void* from, size_t bytes);
 
 }  // namespace unipool

@@ -89,4 +89,11 @@ void ReadFromGpu(Device device, void* to, const void* from, size_t bytes) {
   CUDA_CHECK(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost));
 }
 
+void WriteToGpu(Device device, void* to, const void* from, size_t bytes) {
+  UseDevice(device);
+  CUDA_CHECK(cudaDeviceSynchronize());
+  CUDA_CHECK(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
+  CUDA_CHECK(cudaDeviceSynchronize());
+}
+
 }  // namespace unipool

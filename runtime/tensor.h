@@ -44,6 +44,10 @@ struct Tensor {
 
   // Rows [begin, end) of the first dimension.
   Tensor Rows(int64_t begin, int64_t end) const;
+  // As many elements from here on as other dimensions say, which the caller knows to be there.
+  Tensor From(std::initializer_list<int64_t> new_dims) const {
+    return View(data, dtype, new_dims, device);
+  }
   // The same elements under other dimensions of equal product.
   Tensor Reshape(std::initializer_list<int64_t> new_dims) const;
 

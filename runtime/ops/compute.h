@@ -11,13 +11,6 @@
 
 namespace unipool {
 
-// The half for CUDA is found by its declaration beside the op; declared but not defined, it does
-// not link.
-template <typename Op>
-concept HasCudaHalf = requires(const Op& op, Stream& stream) {
-  ComputeOnCuda(op, stream);
-};
-
 template <typename Op>
 void Compute(Context& ctx, Op op) {
   Profiler::Scope scope(ctx.profiler, Op::kName);
@@ -27,10 +20,8 @@ void Compute(Context& ctx, Op op) {
     CHECK(output->absent() || output->device == device)
         << Op::kName << " on " << ToString(device) << " into " << ToString(output->device);
   }
-  if constexpr (kWithCuda && HasCudaHalf<Op>) {
+  if constexpr (kWithCuda) {
     if (device.type == DeviceType::kCuda) ComputeOnCuda(op, *ctx.stream);
-  } else {
-    CHECK(device.type == DeviceType::kCpu) << Op::kName << " has no half for CUDA in this build";
   }
   if (device.type == DeviceType::kCpu) ComputeOnCpu(op);
   if (ctx.finite_check == nullptr) return;
