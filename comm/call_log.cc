@@ -42,24 +42,30 @@ std::string CallLog::Call::InWords() const {
 
 CallLog::Scope::Scope(CallLog* log, const char* name, const std::string& group, uint64_t number)
     : log_(log) {
-  if (log_ == nullptr) return;
-  const std::lock_guard lock(log_->mutex_);
-  index_ = log_->num_calls_++;
-  Call& call = log_->calls_[index_ % kCalls];
-  call.name = name;
-  CopyName(group, &call.group);
-  call.number = number;
-  call.place = log_->place_.Read();
-  call.start = Clock::now();
-  call.end = {};
-  call.missing = {};
+  if (log_ != nullptr) index_ = log_->Begin(name, group, number);
 }
 
 CallLog::Scope::~Scope() {
-  if (log_ == nullptr) return;
-  const std::lock_guard lock(log_->mutex_);
-  // A call on another stream may have taken the place meanwhile.
-  if (log_->num_calls_ - index_ <= kCalls) log_->calls_[index_ % kCalls].end = Clock::now();
+  if (log_ != nullptr) log_->End(index_);
+}
+
+uint64_t CallLog::Begin(const char* name, const std::string& group, uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  Call& call = calls_[num_calls_ % kCalls];
+  call.name = name;
+  CopyName(group, &call.group);
+  call.number = number;
+  call.place = place_.Read();
+  call.start = Clock::now();
+  call.end = {};
+  call.missing = {};
+  return num_calls_++;
+}
+
+void CallLog::End(uint64_t index) {
+  const std::lock_guard lock(mutex_);
+  // A later call may have taken the place meanwhile.
+  if (num_calls_ - index <= kCalls) calls_[index % kCalls].end = Clock::now();
 }
 
 void CallLog::NoteMissing(const std::string& group, uint64_t number, const MissingRanks& missing) {

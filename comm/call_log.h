@@ -61,6 +61,10 @@ class CallLog {
     uint64_t index_ = 0;
   };
 
+  // The same in two parts, for calls that end elsewhere: End takes what Begin gave.
+  uint64_t Begin(const char* name, const std::string& group, uint64_t number);
+  void End(uint64_t index);
+
   // Where this rank is in its work; its owner's to write.
   Place& place() { return place_; }
   const Place& place() const { return place_; }

@@ -2,11 +2,10 @@
 
 #include <glog/logging.h>
 
-#include <algorithm>
 #include <numeric>
 #include <utility>
 
-#include "runtime/buffer.h"
+#include "comm/grown_memory.h"
 #include "runtime/copy.h"
 #include "runtime/status.h"
 
@@ -20,32 +19,6 @@ int64_t Sum(absl::Span<const int64_t> rows) {
 }
 
 Tensor Flat(const Tensor& tensor) { return tensor.Reshape({tensor.numel()}); }
-
-// Pinned memory that holds one tensor at a time.
-class Staging {
- public:
-  explicit Staging(Device gpu) : gpu_(gpu) {}
-
-  absl::Status Reserve(int64_t bytes) {
-    if (bytes <= memory_.bytes()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(memory_,
-                     Buffer::AllocatePinned(gpu_, std::max(bytes, memory_.bytes() / 2 * 3)));
-    return absl::OkStatus();
-  }
-
-  // Room on the host for a tensor like this one.
-  Tensor Like(Tensor tensor) {
-    const absl::Status reserved = Reserve(tensor.bytes());
-    CHECK(reserved.ok()) << reserved.message();
-    tensor.data = memory_.data();
-    tensor.device = Device{};
-    return tensor;
-  }
-
- private:
-  const Device gpu_;
-  Buffer memory_;
-};
 
 class StagedCommunicator : public Communicator {
  public:
@@ -70,8 +43,8 @@ class StagedCommunicator : public Communicator {
       : host_(std::move(host)),
         gpu_(gpu),
         host_stream_(Stream::Create(Device{})),
-        incoming_(gpu),
-        outgoing_(gpu) {}
+        incoming_(GrownMemory::Kind::kPinned, gpu),
+        outgoing_(GrownMemory::Kind::kPinned, gpu) {}
 
   bool IsOnHost(const Tensor& tensor) const {
     CHECK(tensor.device == Device{} || tensor.device == gpu_)
@@ -103,7 +76,7 @@ class StagedCommunicator : public Communicator {
   const std::unique_ptr<Communicator> host_;
   const Device gpu_;
   const std::unique_ptr<Stream> host_stream_;
-  Staging incoming_, outgoing_;
+  GrownMemory incoming_, outgoing_;
 };
 
 absl::StatusOr<std::unique_ptr<Communicator>> StagedCommunicator::Create(

@@ -93,12 +93,15 @@ function(unipool_cuda_sources target)
   endif()
 endfunction()
 
-if(UNIPOOL_WITH_NCCL AND UNIPOOL_HAVE_CUDA AND NOT UNIPOOL_EMULATES_CUDA)
-  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} $ENV{NCCL_HOME}/lib)
+# The library itself is opened at run time. Where the GPU is emulated, so is NCCL.
+if(UNIPOOL_WITH_NCCL AND UNIPOOL_EMULATES_CUDA)
+  set(NCCL_INCLUDE_DIR ${CMAKE_SOURCE_DIR}/tests/support/fake_nccl)
+  set(UNIPOOL_HAVE_NCCL TRUE)
+elseif(UNIPOOL_WITH_NCCL AND UNIPOOL_HAVE_CUDA)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} $ENV{NCCL_HOME}/include)
-  if(NCCL_LIBRARY AND NCCL_INCLUDE_DIR)
+  if(NCCL_INCLUDE_DIR)
     set(UNIPOOL_HAVE_NCCL TRUE)
   endif()
 endif()
-unipool_report(NCCL ${UNIPOOL_HAVE_NCCL} "${NCCL_LIBRARY}"
-  "CUDA, and libnccl and nccl.h beside it or in NCCL_HOME")
+unipool_report(NCCL ${UNIPOOL_HAVE_NCCL} "${NCCL_INCLUDE_DIR}/nccl.h"
+  "CUDA, and nccl.h beside it or in NCCL_HOME")

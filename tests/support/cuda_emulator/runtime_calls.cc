@@ -19,7 +19,14 @@ struct CUevent_st {
 namespace cuda_emulator {
 namespace {
 
-constexpr int kDevices = 2;
+// Two, or as many as UNIPOOL_EMULATED_GPUS says.
+int Devices() {
+  static const int devices = [] {
+    const char* const told = std::getenv("UNIPOOL_EMULATED_GPUS");
+    return told != nullptr ? std::atoi(told) : 2;
+  }();
+  return devices;
+}
 constexpr int kMultiprocessors = 3;  // few, so that small tests fill them several times
 constexpr size_t kSharedWithoutAsking = 48 << 10;
 constexpr size_t kSharedOfABlock = 227 << 10;
@@ -93,15 +100,19 @@ cudaError_t cudaGetLastError() { return std::exchange(cuda_emulator::g_last, cud
 cudaError_t cudaPeekAtLastError() { return cuda_emulator::g_last; }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = cuda_emulator::kDevices;
+  *count = cuda_emulator::Devices();
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
   *device = cuda_emulator::g_device;
   return cudaSuccess;
 }
+cudaError_t cudaDeviceGetPCIBusId(char* bus_id, int bytes, int device) {
+  std::snprintf(bus_id, static_cast<size_t>(bytes), "0000:%02x:00.0", device);
+  return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= cuda_emulator::kDevices) return Note(cudaErrorInvalidDevice);
+  if (device < 0 || device >= cuda_emulator::Devices()) return Note(cudaErrorInvalidDevice);
   cuda_emulator::g_device = device;
   return cudaSuccess;
 }

@@ -1,0 +1,10 @@
+// comm/nccl_communicator.h in builds without NCCL.
+#include "comm/nccl_communicator.h"
+
+namespace unipool {
+
+absl::StatusOr<std::unique_ptr<NcclSession>> NcclSession::Create(Options /*options*/) {
+  return absl::UnavailableError("this build has no NCCL");
+}
+
+}  // namespace unipool

@@ -1,0 +1,50 @@
+// Ranks that are processes with a GPU each, over NCCL. The library is opened when asked for, so the
+// program starts without it. Calls on tensors of the GPU only enqueue. NCCL promises no order of
+// sums: every rank gets the same bits, but another number of ranks, or machine, may get others.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "comm/call_log.h"
+#include "comm/communicator.h"
+#include "runtime/device.h"
+
+namespace unipool {
+
+// NCCL in this process: the library, all communicators, and an eye on them. Outlives them.
+class NcclSession {
+ public:
+  struct Options {
+    Device gpu;
+    int world_rank;           // by which it is known to people
+    absl::Duration deadline;  // of the making of a communicator, and of each call's enqueueing
+    CallLog* log;             // borrowed; a call is under way in it until the GPU has done it
+    // Ends the process, with words for people, when NCCL reports an error: a rank is lost. Called
+    // once, by the thread that notices.
+    std::function<void(const std::string& words)> on_lost;
+  };
+
+  // UNAVAILABLE where this build or machine has no NCCL, or too old a one.
+  static absl::StatusOr<std::unique_ptr<NcclSession>> Create(Options options);
+  virtual ~NcclSession() = default;
+
+  // What all ranks of a new world must know, from one of them.
+  virtual absl::StatusOr<std::string> NewId() = 0;
+  // Collective. Tensors on the host go to `host`, which is taken over; where it is null, they go
+  // over the GPU. Every kind of call is made once, so that nothing is set up in a step.
+  // DEADLINE_EXCEEDED where a rank does not come.
+  virtual absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(
+      const std::string& id, int rank, int size, std::unique_ptr<Communicator> host) = 0;
+  // Notes which calls are done, and acts on errors that came meanwhile. From any thread, often: the
+  // watchdog's.
+  virtual void Look() = 0;
+
+ protected:
+  NcclSession() = default;
+};
+
+}  // namespace unipool
