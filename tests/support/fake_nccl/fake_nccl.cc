@@ -2,7 +2,6 @@
 // of ranks has a Unix socket. Only non-blocking communicators: what was asked for goes on whenever
 // it is asked after (ncclCommGetAsyncError), and ends with ncclRemoteError where a rank is gone.
 #include <fcntl.h>
-#include <nccl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/fake_nccl/nccl.h"
 namespace {
 
 using Bytes = std::vector<char>;
