@@ -23,7 +23,6 @@ class GpuStream : public Stream {
     // Communication goes first where both want the device: others wait for it.
     CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking,
                                             kind == Kind::kSide ? greatest : least));
-    CUDA_CHECK(cudaMalloc(&scratch_, kScratchBytes));
     for (cudaEvent_t& event : events_) {
       CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
     }
@@ -32,12 +31,17 @@ class GpuStream : public Stream {
   ~GpuStream() override {
     Synchronize();
     for (cudaEvent_t event : events_) CUDA_CHECK(cudaEventDestroy(event));
-    CUDA_CHECK(cudaFree(scratch_));
+    if (scratch_ != nullptr) CUDA_CHECK(cudaFree(scratch_));
     CUDA_CHECK(cudaStreamDestroy(stream_));
   }
 
   cudaStream_t handle() const { return stream_; }
-  void* scratch() const { return scratch_; }
+  void* scratch() {
+    if (scratch_ != nullptr) return scratch_;
+    UseDevice(device());
+    CUDA_CHECK(cudaMalloc(&scratch_, kScratchBytes));
+    return scratch_;
+  }
   GemmPlans& plans() {
     if (plans_ == nullptr) plans_ = NewGemmPlans();
     return *plans_;

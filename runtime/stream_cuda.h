@@ -14,7 +14,7 @@ void UseDevice(Device device);
 // The handle of a stream of a GPU (CHECKed), whose device it makes this thread's.
 cudaStream_t CudaStream(Stream& stream);
 // Memory of the device that belongs to the stream, for one op's partial results or a library's
-// workspace: what it holds is gone with the next op on the stream. Made with the stream.
+// workspace: what it holds is gone with the next op on the stream. Made when first asked for.
 struct Scratch {
   void* data;
   size_t bytes;
