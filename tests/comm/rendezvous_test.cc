@@ -1,0 +1,276 @@
+// Ranks that find each other without MPI; here they are threads.
+#include "comm/rendezvous.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using Joined = absl::StatusOr<std::unique_ptr<Rendezvous>>;
+
+int FreePort() { return TcpSocket::Listen(0).value().port(); }
+std::string FreeAddress() { return absl::StrCat("tcp://127.0.0.1:", FreePort()); }
+
+// What each of `places` comes to, all at once.
+std::vector<Joined> JoinAll(const std::vector<LaunchPlace>& places, absl::Duration deadline) {
+  std::vector<Joined> joined(places.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < places.size(); ++i) {
+    threads.emplace_back([&, i] { joined[i] = Rendezvous::Join(places[i], deadline); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return joined;
+}
+
+std::vector<LaunchPlace> Places(int size, const std::string& address) {
+  std::vector<LaunchPlace> places;
+  for (int r = 0; r < size; ++r) places.push_back({r, size, r, address});
+  return places;
+}
+
+// All ranks gather "rank r" at `address`.
+void ExpectMeeting(int size, const std::string& address) {
+  std::vector<Joined> joined = JoinAll(Places(size, address), absl::Seconds(20));
+  std::vector<std::thread> threads;
+  for (Joined& rank : joined) {
+    ASSERT_OK(rank);
+    threads.emplace_back([&rank, size] {
+      const auto all = (*rank)->Gather(absl::StrCat("rank ", (*rank)->rank()));
+      ASSERT_OK(all);
+      for (int r = 0; r < size; ++r) EXPECT_EQ((*all)[r], absl::StrCat("rank ", r));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Rendezvous, RanksMeetAtAPort) {
+  for (const int size : {1, 2, 7}) ExpectMeeting(size, FreeAddress());
+}
+
+TEST(Rendezvous, RanksMeetByAFileThatIsGoneAfterwards) {
+  const testing::TempFolder folder;
+  const std::string path = folder.Path("meet");
+  ExpectMeeting(4, "file://" + path);
+  EXPECT_TRUE(folder.Names().empty());
+}
+
+// As a run that was killed leaves it.
+std::string StaleFile() {
+  return absl::StrCat("unipool-rendezvous 1\n", FreePort(), "\n17\n127.0.0.1\n");
+}
+
+TEST(Rendezvous, AStaleFileIsReplaced) {
+  const testing::TempFolder folder;
+  const std::string path = folder.Write("meet", StaleFile());
+  ExpectMeeting(3, "file://" + path);
+}
+
+TEST(Rendezvous, AStaleFileThatNobodyReplacesIsTold) {
+  const testing::TempFolder folder;
+  const std::string path = folder.Write("meet", StaleFile());
+  const auto alone = Rendezvous::Join({1, 2, 1, "file://" + path}, absl::Milliseconds(300));
+  EXPECT_STATUS(alone, kDeadlineExceeded,
+                absl::StrCat("rank 1 waited 300ms at file://", path,
+                             " for rank 0: Connection refused, and the file is "));
+}
+
+TEST(Rendezvous, AFolderThatCannotBeWrittenIsTold) {
+  const auto alone =
+      Rendezvous::Join({0, 2, 0, "file:///nonexistent/meet"}, absl::Milliseconds(300));
+  EXPECT_STATUS(alone, kInvalidArgument,
+                "UNIPOOL_RENDEZVOUS: cannot write /nonexistent/meet: No such file or directory");
+}
+
+TEST(Rendezvous, APortInUseIsTold) {
+  const TcpSocket taken = TcpSocket::Listen(0).value();
+  const std::string address = absl::StrCat("tcp://127.0.0.1:", taken.port());
+  EXPECT_STATUS(Rendezvous::Join({0, 2, 0, address}, absl::Seconds(5)), kInvalidArgument,
+                absl::StrCat("rank 0 cannot listen at ", address,
+                             ": the port is in use; expected a free port of this host"));
+}
+
+TEST(Rendezvous, MissingRanksAreNamed) {
+  const std::string address = FreeAddress();
+  std::vector<LaunchPlace> places = Places(4, address);
+  places.erase(places.begin() + 2);
+  EXPECT_STATUS(JoinAll(places, absl::Milliseconds(500))[0], kDeadlineExceeded,
+                absl::StrCat("rank 0 waited 500ms at ", address, " for rank 2"));
+  EXPECT_STATUS(
+      Rendezvous::Join(places[1], absl::Milliseconds(300)), kDeadlineExceeded,
+      absl::StrCat("rank 1 waited 300ms at ", address, " for rank 0: Connection refused"));
+}
+
+TEST(Rendezvous, RanksThatContradictEachOtherAreTold) {
+  std::vector<LaunchPlace> places = Places(2, FreeAddress());
+  places[1].size = 3;
+  auto joined = JoinAll(places, absl::Seconds(10));
+  EXPECT_STATUS(joined[0], kInvalidArgument,
+                "rank 1 was started as one of 3 ranks, and rank 0 as one of 2");
+  EXPECT_STATUS(joined[1], kInvalidArgument, "was started for another number of ranks");
+  places = Places(3, FreeAddress());
+  places[2].rank = 1;
+  EXPECT_STATUS(JoinAll(places, absl::Seconds(10))[0], kInvalidArgument,
+                "two processes were started as rank 1");
+}
+
+TEST(Rendezvous, StrangersAreSentAway) {
+  const int port = FreePort();
+  std::thread stranger([port] {
+    for (int i = 0; i < 200; ++i) {
+      const auto there = TcpSocket::Connect("127.0.0.1", port, absl::Seconds(1));
+      const std::string words = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+      if (there.ok() && there->Send(words.data(), words.size(), absl::InfiniteFuture()).ok()) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  std::thread late([port] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_OK(
+        Rendezvous::Join({1, 2, 1, absl::StrCat("tcp://127.0.0.1:", port)}, absl::Seconds(20)));
+  });
+  EXPECT_OK(Rendezvous::Join({0, 2, 0, absl::StrCat("tcp://127.0.0.1:", port)}, absl::Seconds(20)));
+  stranger.join();
+  late.join();
+}
+
+TEST(Rendezvous, ARankThatIsGoneEndsAGathering) {
+  std::vector<Joined> joined = JoinAll(Places(2, FreeAddress()), absl::Seconds(20));
+  joined[1].value().reset();
+  EXPECT_STATUS((*joined[0])->Gather("x"), kAborted, "rank 0 lost rank 1 at tcp://");
+}
+
+// The messengers of `size` ranks, and whom each has lost.
+struct Messengers {
+  explicit Messengers(int size) : lost(size) {
+    std::vector<Joined> joined = JoinAll(Places(size, FreeAddress()), absl::Seconds(20));
+    for (int r = 0; r < size; ++r) {
+      ranks.push_back((*joined[r])->IntoMessenger([this, r](int who) { lost[r].push_back(who); }));
+    }
+  }
+  // The texts that come to `rank` in a while.
+  std::vector<std::string> Receive(int rank) {
+    std::vector<std::string> texts;
+    for (int i = 0; i < 20; ++i) {
+      while (auto message = ranks[rank]->Receive()) {
+        texts.push_back(absl::StrCat(message->from, ": ", message->text));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return texts;
+  }
+  std::vector<std::unique_ptr<Messenger>> ranks;
+  std::vector<std::vector<int>> lost;
+};
+
+TEST(RendezvousMessenger, TextsReachAll) {
+  Messengers messengers(3);
+  messengers.ranks[1]->SendToAll("here");
+  messengers.ranks[0]->SendToAll("there");
+  EXPECT_THAT(messengers.Receive(0), ::testing::ElementsAre("1: here"));
+  EXPECT_THAT(messengers.Receive(2), ::testing::UnorderedElementsAre("1: here", "0: there"));
+  EXPECT_THAT(messengers.Receive(1), ::testing::ElementsAre("0: there"));
+}
+
+TEST(RendezvousMessenger, AGoodbyeIsNoLoss) {
+  Messengers messengers(3);
+  messengers.ranks[1].reset();
+  messengers.Receive(0);
+  messengers.ranks[0].reset();
+  messengers.Receive(2);
+  EXPECT_TRUE(messengers.lost[0].empty());
+  EXPECT_TRUE(messengers.lost[2].empty());
+}
+
+TEST(RendezvousMessenger, ALostRankIsToldToAll) {
+  std::vector<Joined> joined = JoinAll(Places(3, FreeAddress()), absl::Seconds(20));
+  std::vector<int> lost_by_first, lost_by_last;
+  const auto first = (*joined[0])->IntoMessenger([&](int r) { lost_by_first.push_back(r); });
+  const auto last = (*joined[2])->IntoMessenger([&](int r) { lost_by_last.push_back(r); });
+  joined[1].value().reset();  // as when its process ends: nobody says goodbye
+  for (int i = 0; i < 400 && lost_by_last.empty(); ++i) {
+    EXPECT_FALSE(first->Receive().has_value());
+    EXPECT_FALSE(last->Receive().has_value());
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(lost_by_first, std::vector<int>{1});
+  EXPECT_EQ(lost_by_last, std::vector<int>{1});
+}
+
+// What the environment says when it holds nothing but `variables`.
+absl::StatusOr<std::optional<LaunchPlace>> PlaceOf(
+    const std::map<std::string, std::string>& variables) {
+  for (const char* name :
+       {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "UNIPOOL_RENDEZVOUS",
+        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "TORCHELASTIC_USE_AGENT_STORE"}) {
+    unsetenv(name);
+  }
+  for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
+  return LaunchPlaceInEnvironment();
+}
+
+std::map<std::string, std::string> Torchrun() {
+  return {{"RANK", "3"},
+          {"WORLD_SIZE", "8"},
+          {"LOCAL_RANK", "1"},
+          {"MASTER_ADDR", "node1"},
+          {"MASTER_PORT", "29500"}};
+}
+
+TEST(LaunchPlace, IsReadFromTorchrun) {
+  auto variables = Torchrun();
+  auto place = PlaceOf(variables).value().value();
+  EXPECT_EQ(std::tuple(place.rank, place.size, place.local_rank), std::tuple(3, 8, 1));
+  EXPECT_EQ(place.address, "tcp://node1:29500");
+  variables["TORCHELASTIC_USE_AGENT_STORE"] = "True";
+  EXPECT_EQ(PlaceOf(variables).value().value().address, "tcp://node1:29501");
+}
+
+TEST(LaunchPlace, IsReadFromSlurmWhereARendezvousIsSet) {
+  std::map<std::string, std::string> variables = {
+      {"SLURM_PROCID", "5"}, {"SLURM_NTASKS", "6"}, {"SLURM_LOCALID", "2"}};
+  EXPECT_FALSE(PlaceOf(variables).value().has_value());
+  variables["UNIPOOL_RENDEZVOUS"] = "file:///scratch/meet";
+  const auto place = PlaceOf(variables).value().value();
+  EXPECT_EQ(std::tuple(place.rank, place.size, place.local_rank), std::tuple(5, 6, 2));
+  EXPECT_EQ(place.address, "file:///scratch/meet");
+}
+
+TEST(LaunchPlace, IsThatOfASingleProcessWithoutALauncher) {
+  EXPECT_FALSE(PlaceOf({}).value().has_value());
+  EXPECT_FALSE(PlaceOf({{"MASTER_ADDR", "node1"}, {"LOCAL_RANK", "0"}}).value().has_value());
+  EXPECT_EQ(PlaceOf({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}}).value()->size, 1);
+}
+
+TEST(LaunchPlace, VariablesThatAreMissingOrWrongAreNamed) {
+  for (const auto& [name, value] : Torchrun()) {
+    auto variables = Torchrun();
+    variables.erase(name);
+    EXPECT_STATUS(PlaceOf(variables), kInvalidArgument, name + " is not set");
+  }
+  const std::pair<const char*, const char*> wrong[] = {
+      {"RANK", "8"},        {"RANK", "x"},
+      {"WORLD_SIZE", "0"},  {"MASTER_PORT", "99999"},
+      {"LOCAL_RANK", "-1"}, {"UNIPOOL_RENDEZVOUS", "udp://a"}};
+  for (const auto& [name, value] : wrong) {
+    auto variables = Torchrun();
+    variables[name] = value;
+    EXPECT_STATUS(PlaceOf(variables), kInvalidArgument,
+                  absl::StrCat(name, " = '", value, "': expected "));
+  }
+}
+
+}  // namespace
+}  // namespace unipool
