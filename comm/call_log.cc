@@ -100,4 +100,9 @@ uint64_t CallLog::num_calls() const {
   return num_calls_;
 }
 
+std::string CallLog::NowInWords() const {
+  const std::optional<Call> call = OldestUnderWay();
+  return call.has_value() ? call->InWords() : place_.Read().InWords();
+}
+
 }  // namespace unipool

@@ -75,6 +75,8 @@ class CallLog {
   // Oldest first; at most kCalls.
   std::vector<Call> Calls() const;
   std::optional<Call> OldestUnderWay() const;
+  // That call, or else the place, in words.
+  std::string NowInWords() const;
   // So far: what does not grow stands still.
   uint64_t num_calls() const;
 

@@ -20,7 +20,6 @@
 #include "absl/strings/str_cat.h"
 #include "comm/grown_memory.h"
 #include "comm/nccl_library.h"
-#include "comm/two_memories_communicator.h"
 #include "runtime/check_cuda.h"
 #include "runtime/copy.h"
 #include "runtime/gpu.h"
@@ -103,9 +102,10 @@ class Session : public NcclSession {
   }
 
   absl::StatusOr<std::string> NewId() override;
-  absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(
-      const std::string& id, int rank, int size, std::unique_ptr<Communicator> host) override;
-  void Look() override;
+  absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(const std::string& id, int rank,
+                                                            int size) override;
+  void NoteDoneCalls() override;
+  void ActOnErrors() override;
 
   const Functions& nccl() const { return functions_; }
   Device gpu() const { return options_.gpu; }
@@ -218,8 +218,8 @@ absl::StatusOr<std::string> Session::NewId() {
                                           ": ", functions_.GetLastError(nullptr)));
 }
 
-absl::StatusOr<std::unique_ptr<Communicator>> Session::CreateWorld(
-    const std::string& id, int rank, int size, std::unique_ptr<Communicator> host) {
+absl::StatusOr<std::unique_ptr<Communicator>> Session::CreateWorld(const std::string& id, int rank,
+                                                                   int size) {
   CHECK_EQ(id.size(), sizeof(ncclUniqueId));
   UseDevice(options_.gpu);
   ncclUniqueId unique_id;
@@ -230,8 +230,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> Session::CreateWorld(
   ncclResult_t result = functions_.CommInitRankConfig(&comm, size, unique_id, rank, &config);
   if (result == ncclInProgress) result = Settle(comm, options_.deadline);
   if (result == ncclSuccess) {
-    auto world = std::make_unique<NcclCommunicator>(*this, comm, "world", rank, size);
-    return CreateTwoMemoriesCommunicator(std::move(world), std::move(host), options_.gpu);
+    return std::make_unique<NcclCommunicator>(*this, comm, "world", rank, size);
   }
   const std::string where =
       absl::StrCat("rank ", options_.world_rank, " on ", ToString(options_.gpu));
@@ -267,27 +266,29 @@ void Session::EndAfter(uint64_t index, cudaStream_t stream) {
   pending.is_used = true;
 }
 
-void Session::Look() {
+void Session::NoteDoneCalls() {
+  const std::lock_guard lock(mutex_);
+  UseDevice(options_.gpu);
+  for (Pending& pending : pending_) {
+    if (!pending.is_used) continue;
+    const cudaError_t state = cudaEventQuery(pending.event);
+    if (state == cudaErrorNotReady) continue;
+    CUDA_CHECK(state);
+    log().End(pending.call);
+    pending.is_used = false;
+  }
+}
+
+void Session::ActOnErrors() {
   ncclResult_t error = ncclSuccess;
   {
     const std::lock_guard lock(mutex_);
     if (is_lost_) return;
-    UseDevice(options_.gpu);
-    for (Pending& pending : pending_) {
-      if (!pending.is_used) continue;
-      const cudaError_t state = cudaEventQuery(pending.event);
-      if (state == cudaErrorNotReady) continue;
-      CUDA_CHECK(state);
-      log().End(pending.call);
-      pending.is_used = false;
-    }
     for (size_t i = 0; i < comms_.size() && !IsError(error); ++i) {
       NCCL_CHECK(functions_, functions_.CommGetAsyncError(comms_[i], &error));
     }
   }
-  if (!IsError(error)) return;
-  const std::optional<CallLog::Call> call = log().OldestUnderWay();
-  Lose(error, call.has_value() ? call->InWords() : log().place().Read().InWords());
+  if (IsError(error)) Lose(error, log().NowInWords());
 }
 
 void Session::Lose(ncclResult_t error, const std::string& where) {

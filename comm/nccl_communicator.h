@@ -34,14 +34,14 @@ class NcclSession {
 
   // What all ranks of a new world must know, from one of them.
   virtual absl::StatusOr<std::string> NewId() = 0;
-  // Collective. Tensors on the host go to `host`, which is taken over; where it is null, they go
-  // over the GPU. Every kind of call is made once, so that nothing is set up in a step.
-  // DEADLINE_EXCEEDED where a rank does not come.
-  virtual absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(
-      const std::string& id, int rank, int size, std::unique_ptr<Communicator> host) = 0;
-  // Notes which calls are done, and acts on errors that came meanwhile. From any thread, often: the
-  // watchdog's.
-  virtual void Look() = 0;
+  // Of tensors on the GPU. Collective. Every kind of call is made once, so that nothing is set up
+  // in a step. DEADLINE_EXCEEDED where a rank does not come.
+  virtual absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(const std::string& id, int rank,
+                                                                    int size) = 0;
+  // Both from any thread, often: the watchdog's. Notes in the log which calls are done, and acts on
+  // errors that came meanwhile.
+  virtual void NoteDoneCalls() = 0;
+  virtual void ActOnErrors() = 0;
 
  protected:
   NcclSession() = default;

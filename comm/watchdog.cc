@@ -72,6 +72,7 @@ void Watchdog::Watch() {
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, kLook, [this] { return stopping_; })) {
     NoteMoves();
+    if (options_.on_look) options_.on_look();
     TellOfEnd();
     ReceiveAll();
     if (states_.empty() && !IsLate()) continue;

@@ -40,8 +40,9 @@ class Watchdog {
   struct Options {
     int rank;
     int size;
-    absl::Duration deadline;         // of a call, and of work between two
-    std::function<bool()> is_ended;  // true once somebody ends the job from outside
+    absl::Duration deadline;                  // of a call, and of work between two
+    std::function<bool()> is_ended;           // true once somebody ends the job from outside
+    std::function<void()> on_look = nullptr;  // called at each look, where there is one
     // Ends the job. `words` are for people, empty on all ranks but the one that tells.
     std::function<void(const std::string& words)> on_hang;
   };

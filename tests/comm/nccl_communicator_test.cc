@@ -101,14 +101,14 @@ TEST(NcclCommunicator, BFloat16RowsTravelAsTheyAre) {
 TEST(NcclCommunicator, ACallIsUnderWayInTheLogUntilTheGpuHasDoneIt) {
   SKIP_WITHOUT_NCCL_RANKS(2);
   OnNcclRanks(2, HostTensors::kOverGpu, [](NcclRank rank) {
-    rank.session->Look();
+    rank.session->NoteDoneCalls();
     EXPECT_FALSE(rank.log.OldestUnderWay().has_value());
     rank.log.place().SetStep(12);
     rank.log.place().Set("gradients");
     rank.comm->Barrier();
     EXPECT_EQ(rank.log.OldestUnderWay()->InWords(),
               "AllReduce #5 of group 'world' (step 12, gradients)");
-    rank.session->Look();
+    rank.session->NoteDoneCalls();
     EXPECT_FALSE(rank.log.OldestUnderWay().has_value());
   });
 }
@@ -117,7 +117,7 @@ TEST(NcclSession, ARankThatDoesNotComeMeetsTheDeadline) {
   SKIP_WITHOUT_NCCL_RANKS(1);
   CallLog log;
   auto session = testing::NewNcclSession(kFirstGpu, absl::Milliseconds(300), &log).value();
-  EXPECT_STATUS(session->CreateWorld(session->NewId().value(), 0, 2, nullptr), kDeadlineExceeded,
+  EXPECT_STATUS(session->CreateWorld(session->NewId().value(), 0, 2), kDeadlineExceeded,
                 "rank 0 on cuda:0: NCCL did not bring 2 ranks together within 300ms");
 }
 

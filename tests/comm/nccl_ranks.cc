@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/two_memories_communicator.h"
 #include "runtime/gpu.h"
 #include "tests/support/gpu.h"
 #include "tests/support/on_ranks.h"
@@ -48,7 +49,8 @@ void OnNcclRanks(int ranks, HostTensors host_tensors, const std::function<void(N
     auto session = NewNcclSession(gpu, absl::Seconds(30), &log).value();
     const std::string id = FromFirst(*host, rank == 0 ? session->NewId().value() : "");
     if (host_tensors == HostTensors::kOverGpu) host = nullptr;
-    auto comm = session->CreateWorld(id, rank, ranks, std::move(host)).value();
+    auto comm = CreateTwoMemoriesCommunicator(session->CreateWorld(id, rank, ranks).value(),
+                                              std::move(host), gpu);
     body(NcclRank{std::move(session), std::move(comm), gpu, log});
   });
 }

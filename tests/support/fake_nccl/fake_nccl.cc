@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "tests/support/fake_nccl/nccl.h"
+
 namespace {
 
 using Bytes = std::vector<char>;

@@ -1,0 +1,121 @@
+// Ranks that are processes with a GPU each, over NCCL, without MPI: how they meet and how they end.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "comm/rendezvous_sockets.h"
+#include "runtime/build_config.h"
+#include "runtime/gpu.h"
+#include "tests/support/gpu.h"
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Ended {
+  std::string output;
+  int exit_status;
+};
+
+// What each of `ranks` processes, with GPU r or `gpu`, says and ends with.
+std::vector<Ended> RunRanks(int ranks, const std::string& event,
+                            const std::string& environment = "", int gpu = -1) {
+  const int port = TcpSocket::Listen(0).value().port();
+  std::vector<std::FILE*> pipes;
+  for (int r = 0; r < ranks; ++r) {
+    pipes.push_back(
+        popen(absl::StrCat("MASTER_ADDR=127.0.0.1 MASTER_PORT=", port, " WORLD_SIZE=", ranks,
+                           " RANK=", r, " LOCAL_RANK=", r, " ", environment, " timeout 60 ",
+                           UNIPOOL_NCCL_RANK, " ", gpu < 0 ? r : gpu, " ", event, " 2>&1")
+                  .c_str(),
+              "r"));
+  }
+  std::vector<Ended> ended;
+  for (std::FILE* pipe : pipes) {
+    Ended& one = ended.emplace_back();
+    char buffer[4096];
+    for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) {
+      one.output.append(buffer, n);
+    }
+    one.exit_status = WEXITSTATUS(pclose(pipe));
+  }
+  return ended;
+}
+
+#define SKIP_WITHOUT_GPUS(n) \
+  SKIP_WITHOUT_GPU();        \
+  if (!testing::GpuIsEmulated() && NumGpus() < (n)) GTEST_SKIP() << "too few GPUs"
+
+TEST(NcclProcesses, MeetAtAPortAndWorkInGroups) {
+  SKIP_WITHOUT_GPUS(4);
+  for (const int ranks : {1, 2, 4}) {
+    for (const Ended& rank : RunRanks(ranks, "")) {
+      EXPECT_EQ(rank.exit_status, 0) << rank.output;
+      EXPECT_EQ(rank.output, "done\n");
+    }
+  }
+}
+
+TEST(NcclProcesses, MeetByAFile) {
+  SKIP_WITHOUT_GPUS(2);
+  const testing::TempFolder folder;
+  for (const Ended& rank : RunRanks(2, "", "UNIPOOL_RENDEZVOUS=file://" + folder.Path("meet"))) {
+    EXPECT_EQ(rank.exit_status, 0) << rank.output;
+  }
+}
+
+TEST(NcclProcesses, ALostRankIsNamedByTheOthers) {
+  SKIP_WITHOUT_GPUS(3);
+  const std::vector<Ended> ranks = RunRanks(3, "die=1");
+  for (const int r : {0, 2}) {
+    EXPECT_EQ(ranks[r].exit_status, 76) << ranks[r].output;
+    EXPECT_THAT(ranks[r].output, HasSubstr(absl::StrCat("rank ", r, " ")));
+    EXPECT_THAT(ranks[r].output, HasSubstr("of group 'expert' (step 3, losses)"));
+  }
+}
+
+TEST(NcclProcesses, AnErrorOfNcclsEndsTheRankByName) {
+  if (!testing::GpuIsEmulated()) GTEST_SKIP() << "NCCL need not notice a lost rank of its host";
+  const std::vector<Ended> ranks = RunRanks(2, "hide=1");
+  EXPECT_EQ(ranks[0].exit_status, 76);
+  EXPECT_THAT(ranks[0].output,
+              HasSubstr("rank 0 on cuda:0 lost another rank in AllReduce #7 of group 'expert' "
+                        "(step 3, losses): NCCL says remote process exited or there was a network "
+                        "error\n"));
+}
+
+TEST(NcclProcesses, ARankThatDoesNotComeEndsTheRunAsHung) {
+  SKIP_WITHOUT_GPUS(2);
+  const std::vector<Ended> ranks = RunRanks(2, "sleep=1");
+  EXPECT_EQ(ranks[0].exit_status, 77);
+  EXPECT_THAT(ranks[0].output, HasSubstr("nothing moves:\n  rank 0 waits 2."));
+  EXPECT_THAT(ranks[0].output, HasSubstr("rank 1 waits for nobody: step 3, losses"));
+}
+
+TEST(NcclProcesses, TwoRanksOnOneGpuAreToldBeforeNcclIsAsked) {
+  SKIP_WITHOUT_GPUS(1);
+  for (const Ended& rank : RunRanks(2, "", "", 0)) {
+    EXPECT_EQ(rank.exit_status, 2);
+    EXPECT_THAT(rank.output, HasSubstr("ranks that MPI did not start need NCCL: ranks 0 and 1 have "
+                                       "one GPU ("));
+  }
+}
+
+TEST(NcclProcesses, AMissingLibraryIsSaidByAll) {
+  SKIP_WITHOUT_GPUS(2);
+  for (const Ended& rank : RunRanks(2, "", "UNIPOOL_NCCL=/nonexistent")) {
+    EXPECT_EQ(rank.exit_status, 2);
+    EXPECT_THAT(rank.output, HasSubstr("need NCCL: rank 0: NCCL was not found (/nonexistent: "));
+  }
+}
+
+}  // namespace
+}  // namespace unipool
