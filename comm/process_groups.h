@@ -12,6 +12,10 @@
 
 namespace unipool {
 
+// INVALID_ARGUMENT, naming what fits, where `expert_parallel` ranks cannot share a copy of the
+// experts among `ranks`.
+absl::Status CheckExpertParallel(int expert_parallel, int ranks);
+
 class ProcessGroups {
  public:
   // `expert_parallel` = ranks that share one copy of the experts; 0 means all ranks. It must divide

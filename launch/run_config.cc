@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "comm/process_groups.h"
 #include "launch/config_fields.h"
 #include "launch/config_text.h"
 #include "model/router_constant.h"
@@ -341,11 +342,7 @@ absl::Status CheckRunConfig(const config::Run& run, const std::string& source) {
 }
 
 absl::Status CheckRanks(const config::Run& run, int ranks) {
-  const int expert_parallel = run.parallel().expert_parallel();
-  if (expert_parallel == 0 || ranks % expert_parallel == 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("parallel.expert_parallel = ", expert_parallel,
-                   ": expected 0 or a divisor of the number of ranks, ", ranks));
+  return CheckExpertParallel(run.parallel().expert_parallel(), ranks);
 }
 
 void ResolveDefaults(config::Run* run) {

@@ -17,6 +17,7 @@
 #include "absl/types/optional.h"
 #include "comm/local_communicator.h"
 #include "comm/mpi_communicator.h"
+#include "comm/rendezvous.h"
 #include "configs/run.pb.h"
 #include "launch/exit_codes.h"
 #include "launch/signals.h"
@@ -60,6 +61,19 @@ void EndHungProcess(const std::string& words) {
   std::_Exit(kExitHang);
 }
 
+// Processes that torchrun or the like started would each take themselves for the whole run.
+absl::Status CheckLauncher() {
+  if (LaunchedByMpi()) return absl::OkStatus();
+  const absl::StatusOr<std::optional<LaunchPlace>> place = LaunchPlaceInEnvironment();
+  if (!place.ok()) return WithTeller(place.status(), kHere);
+  if (!place->has_value() || (*place)->size == 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the environment says ", (*place)->size,
+                   " ranks, which MPI did not start: ranks on CPUs need "
+                   "it; expected launch/mpirun.sh -np ",
+                   (*place)->size, ", or srun --mpi=pmix"));
+}
+
 // Of a process that is all there is.
 class NoMessenger : public Messenger {
  public:
@@ -69,7 +83,13 @@ class NoMessenger : public Messenger {
 
 }  // namespace
 
-int LaunchRank() { return EnvironmentInt("OMPI_COMM_WORLD_RANK", EnvironmentInt("PMIX_RANK", 0)); }
+int LaunchRank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}) {
+    if (std::getenv(name) != nullptr) return EnvironmentInt(name, 0);
+  }
+  const absl::StatusOr<std::optional<LaunchPlace>> place = LaunchPlaceInEnvironment();
+  return place.ok() && place->has_value() ? (*place)->rank : 0;
+}
 
 int RanksOnThisHost() { return LaunchedByMpi() ? MpiLocalRank().size : 1; }
 
@@ -87,6 +107,7 @@ MpiSession::~MpiSession() {
 }
 
 absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
+  RETURN_IF_ERROR(CheckLauncher());
   const absl::Duration deadline = absl::Seconds(run.parallel().deadline_seconds());
   SetThreads(run.parallel().threads(), RanksOnThisHost());
   auto self = std::unique_ptr<World>(new World());

@@ -12,7 +12,7 @@ namespace {
 
 // The launcher's word, as a failing call has no Communicator at hand.
 const char* Rank() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name)) return rank;
   }
   return "0";

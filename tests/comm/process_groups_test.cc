@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 
@@ -54,7 +55,9 @@ TEST(ProcessGroups, ASizeThatDoesNotDivideIsRefused) {
   for (const int expert_parallel : {3, 8, -1}) {
     OnRanksOwned(4, [&](std::unique_ptr<Communicator> world) {
       EXPECT_STATUS(ProcessGroups::Create(std::move(world), expert_parallel), kInvalidArgument,
-                    "does not divide the 4 ranks");
+                    absl::StrCat("parallel.expert_parallel = ", expert_parallel,
+                                 " with 4 ranks: expected a divisor of that number (1, 2, 4), or "
+                                 "0 for all ranks"));
     });
   }
 }

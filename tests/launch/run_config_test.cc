@@ -373,9 +373,11 @@ TEST_F(RunConfig, ExpertParallelDividesTheRanks) {
   auto run = Load(kGood, {"parallel.expert_parallel=2"});
   ASSERT_OK(run);
   EXPECT_OK(CheckRanks(*run, 4));
-  EXPECT_STATUS(CheckRanks(*run, 3), kInvalidArgument,
-                "parallel.expert_parallel = 2: expected 0 or a divisor of the number of ranks, 3");
-  EXPECT_STATUS(CheckRanks(*run, 1), kInvalidArgument, "the number of ranks, 1");
+  EXPECT_STATUS(
+      CheckRanks(*run, 3), kInvalidArgument,
+      "parallel.expert_parallel = 2 with 3 ranks: expected a divisor of that number (1, 3), "
+      "or 0 for all ranks");
+  EXPECT_STATUS(CheckRanks(*run, 1), kInvalidArgument, "= 2 with 1 rank: expected a divisor");
   run->mutable_parallel()->set_expert_parallel(0);
   EXPECT_OK(CheckRanks(*run, 7));
 }

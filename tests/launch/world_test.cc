@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -90,6 +91,40 @@ TEST(TellsOf, AnErrorThatAllHaveAlikeIsToldByTheFirst) {
   setenv("OMPI_COMM_WORLD_RANK", "1", 1);
   EXPECT_FALSE(TellsOf(alike));
   unsetenv("OMPI_COMM_WORLD_RANK");
+}
+
+// Variables of the environment for a scope.
+class Settings {
+ public:
+  explicit Settings(std::map<std::string, std::string> values) : values_(std::move(values)) {
+    for (const auto& [name, value] : values_) setenv(name.c_str(), value.c_str(), 1);
+  }
+  ~Settings() {
+    for (const auto& [name, value] : values_) unsetenv(name.c_str());
+  }
+
+ private:
+  const std::map<std::string, std::string> values_;
+};
+
+TEST(World, RanksOnCpusThatMpiDidNotStartAreRefused) {
+  const Settings torchrun({{"RANK", "1"},
+                           {"WORLD_SIZE", "4"},
+                           {"LOCAL_RANK", "1"},
+                           {"MASTER_ADDR", "localhost"},
+                           {"MASTER_PORT", "29500"}});
+  const absl::Status status = World::Create(config::Run()).status();
+  EXPECT_STATUS(status, kInvalidArgument,
+                "the environment says 4 ranks, which MPI did not start: ranks on CPUs need it; "
+                "expected launch/mpirun.sh -np 4, or srun --mpi=pmix");
+  EXPECT_FALSE(TellsOf(status));
+}
+
+TEST(World, AHalfSetLaunchIsToldByEachProcess) {
+  const Settings half(std::map<std::string, std::string>{{"RANK", "1"}});
+  const absl::Status status = World::Create(config::Run()).status();
+  EXPECT_STATUS(status, kInvalidArgument, "WORLD_SIZE is not set, but other variables of a launch");
+  EXPECT_TRUE(TellsOf(status));
 }
 
 TEST(World, ExpertRanksThatDoNotDivideTheRanksAreRefused) {
