@@ -6,6 +6,12 @@
 #include <numeric>
 #include <utility>
 
+#include "runtime/copy.h"
+#include "runtime/ops/compute.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/load_balance.h"
+#include "runtime/status.h"
+
 namespace unipool {
 namespace {
 
@@ -24,67 +30,88 @@ void Normalize(absl::Span<double> shares) {
 
 }  // namespace
 
-LoadStatistics::LoadStatistics(std::vector<int> pool_of_layer, std::vector<int> experts_of_pool)
-    : pool_of_layer_(std::move(pool_of_layer)), experts_of_pool_(std::move(experts_of_pool)) {
+LoadStatistics::LoadStatistics(std::vector<int> pool_of_layer, std::vector<int> experts_of_pool,
+                               Device device)
+    : pool_of_layer_(std::move(pool_of_layer)),
+      experts_of_pool_(std::move(experts_of_pool)),
+      device_(device) {}
+
+absl::StatusOr<std::unique_ptr<LoadStatistics>> LoadStatistics::Create(
+    std::vector<int> pool_of_layer, std::vector<int> experts_of_pool, Device device) {
+  auto self = std::unique_ptr<LoadStatistics>(
+      new LoadStatistics(std::move(pool_of_layer), std::move(experts_of_pool), device));
   int64_t size = 0;
-  for (const int pool : pool_of_layer_) {
-    CHECK(0 <= pool && pool < num_pools()) << "pool " << pool << " of " << num_pools();
-    first_.push_back(size);
-    size += experts_of_pool_[pool];
+  for (int layer = 0; layer < self->num_layers(); ++layer) {
+    const int pool = self->pool_of_layer_[layer];
+    const int last = static_cast<int>(self->first_layer_of_pool_.size()) - 1;
+    CHECK(pool == last || pool == last + 1) << "layer " << layer << " is of pool " << pool;
+    CHECK_LT(pool, self->num_pools());
+    if (pool != last) self->first_layer_of_pool_.push_back(layer);
+    self->first_.push_back(size);
+    size += self->experts_of_pool_[pool];
   }
-  for (Counts* counts : {&micro_, &current_, &previous_micro_, &previous_}) {
-    counts->resize(size + 1);
-  }
+  CHECK_EQ(static_cast<int>(self->first_layer_of_pool_.size()), self->num_pools());
+  self->first_layer_of_pool_.push_back(self->num_layers());
+  ++size;  // the unrouted
+  ASSIGN_OR_RETURN(self->previous_, MirroredTensor::Create(device, DType::kInt64, size));
+  ASSIGN_OR_RETURN(self->buffer_,
+                   Buffer::Allocate(device, 3 * size * static_cast<int64_t>(sizeof(int64_t))));
+  const Tensor all = Tensor::Of(static_cast<int64_t*>(self->buffer_.data()), {3 * size}, device);
+  self->micro_ = all.Rows(0, size);
+  self->current_ = all.Rows(size, 2 * size);
+  self->previous_micro_ = all.Rows(2 * size, 3 * size);
+  return self;
 }
 
-Tensor LoadStatistics::counts(int layer) {
-  return Tensor::Of(micro_.data() + first_[layer], {experts(layer)});
-}
-
-Tensor LoadStatistics::unrouted() { return Tensor::Of(&micro_.back(), {1}); }
-
-void LoadStatistics::FinishMicroBatch() {
-  const bool counted = std::any_of(micro_.begin(), micro_.end(), [](int64_t n) { return n != 0; });
-  if (!counted) return;
-  for (size_t i = 0; i < micro_.size(); ++i) current_[i] += micro_[i];
-  previous_micro_.swap(micro_);
-  std::fill(micro_.begin(), micro_.end(), 0);
+void LoadStatistics::FinishMicroBatch(Context& ctx, int64_t tokens) {
+  if (tokens == 0 || num_layers() == 0) return;
+  Compute(ctx, TakeCounts{.counts = micro_, .step = current_, .previous = previous_micro_});
   has_previous_micro_batch_ = true;
 }
 
 void LoadStatistics::FinishStep(Context& ctx, Communicator& world) {
   Profiler::Scope scope(ctx.profiler, "statistics.finish_step");
-  previous_.swap(current_);
-  std::fill(current_.begin(), current_.end(), 0);
-  world.AllReduce(Tensor::Of(previous_.data(), {state_size()}), ReduceOp::kSum, *ctx.stream);
-  ctx.stream->Synchronize();
+  Compute(ctx, Copy{.x = current_, .y = previous_.on_device()});
+  DropStep(ctx);
+  world.AllReduce(previous_.on_device(), ReduceOp::kSum, *ctx.stream);
+  previous_.DownloadNow(*ctx.stream);
   has_previous_ = true;
 }
 
-void LoadStatistics::DropStep() { std::fill(current_.begin(), current_.end(), 0); }
+void LoadStatistics::DropStep(Context& ctx) { Compute(ctx, Fill{.x = current_, .value = 0}); }
 
-void LoadStatistics::MicroBatchShares(int layer, absl::Span<double> shares) const {
-  SharesOfLayer(micro_, layer, shares);
-}
-
-void LoadStatistics::PreviousMicroBatchShares(int pool, absl::Span<double> shares) const {
+Tensor LoadStatistics::previous_micro_batch(int pool) const {
   CHECK(has_previous_micro_batch_) << "no micro-batch is finished";
-  SharesOfPool(previous_micro_, pool, shares);
+  const int first = first_layer_of_pool_[pool], layers = first_layer_of_pool_[pool + 1] - first;
+  const int64_t experts = experts_of_pool_[pool];
+  const Tensor all = previous_micro_.Rows(first_[first], first_[first] + layers * experts);
+  return all.Reshape({layers, experts});
 }
 
-void LoadStatistics::LayerShares(int layer, absl::Span<double> shares) const {
+Tensor LoadStatistics::previous_on_device(int layer) const {
   CHECK(has_previous_) << "no step is finished";
-  SharesOfLayer(previous_, layer, shares);
-}
-
-void LoadStatistics::PoolShares(int pool, absl::Span<double> shares) const {
-  CHECK(has_previous_) << "no step is finished";
-  SharesOfPool(previous_, pool, shares);
+  return OfLayer(previous_.on_device(), layer);
 }
 
 absl::Span<const int64_t> LoadStatistics::previous(int layer) const {
   CHECK(has_previous_) << "no step is finished";
-  return OfLayer(previous_, layer);
+  return absl::MakeConstSpan(previous_counts() + first_[layer], experts(layer));
+}
+
+void LoadStatistics::LayerShares(int layer, absl::Span<double> shares) const {
+  const absl::Span<const int64_t> counts = previous(layer);
+  CHECK_EQ(shares.size(), counts.size());
+  std::copy(counts.begin(), counts.end(), shares.begin());
+  Normalize(shares);
+}
+
+void LoadStatistics::PoolShares(int pool, absl::Span<double> shares) const {
+  CHECK(has_previous_) << "no step is finished";
+  CHECK_EQ(static_cast<int>(shares.size()), experts_of_pool_[pool]);
+  for (size_t e = 0; e < shares.size(); ++e) {
+    shares[e] = static_cast<double>(OfPool(pool, static_cast<int>(e)));
+  }
+  Normalize(shares);
 }
 
 double LoadStatistics::LayerImbalance() const {
@@ -104,7 +131,7 @@ double LoadStatistics::PoolImbalance() const {
   for (int p = 0; p < num_pools(); ++p) {
     int64_t largest = 0, total = 0;
     for (int e = 0; e < experts_of_pool_[p]; ++e) {
-      const int64_t count = OfPool(previous_, p, e);
+      const int64_t count = OfPool(p, e);
       largest = std::max(largest, count);
       total += count;
     }
@@ -114,53 +141,44 @@ double LoadStatistics::PoolImbalance() const {
 }
 
 absl::Span<const int64_t> LoadStatistics::step_state() const {
-  return has_previous_ ? absl::MakeSpan(previous_) : absl::Span<const int64_t>();
+  if (!has_previous_) return {};
+  return absl::MakeConstSpan(previous_counts(), static_cast<size_t>(state_size()));
 }
 
-absl::Span<const int64_t> LoadStatistics::micro_batch_state() const {
-  return has_previous_micro_batch_ ? absl::MakeSpan(previous_micro_) : absl::Span<const int64_t>();
+absl::Span<const int64_t> LoadStatistics::micro_batch_state() {
+  if (!has_previous_micro_batch_) return {};
+  micro_batch_state_.resize(static_cast<size_t>(state_size()));
+  ReadTensor(previous_micro_, micro_batch_state_.data());
+  return micro_batch_state_;
 }
 
 void LoadStatistics::Restore(absl::Span<const int64_t> step_state,
                              absl::Span<const int64_t> micro_batch_state) {
-  const auto restore = [this](absl::Span<const int64_t> state, Counts* counts) {
+  const auto stream = Stream::Create(device_);
+  const std::vector<int64_t> zeros(static_cast<size_t>(state_size()), 0);
+  const auto copy = [&](absl::Span<const int64_t> state, const Tensor& counts) {
     if (state.empty()) return false;
     CHECK_EQ(static_cast<int64_t>(state.size()), state_size());
-    std::copy(state.begin(), state.end(), counts->begin());
+    CopyTensor(Tensor::Of(const_cast<int64_t*>(state.data()), {state_size()}), counts, *stream);
     return true;
   };
-  std::fill(micro_.begin(), micro_.end(), 0);
-  std::fill(current_.begin(), current_.end(), 0);
-  has_previous_ = restore(step_state, &previous_);
-  has_previous_micro_batch_ = restore(micro_batch_state, &previous_micro_);
+  copy(zeros, micro_);
+  copy(zeros, current_);
+  has_previous_micro_batch_ = copy(micro_batch_state, previous_micro_);
+  has_previous_ = copy(step_state, previous_.on_device());
+  previous_.DownloadNow(*stream);
 }
 
-absl::Span<const int64_t> LoadStatistics::OfLayer(const Counts& counts, int layer) const {
-  return absl::MakeSpan(counts.data() + first_[layer], experts(layer));
+Tensor LoadStatistics::OfLayer(const Tensor& counts, int layer) const {
+  return counts.Rows(first_[layer], first_[layer] + experts(layer));
 }
 
-int64_t LoadStatistics::OfPool(const Counts& counts, int pool, int expert) const {
+int64_t LoadStatistics::OfPool(int pool, int expert) const {
   int64_t count = 0;
-  for (int l = 0; l < num_layers(); ++l) {
-    if (pool_of_layer_[l] == pool) count += counts[first_[l] + expert];
+  for (int l = first_layer_of_pool_[pool]; l < first_layer_of_pool_[pool + 1]; ++l) {
+    count += previous(l)[expert];
   }
   return count;
-}
-
-void LoadStatistics::SharesOfLayer(const Counts& counts, int layer,
-                                   absl::Span<double> shares) const {
-  const absl::Span<const int64_t> mine = OfLayer(counts, layer);
-  CHECK_EQ(shares.size(), mine.size());
-  std::copy(mine.begin(), mine.end(), shares.begin());
-  Normalize(shares);
-}
-
-void LoadStatistics::SharesOfPool(const Counts& counts, int pool, absl::Span<double> shares) const {
-  CHECK_EQ(static_cast<int>(shares.size()), experts_of_pool_[pool]);
-  for (size_t e = 0; e < shares.size(); ++e) {
-    shares[e] = static_cast<double>(OfPool(counts, pool, static_cast<int>(e)));
-  }
-  Normalize(shares);
 }
 
 }  // namespace unipool

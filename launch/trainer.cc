@@ -104,6 +104,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   RETURN_IF_ERROR(self->parameters_.Allocate(Device{}, world.size()));
   self->parameters_.Initialize(run.seed());
   self->saved_ = self->model_->NewSaved();
+  ASSIGN_OR_RETURN(self->sums_, LossSums::Create(Device{}));
   ASSIGN_OR_RETURN(self->optimizer_, Optimizer::Create(self->parameters_, self->reducer_,
                                                        MakeAdamW(run.optimizer())));
 
@@ -211,17 +212,17 @@ absl::StatusOr<StepRecord> Trainer::TimedStep() {
 absl::StatusOr<StepRecord> Trainer::Step() {
   const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
   const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
-  LossSums sums;
+  LossSums::Values losses;
   ctx_.place->SetStep(step_ + 1);
   model_->exchange().TakeExposedSeconds();  // what a validation left there
-  model_->StartStep(tokens_per_step_);
-  RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(&sums), &sums));
+  model_->StartStep(ctx_, tokens_per_step_);
+  RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(), &losses));
   double exposed_seconds = model_->exchange().TakeExposedSeconds();
   world_.groups().world().AllReduce(Tensor::Of(&exposed_seconds, {1}), ReduceOp::kMax, *stream_);
   SetPlace(ctx_, "gradients");
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
-  const double loss = sums.cross_entropy + sums.pool_balance + sums.layer_balance;
+  const double loss = losses.cross_entropy + losses.pool_balance + losses.layer_balance;
   const double lr = schedule_.Rate(step_ + 1);
   const DivergenceGuard::Verdict verdict = guard_->Judge(loss, norm);
   if (verdict == DivergenceGuard::Verdict::kStop) return Diverged(loss, norm);
@@ -234,9 +235,9 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   StepRecord record;
   record.step = step_;
   record.tokens = step_ * tokens_per_step_;
-  record.lm_loss = sums.cross_entropy;
-  record.pool_loss = sums.pool_balance;
-  record.layer_aux_loss = sums.layer_balance;
+  record.lm_loss = losses.cross_entropy;
+  record.pool_loss = losses.pool_balance;
+  record.layer_aux_loss = losses.layer_balance;
   record.grad_norm = norm;
   record.lr = lr;
   record.exposed_comm_seconds = exposed_seconds;
@@ -262,7 +263,7 @@ void Trainer::SkipUpdate() {
       << "step " << step_ + 1 << ": update skipped, " << guard_->state().skipped_in_a_row
       << " in a row: " << guard_->reason();
   DropGradients();
-  model_->statistics().DropStep();
+  model_->statistics().DropStep(ctx_);
 }
 
 absl::Status Trainer::WantRewind() {
@@ -279,22 +280,24 @@ void Trainer::DropGradients() {
 
 // A rank whose data fail goes on with empty batches, so that no other rank waits for it; all learn
 // of it together with the sums.
-absl::Status Trainer::TrainMicroBatches(LossSums* sums) {
+absl::Status Trainer::TrainMicroBatches() {
+  sums_.Clear(ctx_);
   for (int i = 0; i < train_->num_micro_steps(); ++i) {
     SetPlace(ctx_, "reading data");
     const Batch& batch = train_->Next();
-    model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums);
+    model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums_);
   }
   SetPlace(ctx_, "losses");
   return train_->status();
 }
 
-absl::Status Trainer::SumOverRanks(const absl::Status& mine, LossSums* sums) {
-  double values[] = {sums->cross_entropy, sums->pool_balance, sums->layer_balance,
-                     mine.ok() ? 0.0 : 1.0, WantsStop() ? 1.0 : 0.0};
+absl::Status Trainer::SumOverRanks(const absl::Status& mine, LossSums::Values* losses) {
+  const LossSums::Values own = sums_.Read(*stream_);
+  double values[] = {own.cross_entropy, own.pool_balance, own.layer_balance, mine.ok() ? 0.0 : 1.0,
+                     WantsStop() ? 1.0 : 0.0};
   world_.groups().world().AllReduce(Tensor::Of(values, {5}), ReduceOp::kSum, *stream_);
   stopped_ = stopped_ || values[4] > 0;
-  *sums = {.cross_entropy = values[0], .pool_balance = values[1], .layer_balance = values[2]};
+  *losses = {.cross_entropy = values[0], .pool_balance = values[1], .layer_balance = values[2]};
   return values[3] == 0 ? absl::OkStatus() : world_.Agree(mine);
 }
 
@@ -333,9 +336,8 @@ FiniteCheck Trainer::RunChecked() {
   DropGradients();
   ctx_.finite_check = &check;
   train_->Seek(step_);
-  LossSums sums;
-  model_->StartStep(tokens_per_step_);
-  const absl::Status status = TrainMicroBatches(&sums);
+  model_->StartStep(ctx_, tokens_per_step_);
+  const absl::Status status = TrainMicroBatches();
   LOG_IF(ERROR, !status.ok()) << status.message();
   ctx_.finite_check = nullptr;
   return check;

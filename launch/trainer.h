@@ -103,8 +103,8 @@ class Trainer {
   // Step `window` of the loader. Collective.
   absl::StatusOr<std::optional<Validation>> Evaluate(BatchLoader& loader, int64_t window,
                                                      absl::string_view name);
-  absl::Status TrainMicroBatches(LossSums* sums);
-  absl::Status SumOverRanks(const absl::Status& mine, LossSums* sums);
+  absl::Status TrainMicroBatches();
+  absl::Status SumOverRanks(const absl::Status& mine, LossSums::Values* losses);
   absl::Status Diverged(double loss, double norm);
   absl::Status WantRewind();
   void GoToData();
@@ -127,6 +127,7 @@ class Trainer {
   ParameterList parameters_;
   std::unique_ptr<Transformer> model_;
   Transformer::Saved saved_;
+  LossSums sums_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DivergenceGuard> guard_;
   std::unique_ptr<Tokenizer> tokenizer_;

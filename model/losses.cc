@@ -1,12 +1,14 @@
 #include "model/losses.h"
 
 #include <algorithm>
-#include <numeric>
+#include <utility>
 
 #include "runtime/ops/compute.h"
 #include "runtime/ops/cross_entropy.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/load_balance.h"
 #include "runtime/ops/top_k.h"
+#include "runtime/status.h"
 
 namespace unipool {
 namespace {
@@ -14,18 +16,33 @@ namespace {
 // Large enough that products run at full rate, small enough that logits stay in a shared cache.
 constexpr int64_t kChunkTokens = 512;
 
-double Sum(const Tensor& losses) {
-  const float* values = losses.as<float>();
-  return std::accumulate(values, values + losses.numel(), 0.0);
+// From shares to what they weigh.
+void Scale(double factor, absl::Span<double> shares) {
+  for (double& share : shares) share *= factor;
 }
 
 }  // namespace
 
-double CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                               float scale, Tensor dx) {
+absl::StatusOr<LossSums> LossSums::Create(Device device) {
+  LossSums self;
+  ASSIGN_OR_RETURN(self.sums_, MirroredTensor::Create(device, DType::kFloat64, 3));
+  return self;
+}
+
+void LossSums::Clear(Context& ctx) { Compute(ctx, Fill{.x = sums_.on_device(), .value = 0}); }
+
+LossSums::Values LossSums::Read(Stream& stream) {
+  sums_.DownloadNow(stream);
+  const double* sums = sums_.on_host().as<double>();
+  return {.cross_entropy = sums[0], .pool_balance = sums[1], .layer_balance = sums[2]};
+}
+
+void CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
+                             float scale, Tensor dx, Tensor sum) {
   const int64_t tokens = x.dim(0);
   ArenaScope scope(*ctx.arena);
-  const Tensor logits = ctx.arena->New({std::min(tokens, kChunkTokens), head.out()});
+  // Of the weights' type, since the gradient takes the logits' place.
+  const Tensor logits = ctx.arena->Allocate(x.dtype, {std::min(tokens, kChunkTokens), head.out()});
   const Tensor losses = ctx.arena->New({tokens});
   for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
     const int64_t end = std::min(tokens, begin + kChunkTokens);
@@ -37,7 +54,7 @@ double CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tenso
                                       .losses = losses.Rows(begin, end)});
     head.Backward(ctx, chunk, x.Rows(begin, end), dx.Rows(begin, end), false);
   }
-  return scale * Sum(losses);
+  Compute(ctx, SumLosses{.losses = losses, .weight = double{scale}, .sum = sum});
 }
 
 void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
@@ -67,72 +84,98 @@ void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor tar
 }
 
 BalanceLosses::BalanceLosses(const LoadStatistics& statistics, const BalanceSettings& settings)
-    : statistics_(statistics),
-      settings_(settings),
-      layers_of_pool_(statistics.num_pools(), 0),
-      layers_(statistics.num_layers()) {
+    : statistics_(statistics), settings_(settings), layers_of_pool_(statistics.num_pools(), 0) {}
+
+absl::StatusOr<std::unique_ptr<BalanceLosses>> BalanceLosses::Create(
+    const LoadStatistics& statistics, const BalanceSettings& settings) {
+  auto self = std::unique_ptr<BalanceLosses>(new BalanceLosses(statistics, settings));
+  int64_t experts = 0;
   for (int layer = 0; layer < statistics.num_layers(); ++layer) {
-    ++layers_of_pool_[statistics.pool_of_layer(layer)];
-    const int experts = statistics.experts(layer);
-    layers_[layer] = {std::vector<double>(experts), std::vector<double>(experts),
-                      std::vector<float>(experts)};
+    ++self->layers_of_pool_[statistics.pool_of_layer(layer)];
+    self->first_.push_back(experts);
+    experts += statistics.experts(layer);
   }
+  self->first_.push_back(experts);
+  ASSIGN_OR_RETURN(self->weights_,
+                   MirroredTensor::Create(statistics.device(), DType::kFloat64, 2 * experts));
+  ASSIGN_OR_RETURN(self->columns_, Buffer::Allocate(statistics.device(),
+                                                    experts * static_cast<int64_t>(sizeof(float))));
+  return self;
 }
 
-void BalanceLosses::StartStep(int64_t total_tokens) {
+void BalanceLosses::StartStep(Context& ctx, int64_t total_tokens) {
   total_tokens_ = total_tokens;
-  for (int l = 0; l < statistics_.num_layers(); ++l) {
-    Layer& layer = layers_[l];
-    if (has_step_shares(settings_.pool_source)) {
-      const int pool = statistics_.pool_of_layer(l);
-      statistics_.PoolShares(pool, absl::MakeSpan(layer.pool_weights));
-      Scale(settings_.pool_coefficient / layers_of_pool_[pool], layer.pool_weights);
-    }
-    if (has_step_shares(settings_.layer_source)) {
-      statistics_.LayerShares(l, absl::MakeSpan(layer.layer_weights));
-      Scale(settings_.layer_coefficient, layer.layer_weights);
-    }
+  const Tensor weights = weights_.on_host();
+  for (int layer = 0; layer < statistics_.num_layers(); ++layer) {
+    double* const first = weights.as<double>() + 2 * first_[layer];
+    const auto experts = static_cast<size_t>(statistics_.experts(layer));
+    WriteStepWeights(layer, {first, experts}, {first + experts, experts});
+  }
+  weights_.Upload(*ctx.stream);
+}
+
+void BalanceLosses::WriteStepWeights(int layer, absl::Span<double> pool,
+                                     absl::Span<double> own) const {
+  std::fill(pool.begin(), pool.end(), 0.0);
+  std::fill(own.begin(), own.end(), 0.0);
+  if (has_step_shares(settings_.pool_source)) {
+    statistics_.PoolShares(statistics_.pool_of_layer(layer), pool);
+    Scale(PoolFactor(layer), pool);
+  }
+  if (has_step_shares(settings_.layer_source)) {
+    statistics_.LayerShares(layer, own);
+    Scale(LayerFactor(layer), own);
   }
 }
 
-void BalanceLosses::TakeMicroBatchShares(int layer) {
-  Layer& weights = layers_[layer];
+void BalanceLosses::TakeMicroBatchShares(Context& ctx, int layer) {
+  const Tensor weights = Weights(layer);
   if (settings_.pool_source == BalanceSource::kThisRank && statistics_.has_previous_micro_batch()) {
     const int pool = statistics_.pool_of_layer(layer);
-    statistics_.PreviousMicroBatchShares(pool, absl::MakeSpan(weights.pool_weights));
-    Scale(settings_.pool_coefficient / layers_of_pool_[pool], weights.pool_weights);
+    Compute(ctx, LoadShares{.counts = statistics_.previous_micro_batch(pool),
+                            .factor = PoolFactor(layer),
+                            .shares = weights.Rows(0, 1)});
   }
   if (settings_.layer_source == BalanceSource::kThisRank) {
-    statistics_.MicroBatchShares(layer, absl::MakeSpan(weights.layer_weights));
-    Scale(settings_.layer_coefficient, weights.layer_weights);
+    Compute(ctx,
+            LoadShares{.counts = statistics_.counts(layer).Reshape({1, statistics_.experts(layer)}),
+                       .factor = LayerFactor(layer),
+                       .shares = weights.Rows(1, 2)});
   }
 }
 
-// From shares to the derivative by one score.
-void BalanceLosses::Scale(double coefficient, std::vector<double>& weights) const {
-  const double factor =
-      coefficient * static_cast<double>(weights.size()) / static_cast<double>(total_tokens_);
-  for (double& weight : weights) weight *= factor;
+double BalanceLosses::PoolFactor(int layer) const {
+  const int layers = layers_of_pool_[statistics_.pool_of_layer(layer)];
+  return settings_.pool_coefficient / layers * statistics_.experts(layer) /
+         static_cast<double>(total_tokens_);
 }
 
-void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, LossSums* sums) {
-  TakeMicroBatchShares(layer);
-  Layer& weights = layers_[layer];
+double BalanceLosses::LayerFactor(int layer) const {
+  return settings_.layer_coefficient * statistics_.experts(layer) /
+         static_cast<double>(total_tokens_);
+}
+
+void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, const LossSums& sums) {
+  TakeMicroBatchShares(ctx, layer);
   ArenaScope scope(*ctx.arena);
   const Tensor column_sums = ctx.arena->New<double>({scores.dim(1)});
-  double* sum = column_sums.as<double>();
-  std::fill_n(sum, scores.dim(1), 0.0);
+  Compute(ctx, Fill{.x = column_sums, .value = 0});
   Compute(ctx, ColumnSums{.scores = scores, .sums = column_sums});
-  for (size_t e = 0; e < weights.column.size(); ++e) {
-    sums->pool_balance += sum[e] * weights.pool_weights[e];
-    sums->layer_balance += sum[e] * weights.layer_weights[e];
-    weights.column[e] = static_cast<float>(weights.pool_weights[e] + weights.layer_weights[e]);
-  }
+  Compute(ctx, BalanceLoss{.column_sums = column_sums,
+                           .weights = Weights(layer),
+                           .losses = sums.balance(),
+                           .column = column(layer)});
+}
+
+Tensor BalanceLosses::Weights(int layer) const {
+  return weights_.on_device()
+      .Rows(2 * first_[layer], 2 * first_[layer + 1])
+      .Reshape({2, statistics_.experts(layer)});
 }
 
 Tensor BalanceLosses::column(int layer) const {
-  const std::vector<float>& column = layers_[layer].column;
-  return Tensor::Of(const_cast<float*>(column.data()), {static_cast<int64_t>(column.size())});
+  return Tensor::Of(static_cast<float*>(columns_.data()) + first_[layer],
+                    {statistics_.experts(layer)}, statistics_.device());
 }
 
 }  // namespace unipool

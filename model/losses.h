@@ -4,26 +4,51 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "comm/load_statistics.h"
 #include "model/linear.h"
+#include "runtime/buffer.h"
 #include "runtime/context.h"
+#include "runtime/mirrored_tensor.h"
 
 namespace unipool {
 
-// Contributions to the objective; balance losses include their coefficients.
-struct LossSums {
-  double cross_entropy = 0;
-  double pool_balance = 0;
-  double layer_balance = 0;
+// Contributions to the objective, summed up where the ops run and read by the host once a step.
+// Move-only.
+class LossSums {
+ public:
+  // Balance losses include their coefficients.
+  struct Values {
+    double cross_entropy = 0;
+    double pool_balance = 0;
+    double layer_balance = 0;
+  };
+
+  // Zero. RESOURCE_EXHAUSTED when the system refuses the memory.
+  static absl::StatusOr<LossSums> Create(Device device);
+  LossSums() = default;  // holds nothing
+
+  void Clear(Context& ctx);
+  // After all work enqueued so far on `stream`; waits for it.
+  Values Read(Stream& stream);
+
+  Tensor cross_entropy() const { return sums_.on_device().Rows(0, 1); }  // float64 [1]
+  Tensor balance() const { return sums_.on_device().Rows(1, 3); }        // float64 [2]: pool, layer
+
+ private:
+  MirroredTensor sums_;
 };
 
 // Cross-entropy of logits = x head^T against targets, a chunk of tokens at a time so that
 // [tokens, vocab] is never held. Every token weighs `scale`. Overwrites dx, adds to head's
-// gradient, and returns the weighted sum. x, dx [tokens, hidden]; targets int32 [tokens].
-double CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                               float scale, Tensor dx);
+// gradient, and adds the weighted sum to `sum`, float64 [1]. x, dx [tokens, hidden]; targets int32
+// [tokens].
+void CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
+                             float scale, Tensor dx, Tensor sum);
 // What is said of each token of an evaluation.
 struct TokenResults {
   Tensor losses;  // out [tokens], nats
@@ -55,37 +80,39 @@ struct BalanceSettings {
 // over layers are left to the caller: they have no further factor.
 class BalanceLosses {
  public:
-  // `statistics` is borrowed and outlives this.
-  BalanceLosses(const LoadStatistics& statistics, const BalanceSettings& settings);
+  // `statistics` is borrowed and outlives this; its device is where the losses are.
+  static absl::StatusOr<std::unique_ptr<BalanceLosses>> Create(const LoadStatistics& statistics,
+                                                               const BalanceSettings& settings);
 
   // Takes the shares of the previous step; `total_tokens` of the global batch.
-  void StartStep(int64_t total_tokens);
+  void StartStep(Context& ctx, int64_t total_tokens);
   // Once the layer has counted its choices of this micro-batch: adds the losses of its scores
   // [tokens, experts] to `sums`.
-  void Add(Context& ctx, int layer, Tensor scores, LossSums* sums);
+  void Add(Context& ctx, int layer, Tensor scores, const LossSums& sums);
   // d(objective)/d(score of expert e) in the micro-batch of the layer's last Add, the same for
   // every token: [experts].
   Tensor column(int layer) const;
 
  private:
-  // d(loss)/d(score), each [experts].
-  struct Layer {
-    std::vector<double> pool_weights;
-    std::vector<double> layer_weights;
-    std::vector<float> column;  // their sum
-  };
-
+  BalanceLosses(const LoadStatistics& statistics, const BalanceSettings& settings);
   bool has_step_shares(BalanceSource source) const {
     return source == BalanceSource::kPreviousStep && statistics_.has_previous();
   }
-  void TakeMicroBatchShares(int layer);
-  void Scale(double coefficient, std::vector<double>& weights) const;
+  void WriteStepWeights(int layer, absl::Span<double> pool, absl::Span<double> own) const;
+  void TakeMicroBatchShares(Context& ctx, int layer);
+  // From an expert's share to the derivative by one score.
+  double PoolFactor(int layer) const;
+  double LayerFactor(int layer) const;
+  // d(loss)/d(score) of the pool's loss and of the layer's: float64 [2, experts].
+  Tensor Weights(int layer) const;
 
   const LoadStatistics& statistics_;
   const BalanceSettings settings_;
   int64_t total_tokens_ = 0;
   std::vector<int> layers_of_pool_;
-  std::vector<Layer> layers_;
+  std::vector<int64_t> first_;  // experts of the layers below; and, last, of all layers
+  MirroredTensor weights_;      // of all layers
+  Buffer columns_;              // the sums of the two losses' weights: float32, of all layers
 };
 
 }  // namespace unipool

@@ -38,7 +38,7 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved
   if (!training) return;
   Compute(ctx,
           CountUnrouted{.gates = saved->router.gates, .count = shared_.statistics->unrouted()});
-  shared_.balance->Add(ctx, layer_, saved->router.scores, pass.sums);
+  shared_.balance->Add(ctx, layer_, saved->router.scores, *pass.sums);
 }
 
 void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
@@ -56,8 +56,7 @@ void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor 
 }
 
 void MoeLayer::FinishStep(Context& ctx) {
-  const absl::Span<const int64_t> counts = shared_.statistics->previous(layer_);
-  router_.MoveBias(ctx, Tensor::Of(const_cast<int64_t*>(counts.data()), {map_.experts()}));
+  router_.MoveBias(ctx, shared_.statistics->previous_on_device(layer_));
 }
 
 DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}

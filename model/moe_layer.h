@@ -24,7 +24,8 @@ struct SharedParts {
 
 // What a forward pass is for, besides its result.
 struct Pass {
-  LossSums* sums = nullptr;     // given in training: choices are counted, balance losses added here
+  const LossSums* sums =
+      nullptr;                  // given in training: choices are counted, balance losses added here
   RoutingHook* hook = nullptr;  // may be given in evaluation
 };
 

@@ -73,14 +73,15 @@ std::vector<ExpertMap> MakeMaps(const config::Run& run, int ranks) {
   return maps;
 }
 
-std::unique_ptr<LoadStatistics> MakeStatistics(const config::Run& run,
-                                               const std::vector<ExpertMap>& maps) {
+absl::StatusOr<std::unique_ptr<LoadStatistics>> MakeStatistics(const config::Run& run,
+                                                               const std::vector<ExpertMap>& maps,
+                                                               Device device) {
   std::vector<int> pool_of_layer, experts_of_pool;
   for (const ExpertMap& map : maps) experts_of_pool.push_back(map.experts());
   for (int64_t layer = 0; !maps.empty() && layer < run.model().layers(); ++layer) {
     pool_of_layer.push_back(static_cast<int>(layer / run.pool().layers_per_pool()));
   }
-  return std::make_unique<LoadStatistics>(std::move(pool_of_layer), std::move(experts_of_pool));
+  return LoadStatistics::Create(std::move(pool_of_layer), std::move(experts_of_pool), device);
 }
 
 // Made on the host, so that every device turns by the same angles.
@@ -113,9 +114,10 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::R
   self->recompute_blocks_ = model.recompute() == config::Model::BLOCK;
   ASSIGN_OR_RETURN(self->rope_buffer_, MakeRopeTable(model, device, &self->rope_table_));
   self->maps_ = MakeMaps(run, expert_group.size());
-  self->statistics_ = MakeStatistics(run, self->maps_);
+  ASSIGN_OR_RETURN(self->statistics_, MakeStatistics(run, self->maps_, device));
   self->exchange_ = std::make_unique<TokenExchange>(expert_group);
-  self->balance_ = std::make_unique<BalanceLosses>(*self->statistics_, MakeBalance(run.pool()));
+  ASSIGN_OR_RETURN(self->balance_,
+                   BalanceLosses::Create(*self->statistics_, MakeBalance(run.pool())));
   self->embedding_ =
       std::make_unique<Embedding>(parameters, model.vocab(), model.hidden(), model.init_std());
   self->pools_.reserve(self->maps_.size());  // layers hold references into it
@@ -171,20 +173,20 @@ Transformer::Saved Transformer::NewSaved() const {
   return Saved{.blocks = std::vector<Block::Saved>(blocks_.size()), .last = {}, .rstd = {}};
 }
 
-void Transformer::StartStep(int64_t total_tokens) {
+void Transformer::StartStep(Context& ctx, int64_t total_tokens) {
   total_tokens_ = total_tokens;
-  balance_->StartStep(total_tokens);
+  balance_->StartStep(ctx, total_tokens);
 }
 
 void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
-                                  LossSums* sums) {
+                                  const LossSums& sums) {
   ArenaScope scope(*ctx.arena);
-  const Tensor y = Forward(ctx, tokens, rope_table_, {.sums = sums}, &saved);
+  const Tensor y = Forward(ctx, tokens, rope_table_, {.sums = &sums}, &saved);
   const Tensor dx = Activations(ctx, {y.dim(0), y.dim(1)});
-  sums->cross_entropy += CrossEntropyAndGradient(ctx, *head_, y, targets,
-                                                 1.0f / static_cast<float>(total_tokens_), dx);
+  CrossEntropyAndGradient(ctx, *head_, y, targets, 1.0f / static_cast<float>(total_tokens_), dx,
+                          sums.cross_entropy());
   Backward(ctx, tokens, saved, dx);
-  statistics_->FinishMicroBatch();
+  statistics_->FinishMicroBatch(ctx, tokens.numel());
 }
 
 void Transformer::FinishStep(Context& ctx, Communicator& world) {

@@ -45,10 +45,11 @@ class Transformer {
   Saved NewSaved() const;
 
   // Before the first micro-batch of a step whose global batch has `total_tokens`.
-  void StartStep(int64_t total_tokens);
+  void StartStep(Context& ctx, int64_t total_tokens);
   // Forward and backward of one micro-batch: adds to the parameters' gradients, to the statistics
   // and to `sums`. tokens, targets: int32 [sequences * sequence], possibly none.
-  void TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved, LossSums* sums);
+  void TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
+                       const LossSums& sums);
   // After the last micro-batch: sums the statistics over all ranks of `world`, and moves the
   // routers' biases by them. Collective.
   void FinishStep(Context& ctx, Communicator& world);

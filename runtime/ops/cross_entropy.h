@@ -37,4 +37,17 @@ struct CrossEntropyGradient {
 void ComputeOnCpu(const CrossEntropyGradient& op);
 void ComputeOnCuda(const CrossEntropyGradient& op, Stream& stream);
 
+// sum += weight * sum_t losses[t] in double; the CPU takes the tokens in order.
+struct SumLosses {
+  static constexpr char kName[] = "sum_losses";
+  Tensor losses;  // [tokens]
+  double weight;
+  Tensor sum;  // in/out float64 [1], added to
+  auto Inputs() { return std::array{&losses, &sum}; }
+  auto Outputs() { return std::array{&sum}; }
+  void Check() const;
+};
+void ComputeOnCpu(const SumLosses& op);
+void ComputeOnCuda(const SumLosses& op, Stream& stream);
+
 }  // namespace unipool

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "runtime/ops/check_ids.h"
 #include "runtime/ops/vector_math.h"
@@ -59,6 +60,19 @@ void ComputeOnCpu(const CrossEntropyGradient& op) {
     for (int64_t v = 0; v < vocab; ++v) row[v] *= scale;
     row[targets[t]] -= op.scale;
   }
+}
+
+void SumLosses::Check() const {
+  CHECK_EQ(losses.rank, 1) << losses.ShapeString();
+  CHECK_EQ(sum.numel(), 1) << sum.ShapeString();
+}
+
+void ComputeOnCpu(const SumLosses& op) {
+  const float* losses = op.losses.as<float>();
+  // Rounded before it is added: a fused product would make the bits depend on the compiler.
+  const volatile double weighted =
+      op.weight * std::accumulate(losses, losses + op.losses.numel(), 0.0);
+  *op.sum.as<double>() += weighted;
 }
 
 }  // namespace unipool

@@ -79,6 +79,18 @@ void Run(const Op& op, float scale, Stream& stream) {
   LaunchKernel(CudaStream(stream), shape, kernel, rows);
 }
 
+constexpr int kSumThreads = 1024;
+
+// One block: there is a number for each token.
+__global__ void __launch_bounds__(kSumThreads)
+    SumLossesKernel(const float* losses, int64_t tokens, double weight, double* sum) {
+  double mine = 0;
+#pragma unroll 4
+  for (int64_t t = threadIdx.x; t < tokens; t += kSumThreads) mine += double{losses[t]};
+  mine = BlockSum(mine);
+  if (threadIdx.x == 0) *sum += weight * mine;
+}
+
 }  // namespace
 
 void ComputeOnCuda(const CrossEntropyForward& op, Stream& stream) {
@@ -89,6 +101,11 @@ void ComputeOnCuda(const CrossEntropyForward& op, Stream& stream) {
 void ComputeOnCuda(const CrossEntropyGradient& op, Stream& stream) {
   if (op.logits.dtype == DType::kBFloat16) return Run<__nv_bfloat16, true>(op, op.scale, stream);
   Run<float, true>(op, op.scale, stream);
+}
+
+void ComputeOnCuda(const SumLosses& op, Stream& stream) {
+  LaunchKernel(CudaStream(stream), {.grid = dim3(1), .block = dim3(kSumThreads)}, SumLossesKernel,
+               op.losses.as<float>(), op.losses.numel(), op.weight, op.sum.as<double>());
 }
 
 }  // namespace unipool

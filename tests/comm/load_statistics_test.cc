@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <vector>
 
 #include "tests/support/on_ranks.h"
@@ -17,7 +18,13 @@ using testing::OnRanks;
 using testing::Workbench;
 
 // Layers 0 and 1 share pool 0 of three experts; layer 2 has pool 1 of two.
-LoadStatistics TwoPools() { return LoadStatistics({0, 0, 1}, {3, 2}); }
+std::unique_ptr<LoadStatistics> TwoPools() {
+  return LoadStatistics::Create({0, 0, 1}, {3, 2}, Device{}).value();
+}
+
+std::vector<int64_t> Values(const Tensor& counts) {
+  return {counts.as<int64_t>(), counts.as<int64_t>() + counts.numel()};
+}
 
 void Add(LoadStatistics& statistics, int layer, const std::vector<int64_t>& counts) {
   int64_t* to = statistics.counts(layer).as<int64_t>();
@@ -30,15 +37,16 @@ void FinishOneStep(LoadStatistics& statistics, Communicator& comm) {
   Add(statistics, 0, {4, 0, 0});
   Add(statistics, 1, {0, 1, 3});
   Add(statistics, 2, {1, 1});
-  statistics.FinishMicroBatch();
+  statistics.FinishMicroBatch(bench.ctx(), 5);
   Add(statistics, 2, {comm.rank(), 0});
-  statistics.FinishMicroBatch();
+  statistics.FinishMicroBatch(bench.ctx(), comm.rank());
   statistics.FinishStep(bench.ctx(), comm);
 }
 
 TEST(LoadStatistics, CountsAreSummedOverRanksAndMicroBatches) {
   OnRanks(3, [](Communicator& comm) {
-    LoadStatistics statistics = TwoPools();
+    const auto owned = TwoPools();
+    LoadStatistics& statistics = *owned;
     FinishOneStep(statistics, comm);
     EXPECT_THAT(statistics.previous(0), ElementsAre(12, 0, 0));
     EXPECT_THAT(statistics.previous(1), ElementsAre(0, 3, 9));
@@ -48,7 +56,8 @@ TEST(LoadStatistics, CountsAreSummedOverRanksAndMicroBatches) {
 
 TEST(LoadStatistics, TheNextStepStartsFromZero) {
   OnRanks(2, [](Communicator& comm) {
-    LoadStatistics statistics = TwoPools();
+    const auto owned = TwoPools();
+    LoadStatistics& statistics = *owned;
     FinishOneStep(statistics, comm);
     FinishOneStep(statistics, comm);
     EXPECT_THAT(statistics.previous(1), ElementsAre(0, 2, 6));
@@ -57,7 +66,8 @@ TEST(LoadStatistics, TheNextStepStartsFromZero) {
 
 TEST(LoadStatistics, SharesAndImbalanceByHand) {
   OnRanks(1, [](Communicator& comm) {
-    LoadStatistics statistics = TwoPools();
+    const auto owned = TwoPools();
+    LoadStatistics& statistics = *owned;
     FinishOneStep(statistics, comm);
     double layer[3], pool[3], other_pool[2];
     statistics.LayerShares(1, layer);
@@ -74,7 +84,8 @@ TEST(LoadStatistics, SharesAndImbalanceByHand) {
 TEST(LoadStatistics, ALayerWithoutTokensIsBalanced) {
   OnRanks(1, [](Communicator& comm) {
     Workbench bench;
-    LoadStatistics statistics = TwoPools();
+    const auto owned = TwoPools();
+    LoadStatistics& statistics = *owned;
     statistics.FinishStep(bench.ctx(), comm);
     double shares[2];
     statistics.LayerShares(2, shares);
@@ -85,40 +96,40 @@ TEST(LoadStatistics, ALayerWithoutTokensIsBalanced) {
 }
 
 TEST(LoadStatistics, TheMicroBatchUnderWayIsKeptApartFromTheOneBefore) {
-  LoadStatistics statistics = TwoPools();
-  double layer[3], pool[3];
+  Workbench bench;
+  const auto owned = TwoPools();
+  LoadStatistics& statistics = *owned;
   EXPECT_FALSE(statistics.has_previous_micro_batch());
   Add(statistics, 0, {3, 1, 0});
   Add(statistics, 1, {0, 1, 3});
-  statistics.MicroBatchShares(1, layer);
-  EXPECT_THAT(layer, ElementsAre(0, 0.25, 0.75));
-  statistics.FinishMicroBatch();
+  statistics.FinishMicroBatch(bench.ctx(), 4);
+  EXPECT_THAT(Values(statistics.counts(1)), ElementsAre(0, 0, 0));
   Add(statistics, 1, {1, 1, 0});
-  statistics.MicroBatchShares(1, layer);
-  EXPECT_THAT(layer, ElementsAre(0.5, 0.5, 0));
-  statistics.PreviousMicroBatchShares(0, pool);
-  EXPECT_THAT(pool, ElementsAre(0.375, 0.25, 0.375));
+  EXPECT_THAT(Values(statistics.counts(1)), ElementsAre(1, 1, 0));
+  EXPECT_THAT(Values(statistics.previous_micro_batch(0)), ElementsAre(3, 1, 0, 0, 1, 3));
+  EXPECT_EQ(statistics.previous_micro_batch(1).dim(1), 2);
 }
 
 // Also into the next step, and past a rank's micro-batch without tokens.
 TEST(LoadStatistics, ThePreviousMicroBatchStaysUntilAnotherIsCounted) {
   OnRanks(2, [](Communicator& comm) {
     Workbench bench;
-    LoadStatistics statistics = TwoPools();
+    const auto owned = TwoPools();
+    LoadStatistics& statistics = *owned;
     FinishOneStep(statistics, comm);
-    statistics.FinishMicroBatch();
+    statistics.FinishMicroBatch(bench.ctx(), 0);
     statistics.FinishStep(bench.ctx(), comm);
-    double pool[3];
-    statistics.PreviousMicroBatchShares(0, pool);
     // The last micro-batch of the other rank had tokens in the other pool alone.
-    const std::vector<double> expected[] = {{0.5, 0.125, 0.375}, {1.0 / 3, 1.0 / 3, 1.0 / 3}};
-    EXPECT_THAT(pool, ElementsAreArray(expected[comm.rank()]));
+    const std::vector<int64_t> expected[] = {{4, 0, 0, 0, 1, 3}, {0, 0, 0, 0, 0, 0}};
+    EXPECT_THAT(Values(statistics.previous_micro_batch(0)),
+                ElementsAreArray(expected[comm.rank()]));
   });
 }
 
 TEST(LoadStatistics, StateIsAllThatTheNextStepNeeds) {
   OnRanks(2, [](Communicator& comm) {
-    LoadStatistics before = TwoPools(), after = TwoPools();
+    const auto owned = TwoPools(), other = TwoPools();
+    LoadStatistics &before = *owned, &after = *other;
     EXPECT_TRUE(before.step_state().empty());
     EXPECT_TRUE(before.micro_batch_state().empty());
     FinishOneStep(before, comm);
@@ -135,21 +146,21 @@ TEST(LoadStatistics, StateIsAllThatTheNextStepNeeds) {
 }
 
 TEST(LoadStatistics, NothingIsKnownBeforeTheFirstStep) {
-  const LoadStatistics statistics = TwoPools();
-  EXPECT_FALSE(statistics.has_previous());
-  EXPECT_EQ(statistics.LayerImbalance(), 0);
-  EXPECT_EQ(statistics.PoolImbalance(), 0);
+  const auto statistics = TwoPools();
+  EXPECT_FALSE(statistics->has_previous());
+  EXPECT_EQ(statistics->LayerImbalance(), 0);
+  EXPECT_EQ(statistics->PoolImbalance(), 0);
 }
 
 TEST(LoadStatistics, UnroutedTokensAreSummedOverRanksAndClearedEachStep) {
   testing::OnRanks(3, [](Communicator& comm) {
     testing::Workbench bench;
-    LoadStatistics statistics({0, 0}, {2});
+    const auto statistics = LoadStatistics::Create({0, 0}, {2}, Device{}).value();
     for (const int64_t expected : {1 + 2 + 3, 0}) {
-      if (expected > 0) *statistics.unrouted().as<int64_t>() += comm.rank() + 1;
-      statistics.FinishMicroBatch();
-      statistics.FinishStep(bench.ctx(), comm);
-      EXPECT_EQ(statistics.previous_unrouted(), expected);
+      if (expected > 0) *statistics->unrouted().as<int64_t>() += comm.rank() + 1;
+      statistics->FinishMicroBatch(bench.ctx(), 4);
+      statistics->FinishStep(bench.ctx(), comm);
+      EXPECT_EQ(statistics->previous_unrouted(), expected);
     }
   });
 }

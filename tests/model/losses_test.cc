@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "comm/local_communicator.h"
@@ -28,13 +29,19 @@ struct Head {
   }
 };
 
+double CrossEntropy(Workbench& bench, const Head& head, Tensor x, Tensor targets, float scale,
+                    Tensor dx) {
+  LossSums sums = LossSums::Create(Device{}).value();
+  CrossEntropyAndGradient(bench.ctx(), head.linear, x, targets, scale, dx, sums.cross_entropy());
+  return sums.Read(*bench.ctx().stream).cross_entropy;
+}
+
 TEST(CrossEntropyAndGradient, UniformLogitsLoseLogVocab) {
   Workbench bench;
   Head head;
   const Tensor x = bench.Zeros({4, 6}), dx = bench.Poisoned({4, 6});
   const Tensor targets = bench.Ints({4}, {0, 3, 10, 5});
-  const double loss = CrossEntropyAndGradient(bench.ctx(), head.linear, x, targets, 0.25f, dx);
-  EXPECT_NEAR(loss, std::log(11.0), 1e-5);
+  EXPECT_NEAR(CrossEntropy(bench, head, x, targets, 0.25f, dx), std::log(11.0), 1e-5);
 }
 
 // More tokens than one chunk holds, so that chunks meet.
@@ -52,8 +59,7 @@ TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
     for (int64_t t = 0; t < kTokens; ++t) sum += losses.as<float>()[t];
     return sum;
   };
-  EXPECT_NEAR(CrossEntropyAndGradient(bench.ctx(), head.linear, x, targets, 1.0f, dx), loss(),
-              1e-3);
+  EXPECT_NEAR(CrossEntropy(bench, head, x, targets, 1.0f, dx), loss(), 1e-3);
   ExpectGradient(x, dx, loss);
   ExpectGradient(head.linear.weight(), head.linear.dweight(), loss, {.tolerance = 2e-2});
 }
@@ -79,24 +85,45 @@ TEST(CrossEntropyOfTokens, TheLikeliestTokenLosesLeastAcrossChunks) {
   EXPECT_EQ(std::vector<int32_t>(ids, ids + kTokens), best);
 }
 
+TEST(LossSums, AddUpUntilTheyAreCleared) {
+  Workbench bench;
+  LossSums sums = LossSums::Create(Device{}).value();
+  *sums.cross_entropy().as<double>() += 1;
+  sums.balance().as<double>()[0] += 2;
+  sums.balance().as<double>()[1] += 3;
+  const LossSums::Values values = sums.Read(*bench.ctx().stream);
+  EXPECT_EQ(values.cross_entropy, 1);
+  EXPECT_EQ(values.pool_balance, 2);
+  EXPECT_EQ(values.layer_balance, 3);
+  sums.Clear(bench.ctx());
+  EXPECT_EQ(sums.Read(*bench.ctx().stream).layer_balance, 0);
+}
+
 // Two layers share a pool of 2 experts.
 struct Balanced {
-  LoadStatistics statistics{{0, 0}, {2}};
+  std::unique_ptr<LoadStatistics> statistics =
+      LoadStatistics::Create({0, 0}, {2}, Device{}).value();
   Workbench bench;
 
   void Count(std::vector<int64_t> first, std::vector<int64_t> second) {
-    std::copy(first.begin(), first.end(), statistics.counts(0).as<int64_t>());
-    std::copy(second.begin(), second.end(), statistics.counts(1).as<int64_t>());
+    std::copy(first.begin(), first.end(), statistics->counts(0).as<int64_t>());
+    std::copy(second.begin(), second.end(), statistics->counts(1).as<int64_t>());
   }
+  void FinishMicroBatch() { statistics->FinishMicroBatch(bench.ctx(), 1); }
   void FinishStep() {
-    statistics.FinishMicroBatch();
+    FinishMicroBatch();
     auto world = CreateLocalCommunicators(1, absl::Seconds(10));
-    statistics.FinishStep(bench.ctx(), *world[0]);
+    statistics->FinishStep(bench.ctx(), *world[0]);
   }
-  LossSums Add(BalanceLosses& losses) {
-    LossSums sums;
-    losses.Add(bench.ctx(), 0, bench.Floats({2, 2}, {1, 2, 3, 4}), &sums);
-    return sums;
+  std::unique_ptr<BalanceLosses> Start(const BalanceSettings& settings) {
+    auto losses = BalanceLosses::Create(*statistics, settings).value();
+    losses->StartStep(bench.ctx(), 4);
+    return losses;
+  }
+  LossSums::Values Add(BalanceLosses& losses) {
+    LossSums sums = LossSums::Create(Device{}).value();
+    losses.Add(bench.ctx(), 0, bench.Floats({2, 2}, {1, 2, 3, 4}), sums);
+    return sums.Read(*bench.ctx().stream);
   }
 };
 
@@ -111,30 +138,41 @@ constexpr BalanceSettings kLocal{.pool_coefficient = 0.5,
 
 TEST(BalanceLosses, AreZeroBeforeThereAreCounts) {
   Balanced balanced;
-  BalanceLosses previous(balanced.statistics, kPrevious), local(balanced.statistics, kLocal);
   balanced.Count({1, 1}, {1, 1});
-  for (BalanceLosses* losses : {&previous, &local}) {
-    losses->StartStep(4);
+  const auto previous = balanced.Start(kPrevious), local = balanced.Start(kLocal);
+  for (BalanceLosses* losses : {previous.get(), local.get()}) {
     EXPECT_EQ(balanced.Add(*losses).pool_balance, 0);
   }
-  EXPECT_EQ(balanced.Add(previous).layer_balance, 0);
-  EXPECT_EQ(previous.column(0).as<float>()[0], 0);
-  EXPECT_GT(balanced.Add(local).layer_balance, 0);  // its own counts are there
+  EXPECT_EQ(balanced.Add(*previous).layer_balance, 0);
+  EXPECT_EQ(previous->column(0).as<float>()[0], 0);
+  EXPECT_GT(balanced.Add(*local).layer_balance, 0);  // its own counts are there
+}
+
+// As after a rewind to a checkpoint of a run that had not begun.
+TEST(BalanceLosses, AreZeroAgainWhereCountsAreGone) {
+  Balanced balanced;
+  balanced.Count({3, 1}, {1, 1});
+  balanced.FinishStep();
+  const auto previous = balanced.Start(kPrevious);
+  EXPECT_GT(balanced.Add(*previous).pool_balance, 0);
+  balanced.statistics->Restore({}, {});
+  previous->StartStep(balanced.bench.ctx(), 4);
+  EXPECT_EQ(balanced.Add(*previous).pool_balance, 0);
+  EXPECT_EQ(balanced.Add(*previous).layer_balance, 0);
 }
 
 TEST(BalanceLosses, FollowTheFormulasByHand) {
   Balanced balanced;
   balanced.Count({3, 1}, {1, 1});
   balanced.FinishStep();
-  BalanceLosses losses(balanced.statistics, kPrevious);
-  losses.StartStep(4);  // of which 2 are this rank's
-  const LossSums sums = balanced.Add(losses);
+  const auto losses = balanced.Start(kPrevious);  // of 4 tokens, of which 2 are this rank's
+  const LossSums::Values sums = balanced.Add(*losses);
   // Layer: 0.25 * 2 * (3/4 * 4/4 + 1/4 * 6/4); pool: 0.5 * 2 / 2 * (4/6 * 4/4 + 2/6 * 6/4).
   EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.75 * 1 + 0.25 * 1.5), 1e-9);
   EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
   // The gradient of a score is what the loss grows by when that score does.
   const double expected = (0.25 * 2 * 0.75 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
-  EXPECT_NEAR(losses.column(0).as<float>()[0], expected, 1e-7);
+  EXPECT_NEAR(losses->column(0).as<float>()[0], expected, 1e-7);
 }
 
 // The layer loss by this micro-batch's choices, the pool loss by those of the one before, which may
@@ -142,17 +180,16 @@ TEST(BalanceLosses, FollowTheFormulasByHand) {
 TEST(BalanceLosses, OfThisRankFollowTheFormulasByHand) {
   Balanced balanced;
   balanced.Count({7, 0}, {7, 0});
-  balanced.statistics.FinishMicroBatch();
+  balanced.FinishMicroBatch();
   balanced.Count({3, 1}, {1, 1});
   balanced.FinishStep();
   balanced.Count({1, 3}, {0, 0});  // the second layer has not chosen yet
-  BalanceLosses losses(balanced.statistics, kLocal);
-  losses.StartStep(4);
-  const LossSums sums = balanced.Add(losses);
+  const auto losses = balanced.Start(kLocal);
+  const LossSums::Values sums = balanced.Add(*losses);
   EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.25 * 1 + 0.75 * 1.5), 1e-9);
   EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
   const double expected = (0.25 * 2 * 0.25 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
-  EXPECT_NEAR(losses.column(0).as<float>()[0], expected, 1e-7);
+  EXPECT_NEAR(losses->column(0).as<float>()[0], expected, 1e-7);
 }
 
 }  // namespace

@@ -67,15 +67,16 @@ class Tiny {
       const Tensor counts = model_->statistics().counts(layer);
       for (int64_t e = 0; e < counts.numel(); ++e) counts.as<int64_t>()[e] = 1 + e * (layer + 1);
     }
-    model_->statistics().FinishMicroBatch();
+    model_->statistics().FinishMicroBatch(bench_.ctx(), kTokens);
     model_->statistics().FinishStep(bench_.ctx(), *ranks_[0]);
   }
 
   double Loss() {
-    LossSums sums;
-    model_->StartStep(kTokens);
-    model_->TrainMicroBatch(bench_.ctx(), tokens_, targets_, saved_, &sums);
-    return sums.cross_entropy + sums.pool_balance + sums.layer_balance;
+    LossSums sums = LossSums::Create(Device{}).value();
+    model_->StartStep(bench_.ctx(), kTokens);
+    model_->TrainMicroBatch(bench_.ctx(), tokens_, targets_, saved_, sums);
+    const LossSums::Values losses = sums.Read(*bench_.ctx().stream);
+    return losses.cross_entropy + losses.pool_balance + losses.layer_balance;
   }
 
   // Checks each parameter's gradient of the loss.

@@ -91,6 +91,17 @@ TEST(CrossEntropy, OneWordInTheVocabularyCostsNothing) {
   EXPECT_EQ(logits.as<float>()[0], 0);
 }
 
+TEST(SumLosses, AddsTheWeightedSum) {
+  Workbench bench;
+  const Tensor sum = bench.arena().New<double>({1});
+  *sum.as<double>() = 10;
+  for (int i = 0; i < 2; ++i) {
+    Compute(bench.ctx(),
+            SumLosses{.losses = bench.Floats({3}, {1, 2, 4}), .weight = 0.25, .sum = sum});
+  }
+  EXPECT_EQ(*sum.as<double>(), 13.5);
+}
+
 TEST(CrossEntropyDeathTest, NamesATargetOutOfRangeAndItsPosition) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Workbench bench;

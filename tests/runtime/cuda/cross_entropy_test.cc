@@ -57,6 +57,18 @@ TEST(CudaCrossEntropy, AcceptsNoTokensAndHugeLogits) {
       {&CrossEntropyGradient::losses});
 }
 
+TEST(CudaCrossEntropy, SumsOfLossesAgree) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t tokens : {0, 1, 33, 1025, 5000}) {
+    Workbench bench;
+    const Tensor sum = bench.arena().New<double>({1});
+    *sum.as<double>() = 2;
+    ExpectOnBothDevices(
+        SumLosses{.losses = bench.Random("losses", {tokens}), .weight = 0.5, .sum = sum}, {},
+        {.bfloat16 = false});
+  }
+}
+
 TEST(CudaCrossEntropyDeathTest, ATargetOutsideOfTheVocabularyStops) {
   if (!GpuIsEmulated()) GTEST_SKIP() << "would leave the GPU unusable for the other tests";
   GTEST_FLAG_SET(death_test_style, "threadsafe");
