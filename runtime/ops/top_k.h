@@ -42,8 +42,8 @@ struct ScoresGradient {
 void ComputeOnCpu(const ScoresGradient& op);
 void ComputeOnCuda(const ScoresGradient& op, Stream& stream);
 
-// sums[e] += sum_t scores[t,e], in double; the CPU takes the tokens in order, CUDA every 128th
-// together.
+// sums[e] += sum_t scores[t,e], in double; the CPU takes the tokens in order, CUDA in pieces that
+// follow from their number.
 struct ColumnSums {
   static constexpr char kName[] = "column_sums";
   Tensor scores;  // [tokens, experts]

@@ -105,29 +105,46 @@ __global__ void __launch_bounds__(kThreads) ScoresGradientKernel(Gradient op) {
   }
 }
 
-// A block has kColumns columns; its threads take every kRows-th token.
-constexpr int kColumns = 8;
-constexpr int kRows = 1024 / kColumns;
+// Sums of columns: a block has a warp's width of columns of a piece of the tokens, and its warps
+// take the piece's tokens in turn.
+constexpr int kPieceTokens = 256, kMostPieces = 128;
 
-__global__ void __launch_bounds__(kColumns* kRows)
-    ColumnSumsKernel(const float* scores, double* sums, int64_t tokens, int experts) {
-  double* of_rows = DynamicShared<double>();
-  const int column = static_cast<int>(threadIdx.x) % kColumns;
-  const int row = static_cast<int>(threadIdx.x) / kColumns;
-  const int e = static_cast<int>(blockIdx.x) * kColumns + column;
+struct Columns {
+  const float* scores;
+  double* of_pieces;  // [pieces, experts]
+  double* sums;
+  int64_t tokens;
+  int64_t piece_tokens;
+  int pieces;
+  int experts;
+};
+
+__global__ void __launch_bounds__(kThreads) SumPieceKernel(Columns op) {
+  __shared__ double of_warps[kWarps][kWarp];
+  const int e = static_cast<int>(blockIdx.x) * kWarp + LaneId();
+  const int64_t begin = blockIdx.y * op.piece_tokens;
+  const int64_t end = begin + op.piece_tokens < op.tokens ? begin + op.piece_tokens : op.tokens;
   double sum = 0;
-  if (e < experts) {
+  if (e < op.experts) {
 #pragma unroll 8
-    for (int64_t t = row; t < tokens; t += kRows) sum += double{scores[t * experts + e]};
+    for (int64_t t = begin + WarpId(); t < end; t += kWarps) {
+      sum += double{op.scores[t * op.experts + e]};
+    }
   }
-  of_rows[threadIdx.x] = sum;
+  of_warps[WarpId()][LaneId()] = sum;
   __syncthreads();
-  for (int half = kRows / 2; half > 0; half /= 2) {
-    if (row < half)
-      of_rows[threadIdx.x] += of_rows[threadIdx.x + static_cast<unsigned>(half * kColumns)];
-    __syncthreads();
-  }
-  if (row == 0 && e < experts) sums[e] += of_rows[column];
+  if (WarpId() != 0 || e >= op.experts) return;
+  for (int warp = 1; warp < kWarps; ++warp) sum += of_warps[warp][LaneId()];
+  op.of_pieces[static_cast<int64_t>(blockIdx.y) * op.experts + e] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads) SumPiecesKernel(Columns op) {
+  const int64_t e = GlobalThread();
+  if (e >= op.experts) return;
+  double sum = 0;
+#pragma unroll 8
+  for (int piece = 0; piece < op.pieces; ++piece) sum += op.of_pieces[piece * op.experts + e];
+  op.sums[e] += sum;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -168,13 +185,21 @@ void ComputeOnCuda(const ScoresGradient& op, Stream& stream) {
 }
 
 void ComputeOnCuda(const ColumnSums& op, Stream& stream) {
-  const int experts = static_cast<int>(op.scores.dim(1));
+  const int64_t tokens = op.scores.dim(0), piece = CeilDivide<int64_t>(tokens, kMostPieces);
+  Columns columns{.scores = op.scores.as<float>(),
+                  .of_pieces = static_cast<double*>(ScratchOf(stream).data),
+                  .sums = op.sums.as<double>(),
+                  .tokens = tokens,
+                  .piece_tokens = piece > kPieceTokens ? piece : kPieceTokens,
+                  .pieces = 0,
+                  .experts = static_cast<int>(op.scores.dim(1))};
+  columns.pieces = static_cast<int>(CeilDivide(tokens, columns.piece_tokens));
   LaunchKernel(CudaStream(stream),
-               {.grid = dim3(static_cast<unsigned>(CeilDivide(experts, kColumns))),
-                .block = dim3(kColumns * kRows),
-                .shared_bytes = kColumns * kRows * sizeof(double)},
-               ColumnSumsKernel, op.scores.as<float>(), op.sums.as<double>(), op.scores.dim(0),
-               experts);
+               {.grid = dim3(static_cast<unsigned>(CeilDivide(columns.experts, kWarp)),
+                             static_cast<unsigned>(columns.pieces)),
+                .block = dim3(kThreads)},
+               SumPieceKernel, columns);
+  LaunchKernel(CudaStream(stream), GridStride(columns.experts, kThreads), SumPiecesKernel, columns);
 }
 
 void ComputeOnCuda(const CountUnrouted& op, Stream& stream) {

@@ -141,5 +141,14 @@ TEST(CudaRouter, ScoresGradientsAndSumsOverTokensAgree) {
   }
 }
 
+// So many that pieces are longer than they are meant to be.
+TEST(CudaRouter, ColumnSumsOfManyTokensAgree) {
+  SKIP_WITHOUT_GPU();
+  Workbench bench;
+  const Tensor sums = bench.arena().New<double>({3});
+  std::fill_n(sums.as<double>(), 3, 0.5);
+  ExpectAgree(ColumnSums{.scores = bench.Random("scores", {33001, 3}), .sums = sums});
+}
+
 }  // namespace
 }  // namespace unipool::testing
