@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
+#include "runtime/copy.h"
 
 namespace unipool {
 namespace {
@@ -25,6 +26,24 @@ RouteCounts EmptyCounts(const config::Run& run) {
   return counts;
 }
 
+// A tensor's values: where it is, or in `storage` where that is not the host's memory.
+template <typename T>
+T* OnHost(const Tensor& tensor, std::vector<T>& storage) {
+  if (tensor.device.type == DeviceType::kCpu) return tensor.as<T>();
+  CHECK(tensor.dtype == DTypeOf<T>()) << tensor.ShapeString();
+  storage.resize(static_cast<size_t>(tensor.numel()));
+  ReadTensor(tensor, storage.data());
+  return storage.data();
+}
+
+// The way back.
+template <typename T>
+void ToDevice(std::vector<T>& storage, const Tensor& tensor, Stream& stream) {
+  if (tensor.device.type == DeviceType::kCpu || tensor.empty()) return;
+  CopyTensor(Tensor::Of(storage.data(), {tensor.dim(0), tensor.dim(1)}), tensor, stream);
+  stream.Synchronize();
+}
+
 }  // namespace
 
 RouteCounter::RouteCounter(const config::Run& run) : counts_(EmptyCounts(run)) {}
@@ -32,7 +51,7 @@ RouteCounter::RouteCounter(const config::Run& run) : counts_(EmptyCounts(run)) {
 void RouteCounter::OnRouting(Context&, int layer, const Router::Saved& routing) {
   int64_t* row = counts_.counts.data() + static_cast<int64_t>(layer) * counts_.columns() +
                  counts_.first_column(layer);
-  const int32_t* ids = routing.ids.as<int32_t>();
+  const int32_t* ids = OnHost(routing.ids, ids_);
   for (int64_t i = 0; i < routing.ids.numel(); ++i) ++row[ids[i]];
 }
 
@@ -46,7 +65,7 @@ void DistinctCounter::OnBatch(const TokenBatch& batch) {
 
 void DistinctCounter::OnRouting(Context&, int layer, const Router::Saved& routing) {
   const int64_t top_k = shape_.top_k, width = shape_.layers * top_k;
-  const int32_t* ids = routing.ids.as<int32_t>();
+  const int32_t* ids = OnHost(routing.ids, ids_);
   for (int64_t t = 0; t < routing.ids.dim(0); ++t) {
     int32_t* row = columns_.data() + t * width;
     for (int64_t j = 0; j < top_k; ++j) {
@@ -107,23 +126,28 @@ void RandomRoutes::DrawExperts(uint64_t position, int64_t top_k) {
   }
 }
 
-void RandomRoutes::OnRouting(Context&, int layer, const Router::Saved& routing) {
+void RandomRoutes::OnRouting(Context& ctx, int layer, const Router::Saved& routing) {
   if (layer != layer_) return;
   const int64_t top_k = routing.ids.dim(1), all_experts = routing.scores.dim(1);
   CHECK_GE(static_cast<int64_t>(experts_.size()), top_k);
   const bool by_token = settings_.draw == RandomRouteSettings::Draw::kToken;
+  int32_t* const ids = OnHost(routing.ids, ids_);
+  float* const gates = OnHost(routing.gates, gates_);
+  const float* const scores = OnHost(routing.scores, scores_);
   for (int64_t t = 0; t < routing.ids.dim(0); ++t) {
     const uint64_t position = by_token ? t % sequence_ : 0;
     DrawExperts(static_cast<uint64_t>(sequence_ids_[t / sequence_]) * kPositions + position, top_k);
     for (int64_t j = 0; j < top_k; ++j) {
-      routing.ids.as<int32_t>()[t * top_k + j] = drawn_[j];
-      float& gate = routing.gates.as<float>()[t * top_k + j];
+      ids[t * top_k + j] = drawn_[j];
+      float& gate = gates[t * top_k + j];
       if (settings_.gate == RandomRouteSettings::Gate::kOne) gate = 1;
       if (settings_.gate == RandomRouteSettings::Gate::kOwn) {
-        gate = routing.scores.as<float>()[t * all_experts + drawn_[j]];
+        gate = scores[t * all_experts + drawn_[j]];
       }
     }
   }
+  ToDevice(ids_, routing.ids, *ctx.stream);
+  ToDevice(gates_, routing.gates, *ctx.stream);
 }
 
 }  // namespace unipool

@@ -1,5 +1,5 @@
 // Hooks for analyses: counting routes, counting each token's distinct experts, and sending a
-// layer's tokens to random experts.
+// layer's tokens to random experts. Routing that is on a GPU they read, and write, through copies.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ class RouteCounter : public BatchHook {
 
  private:
   RouteCounts counts_;
+  std::vector<int32_t> ids_;  // copies from a GPU, as in the others
 };
 
 // How many of this rank's tokens meet u distinct experts over all layers, for each u.
@@ -41,6 +42,7 @@ class DistinctCounter : public BatchHook {
   RouteCounts shape_;
   std::vector<int32_t> columns_;  // [tokens, layers * top_k] of the batch
   std::vector<int64_t> histogram_;
+  std::vector<int32_t> ids_;
 };
 
 // Replaces one layer's choice by experts drawn uniformly and without repetition from `columns`.
@@ -80,6 +82,9 @@ class RandomRoutes : public BatchHook {
   int64_t sequence_ = 0;
   std::vector<int32_t> left_;  // experts that a token can still draw
   std::vector<int32_t> drawn_;
+  std::vector<int32_t> ids_;
+  std::vector<float> gates_;
+  std::vector<float> scores_;
 };
 
 }  // namespace unipool
