@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "comm/rank_order_reduce.h"
+#include "runtime/copy.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/elementwise.h"
 
@@ -34,7 +35,7 @@ double GradientReducer::GlobalNorm(Context& ctx, Tensor dense, Tensor expert) {
   Profiler::Scope scope(ctx.profiler, "reduce.global_norm");
   ArenaScope arena_scope(*ctx.arena);
   const Tensor sum = ctx.arena->New<double>({1});
-  *sum.as<double>() = 0;
+  Compute(ctx, Fill{.x = sum, .value = 0});
   const Tensor shard = DenseShard(dense);
   if (!shard.empty()) Compute(ctx, SumOfSquares{.x = shard, .sum = sum});
   // The replicas of an expert share the work: each takes its part.
@@ -47,7 +48,9 @@ double GradientReducer::GlobalNorm(Context& ctx, Tensor dense, Tensor expert) {
   }
   groups_.world().AllReduce(sum, ReduceOp::kSum, *ctx.stream);
   ctx.stream->Synchronize();
-  return std::sqrt(*sum.as<double>());
+  double total = 0;
+  ReadTensor(sum, &total);
+  return std::sqrt(total);
 }
 
 void GradientReducer::GatherDense(Context& ctx, Tensor dense) {

@@ -20,6 +20,7 @@ class GradientReducer {
   // This rank's part of a flat tensor over replicated parameters.
   Tensor DenseShard(Tensor dense) const;
   // The L2 norm over every parameter once: all ranks' dense shards, each expert on one replica.
+  // Waits for the stream.
   double GlobalNorm(Context& ctx, Tensor dense, Tensor expert);
   // After the update of my shard: everyone's shards to everyone.
   void GatherDense(Context& ctx, Tensor dense);

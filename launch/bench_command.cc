@@ -18,14 +18,18 @@
 #include "data/indexed_dataset.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
+#include "launch/device_choice.h"
 #include "launch/exit_codes.h"
 #include "launch/loaders.h"
 #include "launch/run_config.h"
 #include "launch/trainer.h"
 #include "launch/world.h"
 #include "model/footprint.h"
-
+#include "model/precision.h"
 #include "runtime/blas.h"
+#include "runtime/build_config.h"
+#include "runtime/ops/compute.h"
+#include "runtime/ops/gemm.h"
 #include "runtime/rng.h"
 #include "runtime/status.h"
 
@@ -37,6 +41,7 @@ constexpr int64_t kSgemmSize = 2048;
 const CommandSpec kSpec{
     .flags = {{"config", "FILE", "textproto of the run"},
               {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
+              DeviceFlag(),
               {"threads", "N", "CPU threads of each rank (parallel.threads)"},
               {"steps", "N", "measured steps, after two for warming up (default 5)"},
               {"profile", "", "prints where the time went"},
@@ -92,31 +97,78 @@ double PeakMiB() {
   return usage.ru_maxrss / 1024.0;
 }
 
-// FLOP/s of all ranks together, each at a product of its own at the same time. Collective.
-double MeasureSgemm(const World& world) {
+// A large product of the numbers that the run computes in.
+struct Yardstick {
+  std::string name;
+  double flops = 0;  // a second, of all ranks together
+};
+
+// FLOP/s of the best of a few products of `size` on the trainer's device.
+absl::StatusOr<double> MeasureGpuGemm(Trainer& trainer, Device device, DType dtype, int64_t size) {
+  constexpr int kTimes = 8;
+  const int64_t bytes = size * size * static_cast<int64_t>(SizeOf(dtype));
+  Tensor operands[3];
+  Buffer buffers[3];
+  for (int i = 0; i < 3; ++i) {
+    ASSIGN_OR_RETURN(buffers[i], Buffer::Allocate(device, bytes));
+    operands[i] = Tensor::View(buffers[i].data(), dtype, {size, size}, device);
+  }
+  double best = 0;
+  for (int time = 0; time < kTimes; ++time) {
+    const auto start = std::chrono::steady_clock::now();
+    Compute(trainer.context(), Gemm{.a = operands[0],
+                                    .b = operands[1],
+                                    .c = operands[2],
+                                    .transpose_a = false,
+                                    .transpose_b = true,
+                                    .accumulate = false});
+    trainer.Synchronize();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    best = std::max(best, 2.0 * static_cast<double>(size * size * size) / elapsed.count());
+  }
+  return best;
+}
+
+// Each rank at a product of its own at the same time. Collective.
+absl::StatusOr<Yardstick> MeasureYardstick(const config::Run& run, const World& world,
+                                           Trainer& trainer) {
+  Yardstick yardstick;
   world.groups().world().Barrier();
-  double rate = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize);
-  world.groups().world().AllReduce(Tensor::Of(&rate, {1}), ReduceOp::kSum,
+  if (world.device() == Device{}) {
+    yardstick.flops = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize);
+    yardstick.name = absl::StrFormat("OpenBLAS, %d^3, ranks x threads %d x %d", kSgemmSize,
+                                     world.size(), omp_get_max_threads());
+  } else {
+    const DType dtype = ActivationType(run, world.device().type);
+    const int64_t size = kEmulatesCuda ? 64 : 8192;
+    ASSIGN_OR_RETURN(yardstick.flops, MeasureGpuGemm(trainer, world.device(), dtype, size));
+    yardstick.name = absl::StrFormat("cuBLAS, %s, %d^3, %d ranks", Name(dtype), size, world.size());
+  }
+  world.groups().world().AllReduce(Tensor::Of(&yardstick.flops, {1}), ReduceOp::kSum,
                                    *Stream::Create(Device{}));
-  return rate;
+  return yardstick;
 }
 
 void Print(const config::Run& run, const World& world, Trainer& trainer,
-           const std::vector<double>& seconds, double sgemm_rate, double peak_mib) {
+           const std::vector<double>& seconds, const Yardstick& yardstick, double peak_mib) {
   constexpr double kMiB = 1 << 20;
   const double step_seconds = Median(seconds);
   const double tokens = static_cast<double>(trainer.tokens_per_step());
   const double flops = tokens * TrainingFlopsPerToken(run) / step_seconds;
-  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank());
+  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank(), world.device().type);
   absl::PrintF("step              %.4f s median, %.4f s best of %d\n", step_seconds,
                *std::min_element(seconds.begin(), seconds.end()), seconds.size());
   absl::PrintF("tokens/s          %.0f\n", tokens / step_seconds);
   absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
-  absl::PrintF("sgemm FLOP/s      %.2f G (OpenBLAS, %d^3, ranks x threads %d x %d)\n",
-               sgemm_rate / 1e9, kSgemmSize, world.size(), omp_get_max_threads());
-  absl::PrintF("share             %.1f %%\n", 100 * flops / sgemm_rate);
-  absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
-               plan.total() / kMiB);
+  absl::PrintF("product FLOP/s    %.2f G (%s)\n", yardstick.flops / 1e9, yardstick.name);
+  absl::PrintF("share             %.1f %%\n", 100 * flops / yardstick.flops);
+  if (world.device() == Device{}) {
+    absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
+                 plan.total() / kMiB);
+  } else {
+    absl::PrintF("GPU memory        %.1f MiB planned; %.1f reserved for activations\n",
+                 plan.on_device() / kMiB, trainer.arena().reserved_bytes() / kMiB);
+  }
   absl::PrintF("activations       %.1f MiB at their peak, planned %.1f\n",
                trainer.arena().peak_bytes() / kMiB, plan.activations / kMiB);
 }
@@ -152,17 +204,19 @@ absl::Status Bench(config::Run run, int64_t steps, bool profile, World& world) {
     trainer.profiler().set_enabled(profile && i >= kWarmSteps);
     const auto start = std::chrono::steady_clock::now();
     RETURN_IF_ERROR(trainer.Step().status());
+    trainer.Synchronize();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (i >= kWarmSteps) seconds.push_back(elapsed.count());
   }
   const double peak_mib = PeakMiB();  // before the large products take memory too
-  const double sgemm_rate = MeasureSgemm(world);
+  ASSIGN_OR_RETURN(const Yardstick yardstick, MeasureYardstick(run, world, trainer));
   if (!world.is_first()) return absl::OkStatus();
+  absl::PrintF("device            %s\n", DescribeDevice(run, world.device()));
   if (profile) {
     const double total = std::accumulate(seconds.begin(), seconds.end(), 0.0);
     std::fputs(trainer.profiler().Table(total).c_str(), stdout);
   }
-  Print(run, world, trainer, seconds, sgemm_rate, peak_mib);
+  Print(run, world, trainer, seconds, yardstick, peak_mib);
   return absl::OkStatus();
 }
 
@@ -178,11 +232,9 @@ int BenchCommand(const std::vector<std::string>& args) {
   }
   const absl::StatusOr<int64_t> steps = line->Integer("steps", 5, 1);
   if (!steps.ok()) return Report(steps.status());
-  std::vector<std::string> overrides = line->Values("set");
-  if (line->Has("threads")) {
-    overrides.push_back(absl::StrCat("parallel.threads=", line->Value("threads", "")));
-  }
-  const absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), overrides);
+  const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(*line);
+  if (!overrides.ok()) return Report(overrides.status());
+  const absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), *overrides);
   if (!run.ok()) return Report(run.status());
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);

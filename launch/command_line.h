@@ -31,6 +31,8 @@ class CommandLine {
   static absl::StatusOr<CommandLine> Parse(const std::vector<std::string>& args,
                                            const CommandSpec& spec);
 
+  // Whether the spec has the flag.
+  bool Knows(const std::string& flag) const { return values_.count(flag) > 0; }
   // Each takes a flag that the spec has.
   bool Has(const std::string& flag) const;
   std::string Value(const std::string& flag, const std::string& otherwise) const;

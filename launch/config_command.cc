@@ -5,9 +5,11 @@
 #include "absl/strings/str_format.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
+#include "launch/device_choice.h"
 #include "launch/exit_codes.h"
 #include "launch/run_config.h"
 #include "model/footprint.h"
+#include "model/precision.h"
 
 namespace unipool {
 namespace {
@@ -15,6 +17,7 @@ namespace {
 const CommandSpec kSpec{
     .flags = {{"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
               {"ranks", "N", "ranks to plan memory for (default 1)"},
+              {"device", "auto|cpu|cuda", "what to plan it on (parallel.device; default auto)"},
               {"help", "", "prints this"}},
     .arguments = {"show", "FILE"}};
 
@@ -40,27 +43,35 @@ void PrintCounts(const config::Run& run, int ranks) {
   absl::PrintF("# training FLOP per token %.4g\n", TrainingFlopsPerToken(run));
 }
 
-void PrintMemory(const config::Run& run, int ranks) {
-  absl::PrintF("\n# memory of a rank while training, MiB (activations with an even load)\n");
-  absl::PrintF("#   %4s %10s %10s %10s %12s %10s %10s\n", "rank", "weights", "gradients", "moments",
-               "activations", "snapshot", "total");
-  const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+// On a GPU the snapshot is in the host's memory and not in the total.
+void PrintMemory(const config::Run& run, int ranks, DeviceType device) {
+  const bool gpu = device == DeviceType::kCuda;
+  const bool masters = ActivationType(run, device) != DType::kFloat32;
+  absl::PrintF("\n# memory of a rank while training, MiB (%s; activations with an even load)\n",
+               gpu ? "on a GPU; the snapshot on its host" : "on a CPU");
+  absl::PrintF("#   %4s %10s%s %10s %10s %12s %10s %10s\n", "rank", "weights",
+               masters ? "    masters" : "", "gradients", "moments", "activations", "snapshot",
+               "total");
   for (int rank = 0; rank < ranks; ++rank) {
-    const MemoryPlan plan = PlanMemory(run, ranks, rank);
-    absl::PrintF("#   %4d %10.1f %10.1f %10.1f %12.1f %10.1f %10.1f\n", rank, mib(plan.values),
-                 mib(plan.gradients), mib(plan.moments), mib(plan.activations), mib(plan.snapshot),
-                 mib(plan.total()));
+    const MemoryPlan plan = PlanMemory(run, ranks, rank, device);
+    absl::PrintF("#   %4d %10.1f", rank, MiB(masters ? plan.weights : plan.values));
+    if (masters) absl::PrintF(" %10.1f", MiB(plan.values));
+    absl::PrintF(" %10.1f %10.1f %12.1f %10.1f %10.1f\n", MiB(plan.gradients), MiB(plan.moments),
+                 MiB(plan.activations), MiB(plan.snapshot),
+                 MiB(gpu ? plan.on_device() : plan.total()));
   }
 }
 
 // Activations alone: nothing else depends on what is recomputed.
-void PrintRecompute(config::Run run, int ranks) {
+void PrintRecompute(config::Run run, int ranks, DeviceType device) {
   const config::Model::Recompute chosen = run.model().recompute();
   absl::PrintF("\n# activations of a rank by model.recompute, MiB\n");
   for (const auto recompute : {config::Model::NONE, config::Model::EXPERT, config::Model::BLOCK}) {
     run.mutable_model()->set_recompute(recompute);
     absl::PrintF("#   %-6s %12.1f%s\n", config::Model::Recompute_Name(recompute),
-                 static_cast<double>(PlanMemory(run, ranks, 0).activations) / (1 << 20),
+                 MiB(PlanMemory(run, ranks, 0, device).activations),
                  recompute == chosen ? "  chosen" : "");
   }
 }
@@ -78,7 +89,9 @@ int ConfigCommand(const std::vector<std::string>& args) {
   }
   const absl::StatusOr<int64_t> ranks = line->Integer("ranks", 1, 1);
   if (!ranks.ok()) return Report(ranks.status());
-  const absl::StatusOr<config::Run> run = LoadRunConfig(words[1], line->Values("set"));
+  const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(*line);
+  if (!overrides.ok()) return Report(overrides.status());
+  const absl::StatusOr<config::Run> run = LoadRunConfig(words[1], *overrides);
   if (!run.ok()) return Report(run.status());
   constexpr int64_t kMostRanks = 1 << 20;
   if (*ranks > kMostRanks) {
@@ -89,8 +102,8 @@ int ConfigCommand(const std::vector<std::string>& args) {
   if (const absl::Status status = CheckRanks(*run, rank_count); !status.ok()) return Report(status);
   std::fputs(ToText(*run).c_str(), stdout);
   PrintCounts(*run, rank_count);
-  PrintMemory(*run, rank_count);
-  PrintRecompute(*run, rank_count);
+  PrintMemory(*run, rank_count, WantedDevice(*run));
+  PrintRecompute(*run, rank_count, WantedDevice(*run));
   return kExitDone;
 }
 

@@ -17,6 +17,7 @@
 #include "launch/checkpoint/saver.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
+#include "launch/device_choice.h"
 #include "launch/exit_codes.h"
 #include "launch/files.h"
 #include "launch/loaders.h"
@@ -35,6 +36,7 @@ namespace {
 const CommandSpec kSpec{
     .flags = {{"config", "FILE", "textproto of the run"},
               {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
+              DeviceFlag(),
               {"threads", "N", "CPU threads of each rank (parallel.threads)"},
               {"run-dir", "FOLDER", "where the run is written (run_dir)"},
               {"stop-after", "N", "saves and leaves after step N; 0 saves the initial weights"},
@@ -134,6 +136,7 @@ void Introduce(const config::Run& run, const Request& request, const World& worl
       "%.2f M parameters (%.2f M active), %d %s, %d sequences of %d tokens a step",
       CountParameters(run).total() / 1e6, ActiveParameters(run) / 1e6, world.size(),
       world.size() == 1 ? "rank" : "ranks", run.data().global_batch(), run.model().sequence()));
+  progress.Say(absl::StrCat("computes on ", DescribeDevice(run, world.device())));
   if (request.poor_constant) {
     progress.Say(absl::StrFormat(
         "note: the router's constant c is a poor estimate for %d experts; pool.router_c states it",
@@ -188,7 +191,14 @@ std::string SavesText(const SaveTotals& saves) {
       static_cast<double>(saves.bytes) / 1e9 / saves.write_seconds, saves.stall_seconds);
 }
 
-void Conclude(const config::Run& run, const Summary& summary, Trainer& trainer,
+std::string MemoryText(const Arena& arena) {
+  constexpr double kMiB = 1 << 20;
+  return absl::StrFormat("%.1f MiB of activations at their peak, of %.1f reserved",
+                         static_cast<double>(arena.peak_bytes()) / kMiB,
+                         static_cast<double>(arena.reserved_bytes()) / kMiB);
+}
+
+void Conclude(const config::Run& run, const Summary& summary, const World& world, Trainer& trainer,
               ProgressLine& progress) {
   const auto say = [&progress](const char* what, const std::string& text) {
     progress.Say(absl::StrFormat("%-17s %s", what, text));
@@ -200,6 +210,7 @@ void Conclude(const config::Run& run, const Summary& summary, Trainer& trainer,
     say("training speed", absl::StrFormat("%.0f tokens/s over %.1f s",
                                           summary.tokens / summary.seconds, summary.seconds));
   }
+  if (world.device() != Device{}) say("GPU memory", MemoryText(trainer.arena()));
   if (!trainer.finished()) {
     say("left", absl::StrFormat("after step %d of %d; the same command goes on", trainer.step(),
                                 run.steps()));
@@ -216,7 +227,7 @@ void Conclude(const config::Run& run, const Summary& summary, Trainer& trainer,
 // What a checkpoint holds of this rank at most, at a rate that slow disks have.
 absl::Duration FirstSaveEstimate(const config::Run& run, const World& world) {
   constexpr double kBytesPerSecond = 100e6;
-  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank());
+  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank(), world.device().type);
   return absl::Seconds(static_cast<double>(plan.values + plan.moments) / kBytesPerSecond);
 }
 
@@ -306,6 +317,7 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   RETURN_IF_ERROR(world.Agree(outputs.status()));
   google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
 
+  LOG(INFO) << "computes on " << DescribeDevice(run, world.device());
   if (world.is_first()) Introduce(run, request, world, *trainer, *outputs->progress);
   trainer->StopAfter(request.stop_after);
   const std::string checkpoints = run.run_dir() + "/checkpoints";
@@ -331,19 +343,16 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   if (trainer->stopped() && !trainer->finished()) {
     return Stopped(trainer->step(), CheckpointPath(checkpoints, trainer->step()));
   }
-  if (world.is_first()) Conclude(run, summary, *trainer, *outputs->progress);
+  if (world.is_first()) Conclude(run, summary, world, *trainer, *outputs->progress);
   return absl::OkStatus();
 }
 
-std::vector<std::string> Overrides(const CommandLine& line) {
-  std::vector<std::string> overrides = line.Values("set");
-  if (line.Has("threads")) {
-    overrides.push_back(absl::StrCat("parallel.threads=", line.Value("threads", "")));
-  }
+absl::StatusOr<config::Run> LoadRun(const CommandLine& line) {
+  ASSIGN_OR_RETURN(std::vector<std::string> overrides, RunOverrides(line));
   if (line.Has("run-dir")) {
     overrides.push_back(absl::StrCat("run_dir=", line.Value("run-dir", "")));
   }
-  return overrides;
+  return LoadRunConfig(line.Value("config", ""), overrides);
 }
 
 // True where launch/mpirun.sh starts the run again: it goes on, whatever it replaced at first.
@@ -376,7 +385,7 @@ int TrainCommand(const std::vector<std::string>& args) {
   }
   absl::StatusOr<Request> request = ParseRequest(*line, start);
   if (!request.ok()) return Report(request.status());
-  absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), Overrides(*line));
+  absl::StatusOr<config::Run> run = LoadRun(*line);
   if (!run.ok()) return Report(run.status());
   request->poor_constant = EstimatesPoorly(*run);
   StateRouterConstant(&*run);

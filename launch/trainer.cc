@@ -12,10 +12,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
+#include "launch/step_memory.h"
 #include "launch/text/run_tokenizer.h"
 #include "model/footprint.h"
+#include "model/precision.h"
+#include "runtime/build_config.h"
+#include "runtime/copy.h"
 #include "runtime/device.h"
 #include "runtime/finite_check.h"
+#include "runtime/gpu.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/status.h"
@@ -50,28 +55,11 @@ double BytesOf(const Tokenizer* tokenizer, const Tensor& tokens) {
   return bytes;
 }
 
-// Memory is promised by the system before it is there: better a line now than a killed rank later.
-absl::Status CheckMemory(const config::Run& run, const World& world) {
-  const MemoryPlan plan = PlanMemory(run, world.size(), world.rank());
-  const int ranks = RanksOnThisHost();
-  const int64_t memory = HostMemoryBytes();
-  if (plan.total() <= memory / ranks) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "rank %d needs %d MiB (weights %d, gradients %d, moments %d, activations "
-      "%d, checkpoint copy %d), but its host has "
-      "%d MiB for %d of the ranks: expected fewer ranks a host, a smaller "
-      "data.micro_batch or model",
-      world.rank(), plan.total() >> 20, plan.values >> 20, plan.gradients >> 20, plan.moments >> 20,
-      plan.activations >> 20, plan.snapshot >> 20, memory >> 20, ranks));
-}
-
-// Address space for the step's tensors; pages become memory when a step first touches them. Limits
-// on a process's address space may refuse a generous reserve.
-absl::StatusOr<Arena> ReserveArena(int64_t planned_bytes) {
-  for (int64_t bytes = HostMemoryBytes(); bytes > 2 * planned_bytes; bytes /= 2) {
-    if (absl::StatusOr<Arena> arena = Arena::Create(Device{}, bytes); arena.ok()) return arena;
-  }
-  return Arena::Create(Device{}, 2 * planned_bytes);
+// The most tokens that a rank has at a time, in training and in validations.
+int64_t MostTokens(const config::Run& run, int ranks) {
+  const int64_t share = (run.data().global_batch() + ranks - 1) / ranks;
+  const int64_t sequences = run.data().micro_batch() == 0 ? share : run.data().micro_batch();
+  return sequences * run.model().sequence();
 }
 
 double SecondsSince(std::chrono::steady_clock::time_point start) {
@@ -97,27 +85,37 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   RETURN_IF_ERROR(world.Agree(tokenizer.status()));
   self->tokenizer_ = *std::move(tokenizer);
   RETURN_IF_ERROR(world.Agree(self->CreateLoaders(run, corpus)));
-  RETURN_IF_ERROR(CheckMemory(run, world));
-
-  ASSIGN_OR_RETURN(self->model_,
-                   Transformer::Create(run, self->parameters_, world.groups().expert()));
-  RETURN_IF_ERROR(self->parameters_.Allocate(Device{}, world.size()));
-  self->parameters_.Initialize(run.seed());
-  self->saved_ = self->model_->NewSaved();
-  ASSIGN_OR_RETURN(self->sums_, LossSums::Create(Device{}));
-  ASSIGN_OR_RETURN(self->optimizer_, Optimizer::Create(self->parameters_, self->reducer_,
-                                                       MakeAdamW(run.optimizer())));
-
-  ASSIGN_OR_RETURN(Arena arena,
-                   ReserveArena(PlanMemory(run, world.size(), world.rank()).activations));
-  self->arena_ = std::make_unique<Arena>(std::move(arena));
-  self->stream_ = Stream::Create(Device{});
-  self->profiler_.set_enabled(run.profile().enabled());
-  self->ctx_.stream = self->stream_.get();
-  self->ctx_.arena = self->arena_.get();
-  self->ctx_.profiler = &self->profiler_;
-  self->ctx_.place = &world.place();
+  RETURN_IF_ERROR(world.Agree(self->CreateOnDevice(run)));
   return self;
+}
+
+absl::Status Trainer::CreateOnDevice(const config::Run& run) {
+  const Device device = world_.device();
+  const MemoryPlan plan = PlanMemory(run, world_.size(), world_.rank(), device.type);
+  RETURN_IF_ERROR(CheckMemory(plan, world_,
+                              "expected fewer ranks a host, a smaller data.micro_batch or model"));
+  ctx_.dtype = ActivationType(run, device.type);
+  ASSIGN_OR_RETURN(model_, Transformer::Create(run, parameters_, world_.groups().expert(), device));
+  RETURN_IF_ERROR(parameters_.Allocate(device, world_.size(), ctx_.dtype));
+  parameters_.Initialize(run.seed());
+  saved_ = model_->NewSaved();
+  ASSIGN_OR_RETURN(sums_, LossSums::Create(device));
+  ASSIGN_OR_RETURN(optimizer_,
+                   Optimizer::Create(parameters_, reducer_, MakeAdamW(run.optimizer())));
+  ASSIGN_OR_RETURN(batch_, DeviceBatch::Create(device, MostTokens(run, world_.size())));
+  stream_ = Stream::Create(device);
+  ASSIGN_OR_RETURN(Arena arena, ReserveArena(world_, plan.activations));
+  arena_ = std::make_unique<Arena>(std::move(arena));
+  if constexpr (kWithCuda) {
+    if (device != Device{}) profiler_.set_device_clock(CreateGpuClock(*stream_));
+  }
+  profiler_.set_enabled(run.profile().enabled());
+  ctx_.stream = stream_.get();
+  ctx_.arena = arena_.get();
+  ctx_.profiler = &profiler_;
+  ctx_.place = &world_.place();
+  parameters_.RoundWeights(ctx_);
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::CreateLoaders(const config::Run& run, const Corpus& corpus) {
@@ -175,6 +173,7 @@ TrainingState Trainer::state() {
 
 absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
   RETURN_IF_ERROR(LoadState(checkpoint, state(), world_));
+  parameters_.RoundWeights(ctx_);
   step_ = resumed_from_ = checkpoint.step();
   validation_due_ = checkpoint.manifest().validation_due() ||
                     (step_ == settings_.steps && checkpoint.manifest().run().steps() != step_);
@@ -204,6 +203,7 @@ absl::StatusOr<StepRecord> Trainer::TimedStep() {
   const Place::Work work(world_.place());
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(StepRecord record, Step());
+  if (profiler_.enabled()) profiler_.Entries();  // or a device's marks would pile up
   record.step_seconds = SecondsSince(start);
   record.tokens_per_second = static_cast<double>(tokens_per_step_) / record.step_seconds;
   return record;
@@ -254,7 +254,9 @@ void Trainer::Update(double norm, double lr) {
   SetPlace(ctx_, "update");
   model_->FinishStep(ctx_, world_.groups().world());
   optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
+  if (world_.size() == 1) return;  // the optimizer has written all values and weights
   reducer_.GatherDense(ctx_, parameters_.values(ParameterKind::kReplicated));
+  parameters_.RoundWeights(ctx_, ParameterKind::kReplicated);
 }
 
 // As if the batch had never been, but for comm/load_statistics.h's previous micro-batch.
@@ -285,7 +287,8 @@ absl::Status Trainer::TrainMicroBatches() {
   for (int i = 0; i < train_->num_micro_steps(); ++i) {
     SetPlace(ctx_, "reading data");
     const Batch& batch = train_->Next();
-    model_->TrainMicroBatch(ctx_, batch.tokens, batch.targets, saved_, sums_);
+    const DeviceBatch::Ids ids = batch_.Bring(batch, *stream_);
+    model_->TrainMicroBatch(ctx_, ids.tokens, ids.targets, saved_, sums_);
   }
   SetPlace(ctx_, "losses");
   return train_->status();
@@ -364,10 +367,13 @@ absl::StatusOr<std::optional<Validation>> Trainer::Evaluate(BatchLoader& loader,
     const Batch& batch = loader.Next();
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});
-    model_->Evaluate(
-        ctx_, {.tokens = batch.tokens, .targets = batch.targets, .results = {.losses = losses}},
-        saved_);
-    for (int64_t t = 0; t < losses.numel(); ++t) sums[0] += losses.as<float>()[t];
+    const DeviceBatch::Ids ids = batch_.Bring(batch, *stream_);
+    model_->Evaluate(ctx_,
+                     {.tokens = ids.tokens, .targets = ids.targets, .results = {.losses = losses}},
+                     saved_);
+    losses_.resize(static_cast<size_t>(losses.numel()));
+    ReadTensor(losses, losses_.data());
+    for (const float loss : losses_) sums[0] += loss;
     sums[2] += BytesOf(tokenizer_.get(), batch.targets);
     sums[1] += static_cast<double>(losses.numel());
   }

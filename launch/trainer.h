@@ -20,6 +20,7 @@
 #include "data/tokenizer.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/reader.h"
+#include "launch/device_batch.h"
 #include "launch/divergence.h"
 #include "launch/loaders.h"
 #include "launch/metrics.h"
@@ -83,6 +84,10 @@ class Trainer {
   Transformer& model() { return *model_; }
   Profiler& profiler() { return profiler_; }
   Arena& arena() { return *arena_; }
+  // What its ops run with.
+  Context& context() { return ctx_; }
+  // Waits until the device has done all that was asked of it.
+  void Synchronize() { stream_->Synchronize(); }
   int64_t tokens_per_step() const { return tokens_per_step_; }
 
  private:
@@ -100,6 +105,7 @@ class Trainer {
 
   Trainer(const config::Run& run, World& world);
   absl::Status CreateLoaders(const config::Run& run, const Corpus& corpus);
+  absl::Status CreateOnDevice(const config::Run& run);
   // Step `window` of the loader. Collective.
   absl::StatusOr<std::optional<Validation>> Evaluate(BatchLoader& loader, int64_t window,
                                                      absl::string_view name);
@@ -135,6 +141,8 @@ class Trainer {
   std::unique_ptr<BatchLoader> train_;
   std::unique_ptr<BatchLoader> validation_;
   std::unique_ptr<BatchLoader> test_;  // null unless eval.test
+  DeviceBatch batch_;
+  std::vector<float> losses_;  // of a validation's batch
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Arena> arena_;
   Profiler profiler_;

@@ -1,6 +1,6 @@
 // The ranks of this run and this rank's place among them: starts and ends MPI, makes the process
-// groups up front, gives this process its share of the host's cores, and lets ranks agree on
-// errors.
+// groups up front, gives this process its device and its share of the host's cores, and lets ranks
+// agree on errors.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "comm/call_log.h"
 #include "comm/process_groups.h"
 #include "comm/watchdog.h"
+#include "runtime/device.h"
 
 namespace unipool {
 
@@ -46,13 +47,17 @@ class World {
  public:
   // All ranks of the launch, or this process alone. Collective. `run` is resolved and checked.
   static absl::StatusOr<std::unique_ptr<World>> Create(const config::Run& run);
-  // The same over ranks made by the caller.
+  // The same over ranks made by the caller, which are taken for those of one host.
   static absl::StatusOr<std::unique_ptr<World>> Create(const config::Run& run,
                                                        std::unique_ptr<Communicator> ranks);
 
   int rank() const { return groups_->world().rank(); }
   int size() const { return groups_->world().size(); }
   bool is_first() const { return rank() == 0; }
+  // What this rank computes on, of one kind on all ranks.
+  Device device() const { return device_; }
+  // Ranks of this host that have that GPU, or the host's memory where it is the CPU.
+  int ranks_on_device() const { return ranks_on_device_; }
   // Where this rank is in its work: the trainer's to write, told when nothing moves.
   Place& place() { return log_.place(); }
   const ProcessGroups& groups() const { return *groups_; }
@@ -65,8 +70,16 @@ class World {
 
  private:
   World() = default;
-  absl::Status Group(const config::Run& run, std::unique_ptr<Communicator> ranks);
+  // This rank among those of its host.
+  struct LocalRank {
+    int rank;
+    int size;
+  };
+  absl::Status Group(const config::Run& run, std::unique_ptr<Communicator> ranks, LocalRank local);
+  absl::Status TakeDevice(const config::Run& run, Communicator& ranks, LocalRank local);
 
+  Device device_;
+  int ranks_on_device_ = 1;
   CallLog log_;
   std::unique_ptr<ProcessGroups> groups_;
   std::unique_ptr<Watchdog> watchdog_;  // null for ranks that are threads

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "configs/run.pb.h"
+#include "model/precision.h"
 
 namespace unipool {
 namespace {
@@ -46,9 +47,9 @@ int64_t MicroBatchTokens(const config::Run& run, int ranks) {
   return (together + ranks - 1) / ranks * run.model().sequence();
 }
 
-// What a layer has in the arena, as elements. The peak is the backward of the lowest layer of a
+// What a layer has in the arena, as bytes. The peak is the backward of the lowest layer of a
 // pool, with everything saved and everything noted for the pool's weight gradients.
-struct Activations {
+struct LayerBytes {
   int64_t kept;      // whatever is recomputed: output, choices, rows and results of experts
   int64_t backbone;  // of a block, up to the router's scores
   int64_t gate_up;   // of its experts
@@ -56,42 +57,45 @@ struct Activations {
   int64_t backward_scratch;
 };
 
-Activations PerLayer(const config::Run& run, int64_t tokens, int ranks) {
+// `value` is the bytes of an activation; what is exact has kFloat.
+LayerBytes PerLayer(const config::Run& run, int64_t tokens, int ranks, int64_t value) {
   const config::Model& model = run.model();
   const int64_t hidden = model.hidden(), ffn = model.ffn();
   const int64_t attention_width = model.heads() * model.head_dim();
   // Both normed inputs, the middle; qkv, attention output; per-row statistics.
-  const int64_t backbone =
-      tokens * (3 * hidden + QkvWidth(model) + attention_width + model.heads() + 2);
-  const int64_t attention_scratch = tokens * (attention_width + QkvWidth(model));
+  const int64_t backbone = tokens * (value * (3 * hidden + QkvWidth(model) + attention_width) +
+                                     kFloat * (model.heads() + 2));
+  const int64_t attention_scratch = value * tokens * (attention_width + QkvWidth(model));
   if (IsDense(run)) {
-    return {.kept = tokens * hidden,
+    return {.kept = value * tokens * hidden,
             .backbone = backbone,
-            .gate_up = tokens * 2 * ffn,
-            .noted = tokens * (hidden + ffn),
+            .gate_up = value * tokens * 2 * ffn,
+            .noted = value * tokens * (hidden + ffn),
             .backward_scratch = attention_scratch};
   }
   const int64_t experts = run.pool().experts(), top_k = run.pool().top_k();
   const int64_t rows = tokens * top_k;  // with an even load a rank receives as many as it sends
   const bool norm = run.pool().router() == config::Pool::NORM;
   const bool sums = run.pool().router() == config::Pool::SIGMOID_BIAS && top_k > 1;
-  const int64_t choices = 4 * rows + (sums ? tokens : 0);
+  const int64_t choices = kFloat * (4 * rows + (sums ? tokens : 0));
   const bool travels = ExpertRanks(run, ranks) > 1;
+  // The router's gradient, and its input and that one's gradient where they are rounded elsewhere.
+  const int64_t routing = kFloat * tokens * (experts + (value == kFloat ? 0 : 2 * hidden));
   // Rows that travel back are held as sent, as they arrive and as they left the experts.
   const int64_t moe_scratch =
-      rows * hidden + std::max(tokens * experts, travels ? 2 * rows * hidden : 0);
-  return {
-      .kept = tokens * hidden + choices + rows * 2 * hidden + (travels ? rows * (hidden + 2) : 0),
-      .backbone = backbone + tokens * experts * (norm ? 2 : 1),
-      .gate_up = rows * 2 * ffn,
-      .noted = rows * (hidden + ffn + 1),
-      .backward_scratch = std::max(attention_scratch, moe_scratch)};
+      value * rows * hidden + std::max(routing, travels ? value * 2 * rows * hidden : 0);
+  return {.kept = value * (tokens * hidden + rows * 2 * hidden) + choices +
+                  (travels ? rows * (value * hidden + 2 * kFloat) : 0),
+          .backbone = backbone + kFloat * tokens * experts * (norm ? 2 : 1),
+          .gate_up = value * rows * 2 * ffn,
+          .noted = rows * (value * (hidden + ffn) + kFloat),
+          .backward_scratch = std::max(attention_scratch, moe_scratch)};
 }
 
-int64_t ActivationBytes(const config::Run& run, int ranks) {
+int64_t ActivationBytes(const config::Run& run, int ranks, int64_t value) {
   const config::Model& model = run.model();
   const int64_t tokens = MicroBatchTokens(run, ranks);
-  const Activations layer = PerLayer(run, tokens, ranks);
+  const LayerBytes layer = PerLayer(run, tokens, ranks, value);
   int64_t together = IsDense(run) ? 1 : run.pool().layers_per_pool();
   if (!IsDense(run) && run.pool().gradient_layers() > 0) {
     together = std::min(together, run.pool().gradient_layers());
@@ -102,11 +106,12 @@ int64_t ActivationBytes(const config::Run& run, int ranks) {
   const int64_t saved = model.layers() * (layer.kept + (experts_again ? 0 : layer.gate_up)) +
                         (blocks_again ? 1 : model.layers()) * layer.backbone;
   const int64_t noted = layer.noted + (experts_again ? layer.gate_up : 0);
-  const int64_t streams = tokens * (5 * model.hidden() + 1);  // embedding, y, dx, dlast, dbranch
+  // Embedding, y, dx, dlast, dbranch.
+  const int64_t streams = tokens * (value * 5 * model.hidden() + kFloat);
   const int64_t backward = streams + together * noted + layer.backward_scratch;
-  const int64_t head =
-      3 * tokens * model.hidden() + tokens + std::min(tokens, kChunkTokens) * model.vocab();
-  return kFloat * (saved + std::max(backward, head));
+  const int64_t head = kFloat * tokens + value * (3 * tokens * model.hidden() +
+                                                  std::min(tokens, kChunkTokens) * model.vocab());
+  return saved + std::max(backward, head);
 }
 
 // What a rank writes of a checkpoint: its share of the weights and their moments, where saves come
@@ -164,14 +169,16 @@ double TrainingFlopsPerToken(const config::Run& run) {
   return 6.0 * weights + 6.0 * attention;
 }
 
-MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank) {
+MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank, DeviceType device) {
+  const auto value = static_cast<int64_t>(SizeOf(ActivationType(run, device)));
   const ParameterCounts counts = CountParameters(run);
   const int64_t replicated = IsDense(run) ? counts.total() : counts.dense();
   const int64_t here = RankParameters(run, ranks, rank);
   return {.values = here * kFloat,
+          .weights = value == kFloat ? 0 : here * value,
           .gradients = here * kFloat,
           .moments = 2 * kFloat * (here - replicated + (replicated + ranks - 1) / ranks),
-          .activations = ActivationBytes(run, ranks),
+          .activations = ActivationBytes(run, ranks, value),
           .snapshot = SnapshotBytes(run, ranks, here - replicated, replicated)};
 }
 

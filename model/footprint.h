@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "runtime/device.h"
+
 namespace unipool {
 
 namespace config {
@@ -37,13 +39,16 @@ double TrainingFlopsPerToken(const config::Run& run);
 
 // Bytes of one rank while training.
 struct MemoryPlan {
-  int64_t values;
+  int64_t values;   // float32
+  int64_t weights;  // their copies in bfloat16; 0 where ops read the values
   int64_t gradients;
   int64_t moments;      // AdamW's; dense ones sharded over all ranks
   int64_t activations;  // the arena's peak, with the rank's even share of expert rows
-  int64_t snapshot;     // the copy that is written while training goes on
-  int64_t total() const { return values + gradients + moments + activations + snapshot; }
+  int64_t snapshot;     // the copy that is written while training goes on, in the host's memory
+  int64_t on_device() const { return values + weights + gradients + moments + activations; }
+  int64_t total() const { return on_device() + snapshot; }
 };
-MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank);
+MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank,
+                      DeviceType device = DeviceType::kCpu);
 
 }  // namespace unipool

@@ -29,6 +29,7 @@ class Arena {
     return Allocate(DTypeOf<T>(), dims);
   }
 
+  int64_t reserved_bytes() const { return buffer_.bytes(); }
   int64_t used_bytes() const { return used_; }
   int64_t peak_bytes() const { return peak_; }
   void ResetPeak() { peak_ = used_; }

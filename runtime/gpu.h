@@ -20,6 +20,8 @@ int NumGpus();
 // "NVIDIA H100 80GB HBM3, sm_90, 79 GiB", or the reason why there is none.
 std::string DescribeGpu(Device device);
 int64_t GpuMemoryBytes(Device device);
+// Of that, what nobody has taken yet.
+int64_t FreeGpuBytes(Device device);
 
 // Zero-filled; null when the device has not that much. Waits for the device.
 void* AllocateOnGpu(Device device, int64_t bytes);

@@ -44,6 +44,13 @@ int64_t GpuMemoryBytes(Device device) {
   return static_cast<int64_t>(total_bytes);
 }
 
+int64_t FreeGpuBytes(Device device) {
+  UseDevice(device);
+  size_t free_bytes = 0, total_bytes = 0;
+  CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  return static_cast<int64_t>(free_bytes);
+}
+
 void* AllocateOnGpu(Device device, int64_t bytes) {
   UseDevice(device);
   void* data = nullptr;

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
+#include "launch/step_memory.h"
 #include "launch/text/run_tokenizer.h"
 #include "model/footprint.h"
+#include "model/precision.h"
+#include "runtime/copy.h"
 #include "runtime/device.h"
 #include "runtime/status.h"
 
@@ -16,24 +18,20 @@ namespace unipool {
 namespace {
 
 // A forward pass keeps one layer at a time.
-int64_t PlanActivations(config::Run run, int64_t batch_tokens, int ranks) {
+int64_t PlanActivations(config::Run run, int64_t batch_tokens, int ranks, DeviceType device) {
   run.mutable_model()->set_layers(1);
   run.mutable_pool()->set_layers_per_pool(1);
   run.mutable_data()->set_micro_batch(0);
   run.mutable_data()->set_global_batch(ranks *
                                        std::max<int64_t>(1, batch_tokens / run.model().sequence()));
-  return PlanMemory(run, ranks, 0).activations;
+  return PlanMemory(run, ranks, 0, device).activations;
 }
 
-absl::Status CheckMemory(int64_t weights, int64_t activations, const World& world) {
-  const int ranks = RanksOnThisHost();
-  const int64_t memory = HostMemoryBytes();
-  if (weights + activations <= memory / ranks) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrFormat(
-      "rank %d needs %d MiB (weights %d, activations %d), but its host has %d MiB for %d of the "
-      "ranks: expected fewer ranks a host or smaller --batch-tokens",
-      world.rank(), (weights + activations) >> 20, weights >> 20, activations >> 20, memory >> 20,
-      ranks));
+MemoryPlan Plan(const config::Run& run, int64_t batch_tokens, const World& world) {
+  MemoryPlan plan = PlanMemory(run, world.size(), world.rank(), world.device().type);
+  plan.gradients = plan.moments = plan.snapshot = 0;
+  plan.activations = PlanActivations(run, batch_tokens, world.size(), world.device().type);
+  return plan;
 }
 
 }  // namespace
@@ -47,21 +45,30 @@ absl::StatusOr<std::unique_ptr<InferenceModel>> InferenceModel::Create(const con
   batch_tokens = std::max(batch_tokens, run.model().sequence());
   auto self = std::unique_ptr<InferenceModel>(new InferenceModel(run, batch_tokens, world));
   ASSIGN_OR_RETURN(self->tokenizer_, OpenRunTokenizer(run));
-  const int64_t weights = RankParameters(run, world.size(), world.rank()) * int64_t{sizeof(float)};
-  const int64_t activations = PlanActivations(run, batch_tokens, world.size());
-  RETURN_IF_ERROR(CheckMemory(weights, activations, world));
+  const Device device = world.device();
+  const MemoryPlan plan = Plan(run, batch_tokens, world);
+  RETURN_IF_ERROR(
+      CheckMemory(plan, world, "expected fewer ranks a host or smaller --batch-tokens"));
+  Context& ctx = self->ctx_;
+  ctx.dtype = ActivationType(run, device.type);
   ASSIGN_OR_RETURN(self->model_,
-                   Transformer::Create(run, self->parameters_, world.groups().expert()));
-  RETURN_IF_ERROR(self->parameters_.Allocate(Device{}, world.size()));
+                   Transformer::Create(run, self->parameters_, world.groups().expert(), device));
+  RETURN_IF_ERROR(self->parameters_.Allocate(device, world.size(), ctx.dtype));
   self->parameters_.Initialize(run.seed());
   self->saved_ = self->model_->NewSaved();
-  // Address space for the case that one rank owns all experts that are chosen.
-  ASSIGN_OR_RETURN(Arena arena, Arena::Create(Device{}, activations * (1 + world.size())));
+  self->stream_ = Stream::Create(device);
+  ASSIGN_OR_RETURN(Arena arena, ReserveArena(world, plan.activations));
   self->arena_ = std::make_unique<Arena>(std::move(arena));
-  self->stream_ = Stream::Create(Device{});
-  self->ctx_.stream = self->stream_.get();
-  self->ctx_.arena = self->arena_.get();
+  ctx.stream = self->stream_.get();
+  ctx.arena = self->arena_.get();
+  self->parameters_.RoundWeights(ctx);
   return self;
+}
+
+absl::Status InferenceModel::Load(const Checkpoint& checkpoint) {
+  RETURN_IF_ERROR(LoadParameters(checkpoint, parameters_, world_));
+  parameters_.RoundWeights(ctx_);
+  return absl::OkStatus();
 }
 
 void InferenceModel::Run(const TokenBatch& batch, bool wants_likeliest, BatchHook* hook,
@@ -73,18 +80,21 @@ void InferenceModel::Run(const TokenBatch& batch, bool wants_likeliest, BatchHoo
   answers->losses.resize(tokens);
   answers->likeliest.resize(wants_likeliest ? tokens : 0);
   if (hook != nullptr) hook->OnBatch(batch);
-  const auto view = [tokens](const std::vector<int32_t>& ids) {
-    return Tensor::Of(const_cast<int32_t*>(ids.data()), {tokens});
+  ArenaScope scope(*arena_);
+  const auto on_device = [&](const std::vector<int32_t>& ids) {
+    const Tensor tensor = arena_->New<int32_t>({tokens});
+    WriteTensor(ids.data(), tensor);
+    return tensor;
   };
-  Transformer::Evaluation evaluation{.tokens = view(batch.tokens),
-                                     .targets = view(batch.targets),
+  Transformer::Evaluation evaluation{.tokens = on_device(batch.tokens),
+                                     .targets = on_device(batch.targets),
                                      .sequence = batch.sequence,
                                      .hook = hook};
-  evaluation.results.losses = Tensor::Of(answers->losses.data(), {tokens});
-  if (wants_likeliest) {
-    evaluation.results.likeliest = Tensor::Of(answers->likeliest.data(), {tokens, 1});
-  }
+  evaluation.results.losses = arena_->New({tokens});
+  if (wants_likeliest) evaluation.results.likeliest = arena_->New<int32_t>({tokens, 1});
   model_->Evaluate(ctx_, evaluation, saved_);
+  ReadTensor(evaluation.results.losses, answers->losses.data());
+  if (wants_likeliest) ReadTensor(evaluation.results.likeliest, answers->likeliest.data());
 }
 
 }  // namespace unipool

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "data/tokenizer.h"
+#include "launch/checkpoint/reader.h"
 #include "launch/world.h"
 #include "model/parameter.h"
 #include "model/routing_hook.h"
@@ -42,6 +43,9 @@ class InferenceModel {
   // most `batch_tokens` tokens of a rank. `world` is borrowed and outlives the model. Collective.
   static absl::StatusOr<std::unique_ptr<InferenceModel>> Create(const config::Run& run,
                                                                 int64_t batch_tokens, World& world);
+
+  // Takes the weights of a checkpoint. Collective.
+  absl::Status Load(const Checkpoint& checkpoint);
 
   // A forward pass. Every rank makes every call, also with an empty batch; lengths may differ.
   // `hook` may be null.

@@ -8,6 +8,7 @@
 #include "launch/checkpoint/reader.h"
 #include "launch/commands.h"
 #include "launch/config_fields.h"
+#include "launch/device_choice.h"
 #include "launch/run_config.h"
 #include "launch/world.h"
 #include "runtime/status.h"
@@ -27,10 +28,11 @@ absl::StatusOr<Checkpoint> FindCheckpoint(const CommandLine& line) {
 absl::Status Adopt(const config::Run& given, const std::string& file, config::Run* run) {
   for (const std::string& path : FieldPaths(given.model())) {
     const std::string theirs = TextAt(given.model(), path), ours = TextAt(run->model(), path);
-    if (theirs == ours) continue;
+    if (theirs == ours || path == "precision") continue;
     return absl::InvalidArgumentError(
         absl::StrCat(file, ": model.", path, " = ", theirs, ": expected the checkpoint's, ", ours));
   }
+  run->mutable_model()->set_precision(given.model().precision());
   *run->mutable_data() = given.data();
   *run->mutable_eval() = given.eval();
   *run->mutable_parallel() = given.parallel();
@@ -44,10 +46,7 @@ absl::StatusOr<config::Run> MakeRun(const CommandLine& line, const Checkpoint& c
     ASSIGN_OR_RETURN(const config::Run given, LoadRunConfig(file, {}));
     RETURN_IF_ERROR(Adopt(given, file, &run));
   }
-  std::vector<std::string> overrides = line.Values("set");
-  if (line.Has("threads")) {
-    overrides.push_back(absl::StrCat("parallel.threads=", line.Value("threads", "")));
-  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
   return OverrideRunConfig(run, checkpoint.folder(), overrides);
 }
 
@@ -57,7 +56,7 @@ absl::StatusOr<std::unique_ptr<InferenceModel>> LoadModel(const config::Run& run
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
   auto model = InferenceModel::Create(run, batch_tokens, world);
   RETURN_IF_ERROR(world.Agree(model.status()));
-  RETURN_IF_ERROR(LoadParameters(checkpoint, (*model)->parameters(), world));
+  RETURN_IF_ERROR((*model)->Load(checkpoint));
   return model;
 }
 
@@ -68,6 +67,7 @@ std::vector<Flag> WithModelFlags(std::vector<Flag> flags) {
       {"checkpoint", "FOLDER", "a run folder (its latest checkpoint), or a checkpoint's"},
       {"config", "FILE", "takes data, eval and parallel from here instead of the checkpoint"},
       {"set", "FIELD=VALUE", "overrides a field, as in data.prefix=PREFIX", true},
+      DeviceFlag(),
       {"threads", "N", "CPU threads of each rank (parallel.threads)"},
       {"batch-tokens", "N", "the most tokens of a rank in one pass (default 8192)"}};
   for (Flag& flag : flags) all.push_back(std::move(flag));

@@ -13,11 +13,22 @@ namespace unipool {
 namespace {
 
 // Fields, or messages with all their fields, that say how long, where and how fast, not what.
-constexpr std::array<absl::string_view, 15> kFree = {
-    "run_dir",         "model.recompute",  "steps",           "pool.gradient_layers",
-    "data.prefix",     "data.micro_batch", "data.skip_steps", "data.cache_folder",
-    "data.vocab_file", "data.merges_file", "parallel",        "eval",
-    "checkpoint",      "divergence",       "profile"};
+constexpr std::array<absl::string_view, 16> kFree = {"run_dir",
+                                                     "model.recompute",
+                                                     "model.precision",
+                                                     "steps",
+                                                     "pool.gradient_layers",
+                                                     "data.prefix",
+                                                     "data.micro_batch",
+                                                     "data.skip_steps",
+                                                     "data.cache_folder",
+                                                     "data.vocab_file",
+                                                     "data.merges_file",
+                                                     "parallel",
+                                                     "eval",
+                                                     "checkpoint",
+                                                     "divergence",
+                                                     "profile"};
 
 bool IsFree(const config::Run& run, const std::string& path) {
   // Megatron's order of the data is made for a number of steps.

@@ -16,6 +16,7 @@
 #include "launch/checkpoint/manifest.h"
 #include "launch/files.h"
 #include "runtime/content_hash.h"
+#include "runtime/copy.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 
@@ -142,6 +143,9 @@ class Loader {
     if (found == pieces_.end()) {
       return absl::DataLossError(absl::StrCat(checkpoint_.folder(), ": holds no ", what));
     }
+    const bool on_host = target.out.device == Device{};
+    if (!on_host) staging_.resize(static_cast<size_t>(target.out.numel()));
+    float* const out = on_host ? target.out.as<float>() : staging_.data();
     int64_t covered = 0;
     for (const int i : found->second) {
       const Manifest::StoredTensor& tensor = checkpoint_.manifest().tensors(i);
@@ -150,10 +154,13 @@ class Loader {
       if (target.part == Manifest::WEIGHT) {
         RETURN_IF_ERROR(files_.CheckShape(tensor, *target.parameter));
       }
-      RETURN_IF_ERROR(files_.Read(tensor, target.begin, target.end, target.out.as<float>()));
+      RETURN_IF_ERROR(files_.Read(tensor, target.begin, target.end, out));
       used_[i] = 1;
     }
-    if (covered == target.parameter->numel()) return absl::OkStatus();
+    if (covered == target.parameter->numel()) {
+      if (!on_host) WriteTensor(out, target.out);
+      return absl::OkStatus();
+    }
     return absl::DataLossError(absl::StrCat(checkpoint_.folder(), ": ", what, ": expected ",
                                             target.parameter->numel(), " elements, found ",
                                             covered));
@@ -178,7 +185,8 @@ class Loader {
  private:
   const Checkpoint& checkpoint_;
   Files files_;
-  std::vector<int32_t> used_;  // by index in the manifest
+  std::vector<int32_t> used_;   // by index in the manifest
+  std::vector<float> staging_;  // of a target on a GPU
   std::map<std::pair<std::string, int>, std::vector<int>> pieces_;
 };
 

@@ -14,6 +14,8 @@
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/files.h"
+#include "runtime/copy.h"
+#include "runtime/device.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 
@@ -65,6 +67,12 @@ absl::Status ReadBack(const std::string& folder, const Manifest& part) {
                                             digest.xxh3_128));
   }
   return absl::OkStatus();
+}
+
+// Pinned for a GPU, which then copies several times as fast, unless the host would miss the memory.
+absl::StatusOr<Buffer> AllocateCopy(Device device, int64_t bytes) {
+  const bool small = bytes <= HostMemoryBytes() / 8 / RanksOnThisHost();
+  return small ? Buffer::AllocatePinned(device, bytes) : Buffer::Allocate(Device{}, bytes);
 }
 
 }  // namespace
@@ -134,7 +142,8 @@ void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   manifest_ = Describe(state, world_);
   part_.Clear();
   DescribeRank(state, &part_);
-  if (snapshot) {
+  // Files are written from memory of the host.
+  if (snapshot || world_.device() != Device{}) {
     outcome_ = world_.Agree(Snapshot());
     if (!outcome_.ok()) {
       return NoteFailure();
@@ -151,18 +160,21 @@ absl::Status CheckpointSaver::Snapshot() {
   for (const Piece& piece : pieces_) bytes += piece.value.bytes();
   if (copy_.bytes() != bytes) {
     copy_ = Buffer();
-    ASSIGN_OR_RETURN(copy_, Buffer::Allocate(Device{}, bytes));
+    ASSIGN_OR_RETURN(copy_, AllocateCopy(world_.device(), bytes));
   }
   constexpr int64_t kChunk = int64_t{1} << 20;
   char* to = static_cast<char*>(copy_.data());
   for (Piece& piece : pieces_) {
     const char* const from = static_cast<const char*>(piece.value.data);
     const int64_t size = piece.value.bytes();
+    const bool on_host = piece.value.device == Device{};
+    if (!on_host) ReadTensor(piece.value, to);
 #pragma omp parallel for schedule(static) if (size > kChunk)
-    for (int64_t at = 0; at < size; at += kChunk) {
+    for (int64_t at = 0; at < (on_host ? size : 0); at += kChunk) {
       std::memcpy(to + at, from + at, static_cast<size_t>(std::min(kChunk, size - at)));
     }
     piece.value.data = to;
+    piece.value.device = Device{};
     to += size;
   }
   return absl::OkStatus();

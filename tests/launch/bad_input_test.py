@@ -65,6 +65,21 @@ class BadInputTest(support.TextTest):
     def test_a_model_larger_than_the_memory_is_refused(self):
         self.expect_refusal({"model.hidden": 10**6, "model.ffn": 10**6}, "needs", "MiB")
 
+    def test_numbers_that_the_device_does_not_compute_in_are_refused(self):
+        self.expect_refusal({"model.precision": "BF16"}, "model.precision = BF16", "--device cuda")
+
+    def test_a_gpu_that_is_not_there_is_refused(self):
+        command = support.train_command(self.prefix, os.path.join(self.folder.name, "no-gpu"))
+        done = support.run(command + ["--device", "cuda"])
+        if done.returncode == 0:
+            self.skipTest("there is a GPU")
+        self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+        self.assertEqual(len(own_lines(done.stderr)), 1, done.stderr)
+        self.assertIn("parallel.device = CUDA: expected a GPU", done.stderr)
+        done = support.run(command + ["--device", "gpu"])
+        self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+        self.assertIn("--device=gpu: expected auto, cpu or cuda", done.stderr)
+
     def test_bench_without_a_temporary_folder_is_one_line(self):
         command = support.train_command(self.prefix, "unused")[3:]
         for ranks in (0, 2):

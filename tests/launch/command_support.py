@@ -14,7 +14,7 @@ PROGRAM = os.environ.get("UNIPOOL_PROGRAM", str(ROOT / "build" / "launch" / "uni
 LAUNCHER = str(ROOT / "launch" / "mpirun.sh")
 
 SETTINGS = {
-    "steps": 10,
+    "steps": 10, "parallel.device": "CPU",
     "model.vocab": 257, "model.hidden": 32, "model.layers": 3, "model.heads": 4,
     "model.kv_heads": 2, "model.ffn": 48, "model.sequence": 32, "model.init_std": 0.05,
     "pool.experts": 7, "pool.router_c": 2,

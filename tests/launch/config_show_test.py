@@ -37,7 +37,7 @@ TOTALS = {
 
 
 def words(config, settings=None, ranks=None):
-    command = ["config", "show", CONFIGS / f"{config}.textproto"]
+    command = ["config", "show", CONFIGS / f"{config}.textproto", "--set", "parallel.device=CPU"]
     for field, value in (settings or {}).items():
         command += ["--set", f"{field}={value}"]
     return command + (["--ranks", ranks] if ranks else [])
@@ -111,6 +111,15 @@ class ConfigShowTest(unittest.TestCase):
             self.assertEqual(sum(owned), experts)
             self.assertLessEqual(max(owned) - min(owned), 1, f"{config}: {owned}")
             self.assertNotIn("on rank 7 of 7", counts)
+
+    def test_memory_on_a_gpu_has_weights_of_two_bytes_and_masters_of_four(self):
+        text = self.show("unipool_182m", {"parallel.device": "CUDA"})
+        (_, parts), = memory_of(text)
+        weights, masters, gradients, moments, activations, _, total = parts
+        self.assertAlmostEqual(masters, 777898764 * 4 / 2**20, delta=0.05)
+        self.assertAlmostEqual(2 * weights, masters, delta=0.1)
+        self.assertAlmostEqual(weights + masters + gradients + moments + activations, total,
+                               delta=0.3)
 
     def test_memory_has_a_row_a_rank_that_adds_up(self):
         text = self.show("unipool_182m", ranks=7)

@@ -144,7 +144,7 @@ TEST_F(RunConfig, ParseErrorsNameThePlaceTheFieldAndWhatWasExpected) {
   EXPECT_EQ(Error("model {\n  hiden: 3\n}"),
             "x.textproto:2:3: unknown field \"hiden\" in Model (fields: vocab, hidden, layers, "
             "heads, kv_heads, head_dim, ffn, sequence, ffn_kind, rope_base, norm_eps, init_std, "
-            "recompute; did you mean \"hidden\"?)");
+            "recompute, precision; did you mean \"hidden\"?)");
   EXPECT_THAT(Error("bogus: 3"), StartsWith("x.textproto:1:1: unknown field \"bogus\" in Run (f"));
   EXPECT_EQ(Error("model {\n\thidden: abc\n}"),
             "x.textproto:2:17: hidden: expected an integer, got abc");

@@ -40,6 +40,7 @@ void WriteTinyDataset(const std::string& prefix) {
 config::Run TinyRun(Variant variant, const std::string& prefix) {
   config::Run run;
   run.set_steps(10);
+  run.mutable_parallel()->set_device(config::Parallel::CPU);
   config::Model& model = *run.mutable_model();
   model.set_vocab(257);
   model.set_hidden(16);

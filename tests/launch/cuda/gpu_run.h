@@ -1,0 +1,46 @@
+// Tiny runs on a GPU and on the CPU, and what they come to.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "configs/run.pb.h"
+#include "launch/loaders.h"
+#include "launch/trainer.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_run.h"
+
+namespace unipool::testing {
+
+// Of the first rank.
+struct Outcome {
+  std::vector<StepRecord> records;
+  std::vector<float> weights;  // all values
+};
+
+class GpuRun {
+ public:
+  GpuRun();
+
+  // `steps` steps; on the first GPU in float32 unless changed.
+  config::Run Settings(Variant variant, int64_t steps) const;
+  config::Run OnCpu(config::Run run) const;
+  // `end` is called on every rank with the trainer that has run; may be null.
+  using End = std::function<void(Trainer&, World&)>;
+  Outcome Train(const config::Run& run, int ranks = 1, const End& end = nullptr) const;
+  const Corpus& corpus() const { return *corpus_; }
+  std::string Path(const std::string& name) const { return folder_.Path(name); }
+
+ private:
+  TempFolder folder_;
+  std::unique_ptr<Corpus> corpus_;
+};
+
+// All values, wherever they are.
+std::vector<float> ReadWeights(const ParameterList& parameters);
+// Losses and gradient norms of the steps that both have last, to `relative`.
+void ExpectSameLosses(const Outcome& actual, const Outcome& expected, double relative);
+void ExpectSameBits(const Outcome& actual, const Outcome& expected);
+
+}  // namespace unipool::testing

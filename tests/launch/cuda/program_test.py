@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""The program on a GPU, real or emulated: trains, goes on on another device, evaluates, benches.
+Skipped (exit status 77) where there is no GPU."""
+import os
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import command_support as support
+
+SKIPPED = 77
+SETTINGS = {"steps": 3, "model.hidden": 16, "model.layers": 2, "model.sequence": 16,
+            "model.ffn": 16, "data.global_batch": 4, "eval.sequences": 2,
+            "schedule.decay_steps": 4}
+
+
+class ProgramTest(support.TextTest):
+    def train(self, name, device, settings=None, ranks=0):
+        run_dir = os.path.join(self.folder.name, name)
+        command = support.train_command(self.prefix, run_dir, dict(SETTINGS, **(settings or {})))
+        done = support.run(command + ["--device", device], ranks)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return run_dir, done.stdout
+
+    def test_a_run_on_a_gpu_goes_on_on_the_cpu_and_back(self):
+        run_dir, said = self.train("moved", "cuda")
+        self.assertIn("computes on cuda:0 (", said)
+        self.assertIn("bfloat16", said)
+        self.assertIn("GPU memory", said)
+        _, said = self.train("moved", "cpu", {"steps": 4})
+        self.assertIn("goes on after step 3", said)
+        self.assertIn("computes on CPU, float32", said)
+        alone, _ = self.train("alone", "cpu", {"steps": 4})
+        moved = support.metrics(run_dir)[-1]["lm_loss"]
+        expected = support.metrics(alone)[-1]["lm_loss"]
+        self.assertAlmostEqual(moved, expected, delta=1e-2 * expected)
+
+    def test_two_ranks_share_a_gpu_with_a_warning(self):
+        alone, _ = self.train("one", "cuda", {"model.precision": "FP32"})
+        shared, _ = self.train("two", "cuda", {"model.precision": "FP32"}, ranks=2)
+        for one, two in zip(support.metrics(alone)[1:], support.metrics(shared)[1:]):
+            self.assertAlmostEqual(one["lm_loss"], two["lm_loss"], delta=1e-4)
+
+    def test_a_model_is_evaluated_and_benched_on_a_gpu(self):
+        run_dir, _ = self.train("evaluated", "cuda")
+        losses = []
+        for device in ("cuda", "cpu"):
+            done = support.run(["evaluate", "--checkpoint", run_dir, "--device", device, "--json"])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            losses.append(support.json.loads(done.stdout)["loss"])
+        self.assertAlmostEqual(losses[0], losses[1], delta=1e-2 * losses[1])
+        command = support.train_command(self.prefix, run_dir, SETTINGS)[3:]
+        done = support.run(["bench", "step", "--device", "cuda", "--steps", 1] + command)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("cuda:0", done.stdout)
+        self.assertIn("reserved for activations", done.stdout)
+
+
+def why_no_gpu():
+    done = support.run(["bench", "step", "--device", "cuda"] +
+                       support.train_command("nowhere", "nowhere", SETTINGS)[3:])
+    return done.stderr.strip() if done.returncode == 2 else ""
+
+
+if __name__ == "__main__":
+    if why_no_gpu():
+        print("skipped:", why_no_gpu())
+        sys.exit(SKIPPED)
+    unittest.main()
