@@ -1,0 +1,273 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in under 9 minutes: the kernels' tests, training on the GPU against
+# the CPU, several ranks on one GPU, checkpoints across devices, compute-sanitizer where it is, and
+# the benches. Ends with one table, and writes OUT/gpu_results.json and OUT/gpu_results.md.
+# In a checkout it takes what is built in build/; in a bundle (tools/bundle.sh) what came with it.
+#   tests/gpu.sh [--out FOLDER] [--only STAGE,...] [--small]
+#   stages: tests, losses, ranks, checkpoints, sanitizer, rates, steps, torch
+#   --small: sizes for an emulated GPU, to see that this script runs
+set -uo pipefail
+
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=gpu-results only=tests,losses,ranks,checkpoints,sanitizer,rates,steps,torch small=
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --out) out=${2:?--out needs a folder}; shift 2 ;;
+    --only) only=${2:?--only needs stages}; shift 2 ;;
+    --small) small=--small; shift ;;
+    *) echo "gpu.sh: $1: expected --out FOLDER, --only STAGE,... or --small" >&2; exit 2 ;;
+  esac
+done
+mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
+
+if [[ -f $folder/environment ]]; then
+  # shellcheck source=/dev/null
+  . "$folder/environment"
+  unipool=$folder/bin/unipool bench=$folder/bin/bench_gpu tests=("$folder"/tests/cuda_*_test)
+  mpirun=$folder/bin/mpirun.sh corpus=$folder/corpus/corpus
+  configs=$folder/configs
+else
+  build=${UNIPOOL_BUILD:-$folder/../build}
+  build=$(cd "$build" 2> /dev/null && pwd) || {
+    echo "gpu.sh: nothing is built: cmake -S . -B build -G Ninja && cmake --build build" >&2
+    exit 2
+  }
+  unipool=$build/launch/unipool bench=$build/tools/bench_gpu
+  tests=("$build"/tests/*/cuda/cuda_*_test)
+  mpirun=$folder/../launch/mpirun.sh corpus=$out/corpus
+  configs=$folder/../configs
+fi
+for program in "$unipool" "$bench"; do
+  [[ -x $program ]] || { echo "gpu.sh: $program: not built" >&2; exit 2; }
+done
+
+# in_time WHAT: whether there is time for one thing more; what there is none for is told.
+in_time() {
+  [[ $SECONDS -ge 480 ]] || return 0
+  note "$1" "no time left" "" skipped
+  return 1
+}
+# wanted STAGE
+wanted() { [[ ,$only, == *,$1,* ]] && in_time "$1"; }
+
+results=$out/results.tsv
+: > "$results"
+failures=0
+# note KEY VALUE GOAL VERDICT: a line of the table. VERDICT: ok, FAILED, skipped, or empty for a
+# figure without a bound of its own.
+note() {
+  printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >> "$results"
+  [[ $4 != FAILED ]] || failures=$((failures + 1))
+  echo "gpu.sh: $1: $2 ${4}"
+}
+# note_bound KEY VALUE BOUND: ok where VALUE <= BOUND; an empty VALUE is a failure.
+note_bound() {
+  local verdict
+  verdict=$(awk -v value="${2:-nan}" -v bound="$3" 'BEGIN {
+    print (value ~ /^[0-9.e+-]+$/ && value + 0 <= bound + 0) ? "ok" : "FAILED" }')
+  note "$1" "${2:-none}" "at most $3" "$verdict"
+}
+
+# train NAME [FLAG ...]: ten steps of a small run of the corpus, afresh, in OUT/NAME.
+train() {
+  local name=$1 start=(--fresh --force)
+  shift
+  [[ ${resume:-} != yes ]] || start=()
+  "${launcher[@]}" "$unipool" train --config "$configs/bench.textproto" --run-dir "$out/$name" \
+    "${start[@]}" --set "data.prefix=$corpus" --set "steps=${steps:-10}" --set eval.sequences=2 \
+    --set schedule.warmup_steps=2 --set schedule.lr=2e-3 --set checkpoint.every_steps=0 \
+    ${small:+--set model.hidden=32 --set model.ffn=32 --set model.layers=2 --set pool.experts=4} \
+    ${small:+--set model.sequence=16 --set data.global_batch=4 --set model.vocab=512} \
+    "$@" > "$out/$name.log" 2>&1
+  local status=$?
+  [[ $status -eq 0 ]] ||
+    note "training $name" "exit status $status: $(tail -n 1 "$out/$name.log")" "" FAILED
+  return $status
+}
+launcher=()
+
+# field NAME KEY: a number of every training step's record.
+field() { sed -n "s/.*\"$2\": *\([-0-9.e+]*\).*/\1/p" "$out/$1/metrics.jsonl"; }
+# largest_difference A B KEY: relative, over the steps of both; nothing where they differ in number.
+largest_difference() {
+  paste <(field "$1" "$3") <(field "$2" "$3") | awk '
+    NF != 2 { bad = 1 }
+    { d = ($1 > $2 ? $1 - $2 : $2 - $1) / ($1 > 1e-30 ? $1 : 1); if (d > most) most = d }
+    END { if (!bad && NR > 0) printf "%.2e", most }'
+}
+
+test_kernels() {
+  local test log passed=0 skipped=0 failed=0
+  for test in "${tests[@]}"; do
+    in_time "$(basename "$test")" || continue
+    log=$out/$(basename "$test").log
+    if timeout 150 "$test" --gtest_color=no > "$log" 2>&1; then
+      passed=$((passed + $(grep -c '^\[       OK' "$log")))
+    else
+      failed=$((failed + 1))
+      note "test $(basename "$test")" "see $log" "" FAILED
+    fi
+    skipped=$((skipped + $(grep -c '^\[  SKIPPED \].*ms' "$log")))
+  done
+  note "kernels' tests" "$passed passed, $failed programs failed, $skipped skipped" "all pass" \
+    "$([[ $failed -eq 0 && $passed -gt 0 ]] && echo ok || echo FAILED)"
+}
+
+compare_losses() {
+  train cpu --device cpu --set model.precision=FP32
+  train gpu_fp32 --device cuda --set model.precision=FP32
+  train gpu_bf16 --device cuda --set model.precision=BF16
+  train gpu_bf16_again --device cuda --set model.precision=BF16
+  note_bound "ten losses, GPU fp32 against CPU" "$(largest_difference cpu gpu_fp32 lm_loss)" 1e-4
+  note_bound "ten losses, GPU bf16 against CPU" "$(largest_difference cpu gpu_bf16 lm_loss)" 1e-2
+  if "$unipool" checkpoint diff "$out/gpu_bf16" "$out/gpu_bf16_again" > "$out/diff.log" 2>&1 &&
+    cmp -s <(field gpu_bf16 lm_loss) <(field gpu_bf16_again lm_loss); then
+    note "the same run twice, bf16" "same bits" "same bits" ok
+  else
+    note "the same run twice, bf16" "differ: $out/diff.log" "same bits" FAILED
+  fi
+}
+
+compare_ranks() {
+  local ranks
+  if ! command -v mpirun > /dev/null; then
+    note "several ranks on one GPU" "no mpirun here" "" skipped
+    return
+  fi
+  train ranks_1 --device cuda --set model.precision=FP32
+  for ranks in 2 4; do
+    launcher=(bash "$mpirun" -np "$ranks")
+    train "ranks_$ranks" --device cuda --set model.precision=FP32
+    launcher=()
+    note_bound "$ranks ranks on one GPU against one" \
+      "$(largest_difference ranks_1 "ranks_$ranks" lm_loss)" 1e-5
+  done
+}
+
+move_checkpoints() {
+  steps=15 train stayed --device cpu --set model.precision=FP32
+  steps=15 train moved --device cpu --set model.precision=FP32 --stop-after 5
+  resume=yes steps=15 train moved --device cuda --set model.precision=FP32 --stop-after 10
+  resume=yes steps=15 train moved --device cpu --set model.precision=FP32
+  note_bound "a run that goes CPU, GPU, CPU" "$(largest_difference stayed moved lm_loss)" 1e-4
+}
+
+sanitize() {
+  local tool test log
+  if ! command -v compute-sanitizer > /dev/null; then
+    note compute-sanitizer "not installed" "" skipped
+    return
+  fi
+  for tool in memcheck racecheck; do
+    for test in "${tests[@]}"; do
+      in_time "$tool $(basename "$test")" || continue
+      log=$out/$tool.$(basename "$test").log
+      timeout 40 compute-sanitizer --tool "$tool" --error-exitcode 9 "$test" --gtest_brief=1 \
+        > "$log" 2>&1
+      case $? in
+        0) note "$tool $(basename "$test")" clean clean ok ;;
+        124) note "$tool $(basename "$test")" "not done in 40 s" clean skipped ;;
+        *) note "$tool $(basename "$test")" "$(grep -m1 -E '=========' "$log")" clean FAILED ;;
+      esac
+    done
+  done
+}
+
+measure_rates() {
+  if ! "$bench" $small --tsv "$out/rates.tsv" > "$out/rates.txt" 2>&1; then
+    note "rates of ops" "$(tail -n 1 "$out/rates.txt")" "" FAILED
+    return
+  fi
+  local name us rate share
+  while IFS=$'\t' read -r name us rate share; do
+    note "$name" "$us us, $rate, $share %" "" ""
+  done < "$out/rates.tsv"
+}
+
+# measure_step NAME CONFIG SEQUENCES
+measure_step() {
+  local log=$out/step_$1.log
+  if timeout 100 "$unipool" bench step --config "$configs/$2.textproto" --device cuda --steps 5 \
+    --set "data.global_batch=$3" --set "data.micro_batch=$3" --profile \
+    ${small:+--set model.hidden=32 --set model.ffn=32 --set model.layers=2 --set model.heads=2} \
+    ${small:+--set model.kv_heads=2 --set model.sequence=16 --set model.vocab=512} \
+    ${small:+--set pool.layers_per_pool=$([[ $2 == moe* ]] && echo 1 || echo 2)} > "$log" 2>&1; then
+    note "step $1, $3 sequences" "$(sed -nE 's/^(tokens\/s|share) +//p' "$log" | paste -sd, - |
+      sed 's/,/ tokens\/s, /')" "" ""
+  else
+    note "step $1, $3 sequences" "$(tail -n 1 "$log")" "" FAILED
+  fi
+}
+
+measure_steps() {
+  local sequences
+  for sequences in ${small:+2} ${small:-16 32 64}; do
+    [[ $sequences == --small ]] || measure_step "unipool_182m_$sequences" unipool_182m "$sequences"
+  done
+  measure_step moe_182m moe_182m "${small:+2}${small:-32}"
+}
+
+measure_torch() {
+  local script=$folder/gpu_torch.py
+  if ! python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
+    note "PyTorch's step" "no PyTorch with a GPU here" "" skipped
+    return
+  fi
+  local sequences
+  for sequences in 32 64; do
+    local log=$out/torch_$sequences.log verdict=
+    timeout 150 python3 "$script" --sequences "$sequences" > "$log" 2>&1 || verdict=FAILED
+    note "PyTorch's step, $sequences sequences" "$(tail -n 1 "$log")" "" "$verdict"
+  done
+}
+
+prepare_corpus() {
+  [[ ! -f $corpus.idx ]] || return 0
+  (cd "$folder/.." && python3 -c '
+import glob, json
+for name in sorted(glob.glob("*/*.cc") + glob.glob("*/*.md")):
+    with open(name, encoding="utf-8") as stream:
+        print(json.dumps({"text": stream.read()}))') > "$out/corpus.jsonl"
+  "$unipool" data prepare --input "$out/corpus.jsonl" --output "$corpus" > /dev/null
+}
+
+describe() {
+  note date "$(date -u +%F)" "" ""
+  local query=name,memory.total,driver_version
+  note version \
+    "$(cat "$folder/version" 2> /dev/null || git -C "$folder" rev-parse --short HEAD)" "" ""
+  note GPU "$(nvidia-smi --query-gpu=$query --format=csv,noheader 2> /dev/null | paste -sd';' -)" \
+    "" ""
+}
+
+# As the last lines: a table for people, then where the same is for machines.
+report() {
+  awk -F'\t' 'BEGIN { print "| what | measured | goal | |"; print "|---|---|---|---|" }
+    { printf "| %s | %s | %s | %s |\n", $1, $2, $3, $4 }' "$results" | tee "$out/gpu_results.md"
+  awk -F'\t' 'function quoted(text) { gsub(/["\\]/, "\\\\&", text); return "\"" text "\"" }
+    BEGIN { print "[" }
+    NR > 1 { printf ",\n" }
+    { printf "{\"what\": %s, \"measured\": %s, \"goal\": %s, \"verdict\": %s}",
+        quoted($1), quoted($2), quoted($3), quoted($4) }
+    END { print "\n]" }' "$results" > "$out/gpu_results.json"
+  echo "gpu.sh: $failures failed, $(awk -F'\t' '$4 == "skipped"' "$results" | wc -l) skipped," \
+    "in $SECONDS s; $out/gpu_results.json"
+}
+
+"$bench" --small > "$out/probe.txt" 2>&1
+if [[ $? -eq 77 ]]; then
+  echo "gpu.sh: skipped: $(tail -n 1 "$out/probe.txt")"
+  exit 77
+fi
+describe
+prepare_corpus || { note corpus "cannot be made" "" FAILED; report; exit 1; }
+! wanted tests || test_kernels
+! wanted losses || compare_losses
+! wanted ranks || compare_ranks
+! wanted checkpoints || move_checkpoints
+! wanted rates || measure_rates
+! wanted steps || measure_steps
+! wanted torch || measure_torch
+! wanted sanitizer || sanitize
+report
+[[ $failures -eq 0 ]]

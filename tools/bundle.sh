@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Makes a relocatable folder out of a build, to run on another x86-64 Linux that has a driver,
+# CUDA's libraries (cuBLAS; NCCL for several GPUs) and nothing else installed, and packs it:
+#   tools/bundle.sh [BUILD_FOLDER] OUTPUT.tar.gz
+# In it: unipool with its libraries other than CUDA's and glibc's, the kernels' tests, bench_gpu,
+# configs, a small prepared corpus, Open MPI where it is installed, and gpu.sh, which tests the lot.
+# The archive is at most 50 MB, or this fails.
+set -euo pipefail
+
+say() { echo "bundle.sh: $*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+
+[[ $# -ge 1 && $# -le 2 && $1 != -* && ${!#} == *.tar.gz ]] || {
+  echo "usage: tools/bundle.sh [BUILD_FOLDER] OUTPUT.tar.gz" >&2
+  exit 2
+}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build
+[[ $# -eq 1 ]] || build=$(cd "$1" 2> /dev/null && pwd) || die "$1: no such folder, expected a build"
+output=${!#}
+[[ -x $build/launch/unipool && -x $build/tools/bench_gpu ]] ||
+  die "$build: nothing built there, expected cmake --build $build to have run"
+readonly most_bytes=$((50 * 1000 * 1000))
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bundle=$work/unipool-bundle
+mkdir -p "$bundle"/{bin,lib,tests,corpus}
+
+# copy_libraries FILE ...: what the loader would find for them here. glibc stays behind: it must fit
+# the other machine's loader; so does what comes with the driver or with CUDA.
+copy_libraries() {
+  local left='^(ld-linux|lib(c|m|dl|rt|pthread|resolv|util|cuda|cudart|cublas|cublasLt|nccl)\.so)'
+  local path
+  ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r path; do
+    [[ $(basename "$path") =~ $left ]] || cp -Ln "$path" "$bundle/lib/"
+  done
+}
+
+tests=()
+for test in "$build"/tests/*/cuda/cuda_*_test; do
+  [[ -f $test && -x $test ]] && tests+=("$test")
+done
+[[ ${#tests[@]} -gt 0 ]] || die "$build holds no test of kernels, expected a build with CUDA"
+cp "$build/launch/unipool" "$build/tools/bench_gpu" "$bundle/bin/"
+cp "${tests[@]}" "$bundle/tests/"
+copy_libraries "$bundle"/bin/* "$bundle"/tests/*
+
+# Open MPI's programs and plugins, where a launcher of this bundle's environment (bin/environment)
+# finds them; not those for networks whose libraries are large.
+copy_mpi() {
+  local mpirun plugins plugin copied=()
+  mpirun=$(command -v orterun) || return 0
+  plugins=$(ls -d /usr/lib/*/openmpi/lib/openmpi3 2> /dev/null) || return 0
+  mkdir -p "$bundle"/openmpi/{bin,plugins,pmix} "$bundle/openmpi/share"
+  cp "$mpirun" "$bundle/openmpi/bin/mpirun"
+  cp "$(command -v orted)" "$bundle/openmpi/bin/"
+  for plugin in "$plugins"/mca_*.so; do
+    [[ $plugin =~ (ofi|ucx|psm2?|openib|monitoring|gridengine|slurm)\.so$ ]] && continue
+    cp "$plugin" "$bundle/openmpi/plugins/"
+    copied+=("$plugin")
+  done
+  cp -r /usr/share/openmpi "$bundle/openmpi/share/"
+  for plugin in "${plugins%/openmpi/*}"/pmix2/lib/pmix/*.so; do
+    cp "$plugin" "$bundle/openmpi/pmix/"
+    copied+=("$plugin")
+  done
+  copy_libraries "$mpirun" "${copied[@]}"
+}
+
+# Text of ours, tokenized: enough for a run to learn from.
+make_corpus() {
+  local text=$work/corpus.jsonl
+  git -C "$root" ls-files '*.md' '*.h' '*.cc' '*.cu' '*.py' '*.sh' |
+    (cd "$root" && python3 -c '
+import json, sys
+for name in sys.stdin.read().split():
+    with open(name, encoding="utf-8") as stream:
+        print(json.dumps({"text": stream.read()}))') > "$text"
+  "$build/launch/unipool" data prepare --input "$text" --output "$bundle/corpus/corpus" > /dev/null
+}
+
+copy_mpi
+make_corpus
+strip --strip-unneeded "$bundle"/bin/{unipool,bench_gpu} "$bundle"/tests/*
+cp -r "$root/configs" "$bundle/configs"
+cp "$root/launch/mpirun.sh" "$bundle/bin/"
+cp "$root"/tests/gpu.sh "$root"/tests/gpu_torch.py "$bundle/"
+git -C "$root" rev-parse --short HEAD > "$bundle/version"
+
+cat > "$bundle/environment" << 'ENVIRONMENT'
+# Sourced before the bundle's programs are run: . ./environment
+bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export LD_LIBRARY_PATH="$bundle/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}:/usr/local/cuda/lib64"
+export PATH="$bundle/bin:$bundle/openmpi/bin:$PATH"
+if [[ -d $bundle/openmpi ]]; then
+  export OPAL_PREFIX="$bundle/openmpi" PMIX_INSTALL_PREFIX="$bundle/openmpi"
+  export OMPI_MCA_mca_base_component_path="$bundle/openmpi/plugins"
+  export PMIX_MCA_mca_base_component_path="$bundle/openmpi/pmix"
+  # Without ssh there is one host only.
+  command -v ssh > /dev/null || export OMPI_MCA_plm="${OMPI_MCA_plm:-isolated}"
+fi
+ENVIRONMENT
+
+tar -C "$work" -czf "$output" unipool-bundle
+bytes=$(stat -c %s "$output")
+say "$output: $((bytes / 1000000)) MB, unpacked $(du -sm "$bundle" | cut -f1) MB; there run gpu.sh"
+((bytes <= most_bytes)) || die "$output has $bytes bytes, expected at most $most_bytes"
