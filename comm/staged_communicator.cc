@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "comm/both_memories.h"
 #include "comm/grown_memory.h"
 #include "runtime/copy.h"
 #include "runtime/status.h"
@@ -41,22 +42,10 @@ class StagedCommunicator : public Communicator {
  private:
   StagedCommunicator(std::unique_ptr<Communicator> host, Device gpu)
       : host_(std::move(host)),
-        gpu_(gpu),
-        host_stream_(Stream::Create(Device{})),
+        memories_(gpu),
         incoming_(GrownMemory::Kind::kPinned, gpu),
         outgoing_(GrownMemory::Kind::kPinned, gpu) {}
 
-  bool IsOnHost(const Tensor& tensor) const {
-    CHECK(tensor.device == Device{} || tensor.device == gpu_)
-        << ToString(tensor.device) << " for a rank on " << ToString(gpu_);
-    return tensor.device == Device{};
-  }
-  // Where a call on host memory takes its turn in the work of `stream`.
-  Stream& HostStream(Stream& stream) const {
-    if (stream.device() == Device{}) return stream;
-    stream.Synchronize();
-    return *host_stream_;
-  }
   // The tensor's bytes on the host, after all work before.
   Tensor Fetch(const Tensor& tensor, Stream& stream) {
     const Tensor staged = outgoing_.Like(tensor);
@@ -74,14 +63,12 @@ class StagedCommunicator : public Communicator {
   }
 
   const std::unique_ptr<Communicator> host_;
-  const Device gpu_;
-  const std::unique_ptr<Stream> host_stream_;
+  const BothMemories memories_;
   GrownMemory incoming_, outgoing_;
 };
 
 absl::StatusOr<std::unique_ptr<Communicator>> StagedCommunicator::Create(
     std::unique_ptr<Communicator> host, Device gpu) {
-  CHECK(gpu.type == DeviceType::kCuda) << ToString(gpu);
   std::unique_ptr<StagedCommunicator> self(new StagedCommunicator(std::move(host), gpu));
   RETURN_IF_ERROR(self->incoming_.Reserve(kFirstBytes));
   RETURN_IF_ERROR(self->outgoing_.Reserve(kFirstBytes));
@@ -89,56 +76,59 @@ absl::StatusOr<std::unique_ptr<Communicator>> StagedCommunicator::Create(
 }
 
 void StagedCommunicator::AllReduce(Tensor x, ReduceOp op, Stream& stream) {
-  if (IsOnHost(x)) return host_->AllReduce(x, op, HostStream(stream));
+  if (memories_.IsOnHost(x)) return host_->AllReduce(x, op, memories_.HostStream(stream));
   if (size() == 1) return;
   const Tensor staged = Fetch(x, stream);
-  host_->AllReduce(staged, op, *host_stream_);
+  host_->AllReduce(staged, op, memories_.host_stream());
   Store(staged, x, stream);
 }
 
 void StagedCommunicator::ReduceScatter(Tensor input, Tensor output, Stream& stream) {
-  if (IsOnHost(input)) return host_->ReduceScatter(input, output, HostStream(stream));
+  if (memories_.IsOnHost(input))
+    return host_->ReduceScatter(input, output, memories_.HostStream(stream));
   CheckReduceScatter(*this, input, output);
   if (size() == 1) return CopyOnDevice(input, output, stream);
   const Tensor mine = incoming_.Like(output);
-  host_->ReduceScatter(Fetch(input, stream), mine, *host_stream_);
+  host_->ReduceScatter(Fetch(input, stream), mine, memories_.host_stream());
   Store(mine, output, stream);
 }
 
 void StagedCommunicator::AllGather(Tensor input, Tensor output, Stream& stream) {
-  if (IsOnHost(input)) return host_->AllGather(input, output, HostStream(stream));
+  if (memories_.IsOnHost(input))
+    return host_->AllGather(input, output, memories_.HostStream(stream));
   CheckAllGather(*this, input, output);
   if (size() == 1) return CopyOnDevice(input, output, stream);
   const Tensor all = incoming_.Like(output);
-  host_->AllGather(Fetch(input, stream), all, *host_stream_);
+  host_->AllGather(Fetch(input, stream), all, memories_.host_stream());
   Store(all, output, stream);
 }
 
 void StagedCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_rows, Tensor output,
                                    absl::Span<const int64_t> recv_rows, Stream& stream) {
-  if (IsOnHost(input)) {
-    return host_->AllToAllV(input, send_rows, output, recv_rows, HostStream(stream));
+  if (memories_.IsOnHost(input)) {
+    return host_->AllToAllV(input, send_rows, output, recv_rows, memories_.HostStream(stream));
   }
   CheckAllToAllV(*this, input, send_rows, output, recv_rows);
   const Tensor sent = input.Rows(0, Sum(send_rows));
   const Tensor received = output.Rows(0, Sum(recv_rows));
   if (size() == 1) return CopyOnDevice(sent, received, stream);
   const Tensor arrived = incoming_.Like(received);
-  host_->AllToAllV(Fetch(sent, stream), send_rows, arrived, recv_rows, *host_stream_);
+  host_->AllToAllV(Fetch(sent, stream), send_rows, arrived, recv_rows, memories_.host_stream());
   Store(arrived, received, stream);
 }
 
 void StagedCommunicator::Broadcast(Tensor x, int root, Stream& stream) {
-  if (IsOnHost(x)) return host_->Broadcast(x, root, HostStream(stream));
+  if (memories_.IsOnHost(x)) return host_->Broadcast(x, root, memories_.HostStream(stream));
   CHECK(0 <= root && root < size()) << root << " of " << size();
   if (size() == 1) return;
   const Tensor staged = rank() == root ? Fetch(x, stream) : outgoing_.Like(x);
-  host_->Broadcast(staged, root, *host_stream_);
+  host_->Broadcast(staged, root, memories_.host_stream());
   if (rank() != root) Store(staged, x, stream);
 }
 
 std::unique_ptr<Communicator> StagedCommunicator::Split(int color, const std::string& name) {
-  absl::StatusOr<std::unique_ptr<Communicator>> part = Create(host_->Split(color, name), gpu_);
+  absl::StatusOr<std::unique_ptr<Communicator>> part =
+      Create(host_->Split(color, name), memories_.gpu());
   CHECK(part.ok()) << part.status().message();
   return std::move(*part);
 }

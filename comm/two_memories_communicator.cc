@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "comm/both_memories.h"
 #include "comm/grown_memory.h"
 #include "runtime/copy.h"
 
@@ -16,8 +17,7 @@ class TwoMemoriesCommunicator : public Communicator {
                           Device gpu)
       : on_gpu_(std::move(on_gpu)),
         host_(std::move(host)),
-        gpu_(gpu),
-        host_stream_(Stream::Create(Device{})),
+        memories_(gpu),
         gpu_stream_(Stream::Create(gpu, Stream::Kind::kSide)),
         first_(GrownMemory::Kind::kOnGpu, gpu),
         second_(GrownMemory::Kind::kOnGpu, gpu) {
@@ -29,33 +29,33 @@ class TwoMemoriesCommunicator : public Communicator {
   DeviceType device_type() const override { return DeviceType::kCuda; }
 
   void AllReduce(Tensor x, ReduceOp op, Stream& stream) override {
-    if (!IsOnHost(x)) return on_gpu_->AllReduce(x, op, stream);
-    if (host_ != nullptr) return host_->AllReduce(x, op, HostStream(stream));
+    if (!memories_.IsOnHost(x)) return on_gpu_->AllReduce(x, op, stream);
+    if (host_ != nullptr) return host_->AllReduce(x, op, memories_.HostStream(stream));
     const Tensor copy = Bring(x, first_, stream);
     on_gpu_->AllReduce(copy, op, *gpu_stream_);
     Read(copy, x);
   }
   void ReduceScatter(Tensor input, Tensor output, Stream& stream) override {
-    if (!IsOnHost(input)) return on_gpu_->ReduceScatter(input, output, stream);
-    if (host_ != nullptr) return host_->ReduceScatter(input, output, HostStream(stream));
+    if (!memories_.IsOnHost(input)) return on_gpu_->ReduceScatter(input, output, stream);
+    if (host_ != nullptr) return host_->ReduceScatter(input, output, memories_.HostStream(stream));
     const Tensor mine = second_.Like(output);
     on_gpu_->ReduceScatter(Bring(input, first_, stream), mine, *gpu_stream_);
     Read(mine, output);
   }
   void AllGather(Tensor input, Tensor output, Stream& stream) override {
-    if (!IsOnHost(input)) return on_gpu_->AllGather(input, output, stream);
-    if (host_ != nullptr) return host_->AllGather(input, output, HostStream(stream));
+    if (!memories_.IsOnHost(input)) return on_gpu_->AllGather(input, output, stream);
+    if (host_ != nullptr) return host_->AllGather(input, output, memories_.HostStream(stream));
     const Tensor all = second_.Like(output);
     on_gpu_->AllGather(Bring(input, first_, stream), all, *gpu_stream_);
     Read(all, output);
   }
   void AllToAllV(Tensor input, absl::Span<const int64_t> send_rows, Tensor output,
                  absl::Span<const int64_t> recv_rows, Stream& stream) override {
-    if (!IsOnHost(input)) {
+    if (!memories_.IsOnHost(input)) {
       return on_gpu_->AllToAllV(input, send_rows, output, recv_rows, stream);
     }
     if (host_ != nullptr) {
-      return host_->AllToAllV(input, send_rows, output, recv_rows, HostStream(stream));
+      return host_->AllToAllV(input, send_rows, output, recv_rows, memories_.HostStream(stream));
     }
     // Rows behind those received keep what they hold.
     const Tensor arrived = Bring(output, second_, stream);
@@ -63,8 +63,8 @@ class TwoMemoriesCommunicator : public Communicator {
     Read(arrived, output);
   }
   void Broadcast(Tensor x, int root, Stream& stream) override {
-    if (!IsOnHost(x)) return on_gpu_->Broadcast(x, root, stream);
-    if (host_ != nullptr) return host_->Broadcast(x, root, HostStream(stream));
+    if (!memories_.IsOnHost(x)) return on_gpu_->Broadcast(x, root, stream);
+    if (host_ != nullptr) return host_->Broadcast(x, root, memories_.HostStream(stream));
     const Tensor copy = Bring(x, first_, stream);
     on_gpu_->Broadcast(copy, root, *gpu_stream_);
     Read(copy, x);
@@ -72,21 +72,11 @@ class TwoMemoriesCommunicator : public Communicator {
   void Barrier() override { host_ != nullptr ? host_->Barrier() : on_gpu_->Barrier(); }
   std::unique_ptr<Communicator> Split(int color, const std::string& name) override {
     std::unique_ptr<Communicator> host = host_ != nullptr ? host_->Split(color, name) : nullptr;
-    return CreateTwoMemoriesCommunicator(on_gpu_->Split(color, name), std::move(host), gpu_);
+    return CreateTwoMemoriesCommunicator(on_gpu_->Split(color, name), std::move(host),
+                                         memories_.gpu());
   }
 
  private:
-  bool IsOnHost(const Tensor& tensor) const {
-    CHECK(tensor.device == Device{} || tensor.device == gpu_)
-        << ToString(tensor.device) << " for a rank on " << ToString(gpu_);
-    return tensor.device == Device{};
-  }
-  // Where a call on the host's memory takes its turn in the work of `stream`.
-  Stream& HostStream(Stream& stream) const {
-    if (stream.device() == Device{}) return stream;
-    stream.Synchronize();
-    return *host_stream_;
-  }
   // A copy on the GPU, after the work of `stream`.
   Tensor Bring(const Tensor& tensor, GrownMemory& memory, Stream& stream) const {
     stream.Synchronize();
@@ -100,8 +90,8 @@ class TwoMemoriesCommunicator : public Communicator {
   }
 
   const std::unique_ptr<Communicator> on_gpu_, host_;
-  const Device gpu_;
-  const std::unique_ptr<Stream> host_stream_, gpu_stream_;
+  const BothMemories memories_;
+  const std::unique_ptr<Stream> gpu_stream_;
   GrownMemory first_, second_;
 };
 

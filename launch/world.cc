@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -15,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
+#include "comm/gpu_ranks.h"
 #include "comm/local_communicator.h"
 #include "comm/mpi_communicator.h"
 #include "comm/rendezvous.h"
@@ -200,23 +200,7 @@ absl::Status World::Agree(const absl::Status& mine) const {
 }
 
 std::vector<std::string> World::Gather(const std::string& mine) const {
-  const std::unique_ptr<Stream> stream = Stream::Create(Device{});
-  std::vector<int64_t> sizes(size());
-  int64_t my_size = static_cast<int64_t>(mine.size());
-  groups_->world().AllGather(Tensor::Of(&my_size, {1}), Tensor::Of(sizes.data(), {size()}),
-                             *stream);
-  // Collectives move numbers: every text is padded to the longest one's words.
-  const int64_t longest = *std::max_element(sizes.begin(), sizes.end());
-  const int64_t words = longest / int64_t{sizeof(int64_t)} + 1;
-  std::vector<int64_t> text(words), texts(words * size());
-  std::memcpy(text.data(), mine.data(), mine.size());
-  groups_->world().AllGather(Tensor::Of(text.data(), {words}),
-                             Tensor::Of(texts.data(), {words * size()}), *stream);
-  std::vector<std::string> all;
-  for (int r = 0; r < size(); ++r) {
-    all.emplace_back(reinterpret_cast<const char*>(texts.data() + words * r), sizes[r]);
-  }
-  return all;
+  return GatherTexts(groups_->world(), mine);
 }
 
 }  // namespace unipool
