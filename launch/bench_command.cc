@@ -142,7 +142,7 @@ absl::StatusOr<Yardstick> MeasureYardstick(const config::Run& run, const World& 
     const DType dtype = ActivationType(run, world.device().type);
     const int64_t size = kEmulatesCuda ? 64 : 8192;
     ASSIGN_OR_RETURN(yardstick.flops, MeasureGpuGemm(trainer, world.device(), dtype, size));
-    yardstick.name = absl::StrFormat("cuBLAS, %s, %d^3, %d ranks", Name(dtype), size, world.size());
+    yardstick.name = absl::StrFormat("cuBLAS, %s, %d^3, ranks %d", Name(dtype), size, world.size());
   }
   world.groups().world().AllReduce(Tensor::Of(&yardstick.flops, {1}), ReduceOp::kSum,
                                    *Stream::Create(Device{}));

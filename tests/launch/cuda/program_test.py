@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import command_support as support
 
 SKIPPED = 77
+ONE_GPU = {"UNIPOOL_EMULATED_GPUS": "1", "CUDA_VISIBLE_DEVICES": "0"}
 SETTINGS = {"steps": 3, "model.hidden": 16, "model.layers": 2, "model.sequence": 16,
             "model.ffn": 16, "data.global_batch": 4, "eval.sequences": 2,
             "schedule.decay_steps": 4}
@@ -20,9 +21,9 @@ class ProgramTest(support.TextTest):
     def train(self, name, device, settings=None, ranks=0):
         run_dir = os.path.join(self.folder.name, name)
         command = support.train_command(self.prefix, run_dir, dict(SETTINGS, **(settings or {})))
-        done = support.run(command + ["--device", device], ranks)
+        done = support.run(command + ["--device", device], ranks, environment=ONE_GPU)
         self.assertEqual(done.returncode, 0, done.stderr)
-        return run_dir, done.stdout
+        return run_dir, done.stdout + done.stderr
 
     def test_a_run_on_a_gpu_goes_on_on_the_cpu_and_back(self):
         run_dir, said = self.train("moved", "cuda")
@@ -39,7 +40,8 @@ class ProgramTest(support.TextTest):
 
     def test_two_ranks_share_a_gpu_with_a_warning(self):
         alone, _ = self.train("one", "cuda", {"model.precision": "FP32"})
-        shared, _ = self.train("two", "cuda", {"model.precision": "FP32"}, ranks=2)
+        shared, said = self.train("two", "cuda", {"model.precision": "FP32"}, ranks=2)
+        self.assertEqual(said.count("2 ranks share cuda:0"), 1)
         for one, two in zip(support.metrics(alone)[1:], support.metrics(shared)[1:]):
             self.assertAlmostEqual(one["lm_loss"], two["lm_loss"], delta=1e-4)
 

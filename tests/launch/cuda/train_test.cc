@@ -1,10 +1,13 @@
 // Training on a GPU, real or emulated, against training on the CPU.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
+#include <string>
 
-#include "launch/step_memory.h"
 #include "model/footprint.h"
+#include "runtime/copy.h"
 #include "runtime/device.h"
 #include "tests/launch/cuda/gpu_run.h"
 #include "tests/support/gpu.h"
@@ -92,7 +95,7 @@ TEST_F(GpuTrainTest, WhatIsRecomputedChangesNoBit) {
   }
 }
 
-TEST_F(GpuTrainTest, SeveralRanksOfAGpuGiveTheLossesOfOne) {
+TEST_F(GpuTrainTest, SeveralRanksGiveTheLossesOfOne) {
   const config::Run run = tiny_.Settings(Variant::kUniPoolTop2, 4);
   const Outcome alone = tiny_.Train(run);
   for (const int ranks : {2, 3}) ExpectSameLosses(tiny_.Train(run, ranks), alone, 1e-5);
@@ -106,6 +109,19 @@ TEST_F(GpuTrainTest, AWarmStepAllocatesNothingOnTheGpu) {
     ASSERT_OK(trainer.Step());
     ASSERT_OK(trainer.Validate());
     EXPECT_EQ(allocations, before);
+  });
+}
+
+TEST_F(GpuTrainTest, AWeightThatIsNotANumberIsNamed) {
+  tiny_.Train(tiny_.Settings(Variant::kUniPool, 1), 1, [](Trainer& trainer, World&) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    for (const Parameter& parameter : trainer.parameters().parameters()) {
+      if (parameter.name == "model.norm.weight") WriteTensor(&nan, parameter.value.From({1}));
+    }
+    const absl::StatusOr<StepRecord> step = trainer.Step();
+    EXPECT_EQ(step.status().code(), absl::StatusCode::kOutOfRange);
+    EXPECT_THAT(std::string(step.status().message()),
+                ::testing::HasSubstr("weight model.norm.weight, element 0"));
   });
 }
 
