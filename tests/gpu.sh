@@ -33,7 +33,7 @@ else
     exit 2
   }
   unipool=$build/launch/unipool bench=$build/tools/bench_gpu
-  tests=("$build"/tests/*/cuda/cuda_*_test)
+  mapfile -t tests < <(find "$build/tests" -type f -name 'cuda_*_test' -perm -u+x | sort)
   mpirun=$folder/../launch/mpirun.sh corpus=$out/corpus
   configs=$folder/../configs
 fi
@@ -200,11 +200,12 @@ measure_step() {
 }
 
 measure_steps() {
-  local sequences
-  for sequences in ${small:+2} ${small:-16 32 64}; do
-    [[ $sequences == --small ]] || measure_step "unipool_182m_$sequences" unipool_182m "$sequences"
+  local sequences sweep=(16 32 64) compared=32
+  [[ -z $small ]] || sweep=(2) compared=2
+  for sequences in "${sweep[@]}"; do
+    measure_step "unipool_182m_$sequences" unipool_182m "$sequences"
   done
-  measure_step moe_182m moe_182m "${small:+2}${small:-32}"
+  measure_step moe_182m moe_182m "$compared"
 }
 
 measure_torch() {

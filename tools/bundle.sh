@@ -40,10 +40,7 @@ copy_libraries() {
   done
 }
 
-tests=()
-for test in "$build"/tests/*/cuda/cuda_*_test; do
-  [[ -f $test && -x $test ]] && tests+=("$test")
-done
+mapfile -t tests < <(find "$build/tests" -type f -name 'cuda_*_test' -perm -u+x)
 [[ ${#tests[@]} -gt 0 ]] || die "$build holds no test of kernels, expected a build with CUDA"
 cp "$build/launch/unipool" "$build/tools/bench_gpu" "$bundle/bin/"
 cp "${tests[@]}" "$bundle/tests/"
