@@ -30,7 +30,11 @@ void PrepareProgress::Show(const Done& done) {
   next_ = now + (is_terminal_ ? kTerminalEvery : kLogEvery);
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const std::string text = ProgressText(done, total_file_bytes_, seconds);
-  absl::FPrintF(stderr, is_terminal_ ? "\r\033[K%s" : "%s\n", text);
+  if (is_terminal_) {
+    absl::FPrintF(stderr, "\r\033[K%s", text);
+  } else {
+    absl::FPrintF(stderr, "%s\n", text);
+  }
   std::fflush(stderr);
 }
 
