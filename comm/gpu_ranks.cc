@@ -26,6 +26,11 @@ std::string IdentityOf(Device gpu) {
 
 std::string HostOf(const std::string& identity) { return identity.substr(0, identity.find('/')); }
 
+int CountIf(const std::vector<std::string>& texts,
+            const std::function<bool(const std::string&)>& is_counted) {
+  return static_cast<int>(std::count_if(texts.begin(), texts.end(), is_counted));
+}
+
 // The first two ranks that have one GPU, in words; nothing where each has its own.
 std::string SharersInWords(const std::vector<std::string>& identities) {
   for (size_t r = 0; r < identities.size(); ++r) {
@@ -49,10 +54,10 @@ std::string FirstComplaint(const std::vector<std::string>& texts) {
 absl::StatusOr<std::string> TryNccl(int rank, int size, const Gather& gather,
                                     const NcclSession::Options& options, GpuRanks* made) {
   ASSIGN_OR_RETURN(const std::vector<std::string> identities, gather(IdentityOf(options.gpu)));
-  const std::string my_host = HostOf(identities[rank]);
-  made->ranks_on_host = static_cast<int>(
-      std::count_if(identities.begin(), identities.end(),
-                    [&](const std::string& other) { return HostOf(other) == my_host; }));
+  const std::string& mine = identities[rank];
+  made->ranks_on_host =
+      CountIf(identities, [&](const std::string& other) { return HostOf(other) == HostOf(mine); });
+  made->ranks_on_gpu = CountIf(identities, [&](const std::string& other) { return other == mine; });
   if (std::string sharers = SharersInWords(identities); !sharers.empty()) return sharers;
   absl::StatusOr<std::unique_ptr<NcclSession>> session = NcclSession::Create(options);
   ASSIGN_OR_RETURN(std::vector<std::string> texts, gather(std::string(session.status().message())));
@@ -77,6 +82,10 @@ absl::StatusOr<std::string> TryNccl(int rank, int size, const Gather& gather,
 absl::StatusOr<GpuRanks> MakeGpuRanks(std::unique_ptr<Communicator> host,
                                       const NcclSession::Options& options) {
   GpuRanks made;
+  if (host->size() == 1) {
+    ASSIGN_OR_RETURN(made.ranks, CreateStagedCommunicator(std::move(host), options.gpu));
+    return made;
+  }
   const Gather gather = [&](const std::string& mine) { return GatherTexts(*host, mine); };
   ASSIGN_OR_RETURN(const std::string why_not,
                    TryNccl(host->rank(), host->size(), gather, options, &made));

@@ -18,10 +18,11 @@ struct GpuRanks {
   std::unique_ptr<NcclSession> session;  // null where they talk through the host; outlives `ranks`
   std::unique_ptr<Communicator> ranks;
   int ranks_on_host = 1;
+  int ranks_on_gpu = 1;
 };
 
 // Over the ranks of `host`, which is taken over and carries tensors of the host. Falls back, with a
-// warning on rank 0, where NCCL cannot be used. Collective.
+// warning on rank 0, where NCCL cannot be used; a single rank needs none. Collective.
 absl::StatusOr<GpuRanks> MakeGpuRanks(std::unique_ptr<Communicator> host,
                                       const NcclSession::Options& options);
 // Over the ranks of a rendezvous, where only NCCL can carry anything: FAILED_PRECONDITION, alike on

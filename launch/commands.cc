@@ -18,6 +18,9 @@ int Report(const absl::Status& status) {
                          status.code() == absl::StatusCode::kDataLoss;
   if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
   if (status.code() == absl::StatusCode::kCancelled) return kExitRunAgain;
+  // Before there was a watchdog to end this rank.
+  if (status.code() == absl::StatusCode::kAborted) return kExitLostPeer;
+  if (status.code() == absl::StatusCode::kDeadlineExceeded) return kExitHang;
   if (diverged) return kExitDiverged;
   return bad_input ? kExitBadInput : kExitFailure;
 }

@@ -38,7 +38,7 @@ int64_t FreeBytes(const World& world) {
 
 absl::Status CheckMemory(const MemoryPlan& plan, const World& world, const std::string& remedy) {
   const bool gpu = IsGpu(world.device());
-  const int ranks = gpu ? world.ranks_on_device() : RanksOnThisHost();
+  const int ranks = gpu ? world.ranks_on_device() : world.ranks_on_host();
   const int64_t memory = MemoryBytes(world.device());
   const int64_t needed = gpu ? plan.on_device() : plan.total();
   if (needed <= memory / ranks) return absl::OkStatus();

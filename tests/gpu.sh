@@ -136,12 +136,22 @@ compare_ranks() {
   fi
   train ranks_1 --device cuda --set model.precision=FP32
   for ranks in 2 4; do
-    launcher=(bash "$mpirun" -np "$ranks")
+    launcher=(env CUDA_VISIBLE_DEVICES=0 bash "$mpirun" -np "$ranks")
     train "ranks_$ranks" --device cuda --set model.precision=FP32
     launcher=()
     note_bound "$ranks ranks on one GPU against one" \
       "$(largest_difference ranks_1 "ranks_$ranks" lm_loss)" 1e-5
   done
+  if [[ $(nvidia-smi -L 2> /dev/null | grep -c '^GPU ') -lt 2 ]]; then
+    note "2 ranks over NCCL" "fewer than two GPUs" "" skipped
+    return
+  fi
+  launcher=(bash "$mpirun" -np 2)
+  train nccl_2 --device cuda --set model.precision=FP32
+  launcher=()
+  ! grep -q "no NCCL" "$out/nccl_2.log" ||
+    note "2 ranks over NCCL" "$(grep -m1 -o 'no NCCL.*' "$out/nccl_2.log")" "" FAILED
+  note_bound "2 ranks over NCCL against one" "$(largest_difference ranks_1 nccl_2 lm_loss)" 1e-5
 }
 
 move_checkpoints() {

@@ -70,9 +70,9 @@ absl::Status ReadBack(const std::string& folder, const Manifest& part) {
 }
 
 // Pinned for a GPU, which then copies several times as fast, unless the host would miss the memory.
-absl::StatusOr<Buffer> AllocateCopy(Device device, int64_t bytes) {
-  const bool small = bytes <= HostMemoryBytes() / 8 / RanksOnThisHost();
-  return small ? Buffer::AllocatePinned(device, bytes) : Buffer::Allocate(Device{}, bytes);
+absl::StatusOr<Buffer> AllocateCopy(const World& world, int64_t bytes) {
+  const bool small = bytes <= HostMemoryBytes() / 8 / world.ranks_on_host();
+  return small ? Buffer::AllocatePinned(world.device(), bytes) : Buffer::Allocate(Device{}, bytes);
 }
 
 }  // namespace
@@ -160,7 +160,7 @@ absl::Status CheckpointSaver::Snapshot() {
   for (const Piece& piece : pieces_) bytes += piece.value.bytes();
   if (copy_.bytes() != bytes) {
     copy_ = Buffer();
-    ASSIGN_OR_RETURN(copy_, AllocateCopy(world_.device(), bytes));
+    ASSIGN_OR_RETURN(copy_, AllocateCopy(world_, bytes));
   }
   constexpr int64_t kChunk = int64_t{1} << 20;
   char* to = static_cast<char*>(copy_.data());

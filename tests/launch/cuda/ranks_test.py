@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Ranks with a GPU each, real or emulated, over NCCL: started by MPI, and without it. Skipped (exit
+status 77) with fewer GPUs."""
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import command_support as support
+
+SKIPPED = 77
+RUN_AGAIN = 75
+LOST_PEER = 76
+HANG = 77
+SETTINGS = {"steps": 4, "model.hidden": 16, "model.layers": 2, "model.sequence": 16,
+            "model.ffn": 16, "data.global_batch": 4, "eval.sequences": 2,
+            "schedule.decay_steps": 4, "model.precision": "FP32"}
+ENDLESS = {"steps": 100000, "schedule.decay_steps": 100000, "checkpoint.every_steps": 5}
+
+
+def gpus():
+    """How many there are; two where they are emulated."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+        return listed.stdout.count("GPU ")
+    except FileNotFoundError:
+        return 2 if "UNIPOOL_NCCL" in os.environ else 0
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class Ranks:
+    """Processes as torchrun would start them."""
+
+    def __init__(self, command, ranks=2, environment=None):
+        port = free_port()
+        self.processes = []
+        for rank in range(ranks):
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
+                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            self.processes.append(subprocess.Popen(
+                [support.PROGRAM] + [str(word) for word in command], stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+                env=dict(os.environ, **place, **(environment or {}))))
+
+    def ended(self):
+        """By rank: the exit status, and what it said."""
+        told = []
+        for process in self.processes:
+            said = process.communicate(timeout=180)
+            told.append((process.returncode, said[0] + said[1]))
+        return told
+
+
+def wait_for_step(run_dir, step):
+    for _ in range(1200):
+        path = pathlib.Path(run_dir, "metrics.jsonl")
+        if path.exists() and path.read_text().count("\n") > step:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{run_dir}: step {step} did not come")
+
+
+class RanksTest(support.TextTest):
+    def command(self, name, settings=None, device="cuda"):
+        self.run_dir = os.path.join(self.folder.name, name)
+        merged = dict(SETTINGS, **(settings or {}))
+        return support.train_command(self.prefix, self.run_dir, merged) + ["--device", device]
+
+    def losses(self, command, ranks=0, environment=None):
+        done = support.run(command, ranks, environment=environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [r["lm_loss"] for r in support.metrics(self.run_dir)[1:]], done.stderr
+
+    def expect_close(self, some, others):
+        self.assertEqual(len(some), len(others))
+        for one, other in zip(some, others):
+            self.assertAlmostEqual(one, other, delta=1e-5 * one)
+
+    def test_ranks_started_by_mpi_or_not_learn_what_one_learns(self):
+        alone, _ = self.losses(self.command("alone"))
+        by_mpi, said = self.losses(self.command("by_mpi"), ranks=2)
+        self.assertNotIn("no NCCL", said)
+        self.expect_close(alone, by_mpi)
+        for rank, (status, said) in enumerate(Ranks(self.command("without_mpi")).ended()):
+            self.assertEqual(status, 0, said)
+            self.assertEqual(said.count("2 ranks"), 1 if rank == 0 else 0)
+        self.expect_close(alone, [r["lm_loss"] for r in support.metrics(self.run_dir)[1:]])
+
+    def test_without_the_library_mpi_carries_and_a_line_says_so(self):
+        missing = {"UNIPOOL_NCCL": "/nonexistent"}
+        alone, _ = self.losses(self.command("one"))
+        staged, said = self.losses(self.command("staged"), 2, missing)
+        self.expect_close(alone, staged)
+        self.assertEqual(said.count("no NCCL, exchanges go through the host's memory"), 1)
+        told = Ranks(self.command("refused"), environment=missing).ended()
+        self.assertEqual([status for status, _ in told], [2, 2])
+        self.assertRegex(told[0][1], r"^unipool: ranks that MPI did not start need NCCL: .*\n$")
+        self.assertEqual(told[1][1], "")
+
+    def test_a_lost_rank_is_named_and_the_run_goes_on_from_its_checkpoint(self):
+        ranks = Ranks(self.command("lost", ENDLESS))
+        wait_for_step(self.run_dir, 12)
+        ranks.processes[1].send_signal(signal.SIGKILL)
+        status, said = ranks.ended()[0]
+        self.assertEqual(status, LOST_PEER, said)
+        self.assertRegex(said, r"unipool: rank 0 (on cuda:0 )?lost (rank 1|another rank) in ")
+        again = Ranks(self.command("lost", dict(ENDLESS)) + ["--stop-after", 20])
+        for status, said in again.ended():
+            self.assertEqual(status, 0, said)
+        steps = [record["step"] for record in support.metrics(self.run_dir)]
+        self.assertEqual(steps, list(range(21)))
+
+    def test_a_signal_to_one_rank_saves_and_ends_all(self):
+        ranks = Ranks(self.command("asked", ENDLESS))
+        wait_for_step(self.run_dir, 3)
+        ranks.processes[1].send_signal(signal.SIGTERM)
+        for status, said in ranks.ended():
+            self.assertEqual(status, RUN_AGAIN, said)
+        last = support.metrics(self.run_dir)[-1]["step"]
+        self.assertEqual(support.latest_checkpoint(self.run_dir).name, f"step_{last:08d}")
+
+    def test_a_rank_that_does_not_come_is_waited_for_only_so_long(self):
+        command = self.command("late", {"parallel.deadline_seconds": 3})
+        ranks = Ranks(command, ranks=3)
+        ranks.processes[2].kill()
+        told = ranks.ended()[:2]
+        self.assertTrue(all(status in (LOST_PEER, HANG) for status, _ in told), told)
+        self.assertRegex(told[0][1], re.compile(r"^unipool: rank 0 .*rank 2", re.MULTILINE))
+
+    def test_a_rank_that_is_stopped_ends_the_run_as_hung(self):
+        ranks = Ranks(self.command("stopped", dict(ENDLESS, **{"parallel.deadline_seconds": 3})))
+        wait_for_step(self.run_dir, 3)
+        ranks.processes[1].send_signal(signal.SIGSTOP)
+        process = ranks.processes[0]
+        said = process.communicate(timeout=120)[1]
+        ranks.processes[1].kill()
+        ranks.processes[1].communicate()
+        self.assertEqual(process.returncode, HANG, said)
+        self.assertIn("nothing moves:\n  rank 0 waits 3.", said)
+        self.assertIn("rank 1 does not answer", said)
+
+
+if __name__ == "__main__":
+    if gpus() < 2:
+        print("skipped: needs two GPUs")
+        sys.exit(SKIPPED)
+    unittest.main()
