@@ -1,26 +1,23 @@
-// `unipool bench step`: speed of whole training steps on made-up text, beside the rate of a large
-// matrix product by the BLAS library in the same process.
+// `unipool bench`. `step`: speed of whole training steps on made-up text, beside the rate of a
+// large matrix product by the BLAS library in the same process. `checkpoint`: bench_checkpoint.cc.
 #include <omp.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <numeric>
-#include <system_error>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "data/indexed_dataset.h"
+#include "launch/bench.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/device_choice.h"
 #include "launch/exit_codes.h"
-#include "launch/loaders.h"
 #include "launch/run_config.h"
 #include "launch/trainer.h"
 #include "launch/world.h"
@@ -30,7 +27,6 @@
 #include "runtime/build_config.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/gemm.h"
-#include "runtime/rng.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -43,53 +39,21 @@ const CommandSpec kSpec{
               {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
               DeviceFlag(),
               {"threads", "N", "CPU threads of each rank (parallel.threads)"},
-              {"steps", "N", "measured steps, after two for warming up (default 5)"},
-              {"profile", "", "prints where the time went"},
+              {"steps", "N", "step: measured steps, after two for warming up (default 5)"},
+              {"profile", "", "step: prints where the time went"},
+              {"dir", "FOLDER", "checkpoint: where a new folder is made for a while (default .)"},
+              {"times", "N", "checkpoint: saves, of which the median is told (default 5)"},
               {"help", "", "prints this"}},
-    .arguments = {"step"}};
+    .arguments = {"step|checkpoint"}};
 
-// A folder that is gone with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::error_code error;
-    const std::filesystem::path parent = std::filesystem::temp_directory_path(error);
-    std::string name = (parent / "unipool-bench-XXXXXX").string();
-    if (!error && mkdtemp(name.data()) != nullptr) path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
+// What the command line asks for beside the config.
+struct Request {
+  bool checkpoint = false;
+  int64_t steps = 0;
+  bool profile = false;
+  std::string folder;
+  int64_t times = 0;
 };
-
-// Ids with the skew of words in text: id i is about as frequent as 1 / (i + 1).
-absl::Status WriteMadeUpText(const std::string& prefix, const config::Run& run) {
-  const int64_t vocab = run.model().vocab(), length = run.model().sequence() + 1;
-  ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(prefix, vocab));
-  const Rng rng(run.seed(), StreamId("bench"));
-  std::vector<int32_t> document(static_cast<size_t>(length));
-  for (int64_t d = 0; d < 4 * run.data().global_batch() + 40; ++d) {
-    for (int64_t i = 0; i < length; ++i) {
-      const double u = rng.Uniform(static_cast<uint64_t>(d * length + i));
-      document[i] = static_cast<int32_t>(
-          std::min<double>(vocab - 1, std::pow(static_cast<double>(vocab), u) - 1));
-    }
-    RETURN_IF_ERROR(writer->AddDocument(document));
-  }
-  return writer->Finish();
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
 
 double PeakMiB() {
   rusage usage{};
@@ -173,28 +137,10 @@ void Print(const config::Run& run, const World& world, Trainer& trainer,
                trainer.arena().peak_bytes() / kMiB, plan.activations / kMiB);
 }
 
-// Also makes it the run's.
-absl::StatusOr<std::unique_ptr<Corpus>> MakeUpCorpus(const TemporaryFolder& folder,
-                                                     config::Run* run) {
-  if (folder.path().empty()) {
-    return absl::FailedPreconditionError(
-        "no folder for made-up data can be made: expected TMPDIR to name one that is writable");
-  }
-  config::Data& data = *run->mutable_data();
-  data.clear_source();
-  data.set_prefix(folder.path() + "/text");
-  data.set_split("90,5,5");
-  data.set_order(config::Data::STATELESS);
-  RETURN_IF_ERROR(WriteMadeUpText(data.prefix(), *run));
-  return Corpus::Open(data);
-}
-
-absl::Status Bench(config::Run run, int64_t steps, bool profile, World& world) {
-  RETURN_IF_ERROR(CheckRanks(run, world.size()));
-  const TemporaryFolder folder;
-  const auto corpus = MakeUpCorpus(folder, &run);
-  RETURN_IF_ERROR(world.Agree(corpus.status()));
-  const auto created = Trainer::Create(run, **corpus, world);
+absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& world) {
+  const absl::StatusOr<MadeUpText> text = MakeUpText(&run);
+  RETURN_IF_ERROR(world.Agree(text.status()));
+  const auto created = Trainer::Create(run, *text->corpus, world);
   RETURN_IF_ERROR(world.Agree(created.status()));
   Trainer& trainer = **created;
   constexpr int kWarmSteps = 2;
@@ -220,18 +166,37 @@ absl::Status Bench(config::Run run, int64_t steps, bool profile, World& world) {
   return absl::OkStatus();
 }
 
+absl::Status Bench(const config::Run& run, const Request& request, World& world) {
+  RETURN_IF_ERROR(CheckRanks(run, world.size()));
+  if (request.checkpoint) return BenchCheckpoint(run, request.folder, request.times, world);
+  return BenchStep(run, request.steps, request.profile, world);
+}
+
+bool NamesMode(const std::vector<std::string>& words) {
+  return words.size() == 1 && (words[0] == "step" || words[0] == "checkpoint");
+}
+
+absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
+  Request request{.checkpoint = line.arguments()[0] == "checkpoint",
+                  .profile = line.Has("profile"),
+                  .folder = line.Value("dir", ".")};
+  ASSIGN_OR_RETURN(request.steps, line.Integer("steps", 5, 1));
+  ASSIGN_OR_RETURN(request.times, line.Integer("times", 5, 1));
+  return request;
+}
+
 }  // namespace
 
 int BenchCommand(const std::vector<std::string>& args) {
   const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
   if (!line.ok()) return Report(line.status());
-  if (line->Has("help") || line->arguments() != std::vector<std::string>{"step"}) {
+  if (line->Has("help") || !NamesMode(line->arguments())) {
     const bool asked = line->Has("help");
     std::fputs(UsageText("unipool bench", kSpec).c_str(), asked ? stdout : stderr);
     return asked ? kExitDone : kExitBadInput;
   }
-  const absl::StatusOr<int64_t> steps = line->Integer("steps", 5, 1);
-  if (!steps.ok()) return Report(steps.status());
+  const absl::StatusOr<Request> request = ParseRequest(*line);
+  if (!request.ok()) return Report(request.status());
   const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(*line);
   if (!overrides.ok()) return Report(overrides.status());
   const absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), *overrides);
@@ -239,7 +204,7 @@ int BenchCommand(const std::vector<std::string>& args) {
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());
-  return Report(Bench(*run, *steps, line->Has("profile"), **world));
+  return Report(Bench(*run, *request, **world));
 }
 
 }  // namespace unipool

@@ -10,7 +10,7 @@ namespace unipool {
 
 int TrainCommand(const std::vector<std::string>& args);       // unipool train
 int ConfigCommand(const std::vector<std::string>& args);      // unipool config show
-int BenchCommand(const std::vector<std::string>& args);       // unipool bench step
+int BenchCommand(const std::vector<std::string>& args);       // unipool bench step|checkpoint
 int CheckpointCommand(const std::vector<std::string>& args);  // inspect|verify|diff|export
 int EvaluateCommand(const std::vector<std::string>& args);    // unipool evaluate
 int ScoreCommand(const std::vector<std::string>& args);       // unipool score

@@ -186,6 +186,8 @@ void CheckpointSaver::Write() {
   if (written_.ok()) {
     absl::StatusOr<Manifest> part = WritePieces(folder, world_.rank(), pieces_);
     written_ = part.status();
+    verify_seconds_ = 0;
+    const Stopwatch stopwatch(&verify_seconds_);
     if (part.ok()) written_ = ReadBack(folder, *part);
     if (part.ok()) part_.MergeFrom(*part);
   }
@@ -245,6 +247,7 @@ void CheckpointSaver::Finish() {
   totals_.saves += 1;
   totals_.bytes += bytes;
   totals_.write_seconds += seconds;
+  totals_.verify_seconds += verify_seconds_;
   gigabytes_per_second_ = static_cast<double>(bytes) / seconds / 1e9;
   retry_at_ = -1;
   retry_wait_ = 1;

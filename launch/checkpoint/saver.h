@@ -31,6 +31,8 @@ struct SaveTotals {
   int64_t failures = 0;
   int64_t bytes = 0;         // of all ranks' files, over all saves
   double write_seconds = 0;  // from the start of a save until it is published
+  // Of these, in which this rank read its files back.
+  double verify_seconds = 0;
   double stall_seconds = 0;  // that this rank's training stood still
 };
 
@@ -92,6 +94,7 @@ class CheckpointSaver {
   std::vector<Piece> pieces_;
   config::Manifest part_;      // what this rank adds to the manifest
   config::Manifest manifest_;  // the first rank's: of all
+  double verify_seconds_ = 0;
   absl::Status written_;
   absl::Status published_;
   std::atomic<bool> busy_ = false;
