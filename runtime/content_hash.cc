@@ -1,31 +1,34 @@
 #include "runtime/content_hash.h"
 
-#include <glog/logging.h>
+// Compiled here, for the processors that this is built for: twice as fast as the library, which is
+// built for any.
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "absl/strings/escaping.h"
 
 namespace unipool {
 
-ContentHash::ContentHash() : state_(XXH3_createState()) {
-  CHECK(state_ != nullptr);
-  Reset();
-}
+struct ContentHash::State {
+  XXH3_state_t hash;
+};
 
-ContentHash::~ContentHash() { XXH3_freeState(state_); }
+ContentHash::ContentHash() : state_(std::make_unique<State>()) { Reset(); }
+
+ContentHash::~ContentHash() = default;
 
 void ContentHash::Add(const void* data, int64_t bytes) {
-  XXH3_128bits_update(state_, data, static_cast<size_t>(bytes));
+  XXH3_128bits_update(&state_->hash, data, static_cast<size_t>(bytes));
 }
 
 std::string ContentHash::Hex() const {
   XXH128_canonical_t hash;
-  XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(state_));
+  XXH128_canonicalFromHash(&hash, XXH3_128bits_digest(&state_->hash));
   return absl::BytesToHexString(
       absl::string_view(reinterpret_cast<const char*>(hash.digest), sizeof(hash.digest)));
 }
 
-void ContentHash::Reset() { XXH3_128bits_reset(state_); }
+void ContentHash::Reset() { XXH3_128bits_reset(&state_->hash); }
 
 std::string ContentHash::Of(absl::string_view bytes) {
   ContentHash hash;

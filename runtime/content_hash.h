@@ -3,11 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/strings/string_view.h"
-
-struct XXH3_state_s;
 
 namespace unipool {
 
@@ -27,7 +26,8 @@ class ContentHash {
   static std::string Of(absl::string_view bytes);
 
  private:
-  XXH3_state_s* const state_;
+  struct State;
+  const std::unique_ptr<State> state_;
 };
 
 }  // namespace unipool

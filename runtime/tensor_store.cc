@@ -25,6 +25,7 @@ static_assert(std::endian::native == std::endian::little, "tensors are stored as
 
 constexpr int64_t kLengthBytes = 8;
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
+constexpr int64_t kWritebackBytes = int64_t{8} << 20;
 
 std::string Shape(DType dtype, absl::Span<const int64_t> shape) {
   return absl::StrCat(Name(dtype), "[", absl::StrJoin(shape, ", "), "]");
@@ -99,11 +100,11 @@ TensorFileWriter::~TensorFileWriter() {
 
 namespace {
 
-// The reader's own checks are the writer's: a header that would not be read back as it was meant is
-// not written.
-absl::Status CheckHeader(const std::string& path, const std::string& text,
-                         const std::vector<TensorSpec>& specs,
-                         const std::map<std::string, std::string>& metadata) {
+// The size of the file. The reader's own checks are the writer's: a header that would not be read
+// back as it was meant is not written.
+absl::StatusOr<int64_t> CheckHeader(const std::string& path, const std::string& text,
+                                    const std::vector<TensorSpec>& specs,
+                                    const std::map<std::string, std::string>& metadata) {
   int64_t bytes = kLengthBytes + static_cast<int64_t>(text.size());
   std::vector<std::string> wanted, found;
   for (const TensorSpec& spec : specs) {
@@ -123,7 +124,7 @@ absl::Status CheckHeader(const std::string& path, const std::string& text,
   std::sort(found.begin(), found.end());
   if (wanted == found && header->metadata == metadata &&
       static_cast<int64_t>(text.size()) <= kMaxHeaderBytes) {
-    return absl::OkStatus();
+    return bytes;
   }
   return absl::InvalidArgumentError(
       absl::StrCat(path, ": names and metadata must be UTF-8, and all of them fit in ",
@@ -136,11 +137,14 @@ absl::StatusOr<std::unique_ptr<TensorFileWriter>> TensorFileWriter::Create(
     const std::string& path, std::vector<TensorSpec> specs,
     const std::map<std::string, std::string>& metadata) {
   const std::string text = FormatTensorHeader(specs, metadata);
-  RETURN_IF_ERROR(CheckHeader(path, text, specs, metadata));
+  ASSIGN_OR_RETURN(const int64_t file_bytes, CheckHeader(path, text, specs, metadata));
   OpenFile file(path, O_WRONLY | O_CREAT | O_TRUNC);
   RETURN_IF_ERROR(FileBytes(path, file).status());
   auto writer = std::unique_ptr<TensorFileWriter>(
       new TensorFileWriter(path, std::move(specs), file.release()));
+  // A disk that is told the size beforehand lays the file out at once. One that cannot be told, or
+  // is full, says so when it is written to.
+  fallocate(writer->file_, FALLOC_FL_KEEP_SIZE, 0, file_bytes);
   const uint64_t text_bytes = text.size();
   RETURN_IF_ERROR(writer->Append(&text_bytes, kLengthBytes));
   RETURN_IF_ERROR(writer->Append(text.data(), static_cast<int64_t>(text.size())));
@@ -163,8 +167,16 @@ absl::Status TensorFileWriter::Append(const void* data, int64_t bytes) {
     part_hash_->Add(at, put);
     at += put;
     written_ += put;
+    if (written_ - writeback_ >= kWritebackBytes) StartWriteback();
   }
   return status_;
+}
+
+// The disk works while the next bytes are hashed and copied, not only when Finish waits for it.
+// Without waiting and only for speed: an error of the disk stays for fsync to tell.
+void TensorFileWriter::StartWriteback() {
+  sync_file_range(file_, writeback_, written_ - writeback_, SYNC_FILE_RANGE_WRITE);
+  writeback_ = written_;
 }
 
 absl::Status TensorFileWriter::Write(const std::string& name, const Tensor& tensor) {
@@ -179,6 +191,7 @@ absl::Status TensorFileWriter::Write(const std::string& name, const Tensor& tens
   part_hash_->Reset();
   RETURN_IF_ERROR(Append(tensor.data, tensor.bytes()));
   tensor_hashes_.push_back(part_hash_->Hex());
+  if (next_ == specs_.size()) StartWriteback();
   return absl::OkStatus();
 }
 

@@ -61,12 +61,14 @@ class TensorFileWriter {
  private:
   TensorFileWriter(const std::string& path, std::vector<TensorSpec> specs, int file);
   absl::Status Append(const void* data, int64_t bytes);
+  void StartWriteback();
 
   const std::string path_;
   const std::vector<TensorSpec> specs_;
   int file_;  // -1 once finished
   size_t next_ = 0;
   int64_t written_ = 0;
+  int64_t writeback_ = 0;  // bytes at the front that the disk was told to begin with
   std::unique_ptr<ContentHash> hash_;
   std::unique_ptr<ContentHash> part_hash_;  // of the header, then of each tensor
   std::string header_hash_;

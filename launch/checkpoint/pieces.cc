@@ -1,6 +1,7 @@
 #include "launch/checkpoint/pieces.h"
 
 #include <algorithm>
+#include <memory>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -43,34 +44,45 @@ std::set<const Parameter*> MyExperts(const ParameterList& parameters, const Worl
   return mine;
 }
 
-absl::Status WriteFile(const std::string& folder, const std::string& name,
-                       const std::vector<const Piece*>& pieces, Manifest* part) {
+// A file of a checkpoint on its way to the disk.
+struct PartFile {
+  std::string name;
+  std::vector<const Piece*> pieces;
+  std::unique_ptr<TensorFileWriter> writer = nullptr;
+};
+
+absl::Status WriteTensors(const std::string& folder, PartFile* file) {
   std::vector<TensorSpec> specs;
-  for (const Piece* piece : pieces) {
+  for (const Piece* piece : file->pieces) {
     const Tensor& value = piece->value;
     specs.push_back({piece->name(), DType::kFloat32,
                      std::vector<int64_t>(value.dims, value.dims + value.rank)});
   }
-  ASSIGN_OR_RETURN(auto writer, TensorFileWriter::Create(absl::StrCat(folder, "/", name), specs,
-                                                         {{"format", "pt"}}));
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    RETURN_IF_ERROR(writer->Write(specs[i].name, pieces[i]->value));
+  ASSIGN_OR_RETURN(file->writer, TensorFileWriter::Create(absl::StrCat(folder, "/", file->name),
+                                                          specs, {{"format", "pt"}}));
+  for (const Piece* piece : file->pieces) {
+    RETURN_IF_ERROR(file->writer->Write(piece->name(), piece->value));
   }
-  ASSIGN_OR_RETURN(const FileDigest digest, writer->Finish());
-  Manifest::File* file = part->add_files();
-  file->set_name(name);
-  file->set_bytes(digest.bytes);
-  file->set_xxh3_128(digest.xxh3_128);
-  file->set_header_xxh3_128(writer->header_hash());
-  for (size_t i = 0; i < pieces.size(); ++i) {
+  return absl::OkStatus();
+}
+
+absl::Status FinishFile(const PartFile& file, Manifest* part) {
+  ASSIGN_OR_RETURN(const FileDigest digest, file.writer->Finish());
+  Manifest::File* entry = part->add_files();
+  entry->set_name(file.name);
+  entry->set_bytes(digest.bytes);
+  entry->set_xxh3_128(digest.xxh3_128);
+  entry->set_header_xxh3_128(file.writer->header_hash());
+  for (size_t i = 0; i < file.pieces.size(); ++i) {
+    const Piece& piece = *file.pieces[i];
     Manifest::StoredTensor* tensor = part->add_tensors();
-    tensor->set_parameter(pieces[i]->parameter->name);
-    tensor->set_part(pieces[i]->part);
-    tensor->set_name(specs[i].name);
-    tensor->set_file(name);
-    tensor->set_begin(pieces[i]->begin);
-    tensor->set_end(pieces[i]->end);
-    tensor->set_xxh3_128(writer->tensor_hashes()[i]);
+    tensor->set_parameter(piece.parameter->name);
+    tensor->set_part(piece.part);
+    tensor->set_name(piece.name());
+    tensor->set_file(file.name);
+    tensor->set_begin(piece.begin);
+    tensor->set_end(piece.end);
+    tensor->set_xxh3_128(file.writer->tensor_hashes()[i]);
   }
   return absl::OkStatus();
 }
@@ -113,17 +125,21 @@ std::vector<Piece> PiecesOf(const ParameterList& parameters, const Optimizer& op
   return pieces;
 }
 
+// All files are written before the first is waited for: the disk works on one while the next is
+// hashed and copied.
 absl::StatusOr<Manifest> WritePieces(const std::string& folder, int rank,
                                      const std::vector<Piece>& pieces) {
-  std::vector<const Piece*> weights, moments;
+  PartFile files[] = {{absl::StrFormat("model-%05d.safetensors", rank), {}},
+                      {absl::StrFormat("optimizer-%05d.safetensors", rank), {}}};
   for (const Piece& piece : pieces) {
-    (piece.part == Manifest::WEIGHT ? weights : moments).push_back(&piece);
+    files[piece.part == Manifest::WEIGHT ? 0 : 1].pieces.push_back(&piece);
+  }
+  for (PartFile& file : files) {
+    if (!file.pieces.empty()) RETURN_IF_ERROR(WriteTensors(folder, &file));
   }
   Manifest part;
-  for (const auto& [kind, mine] : {std::pair("model", &weights), {"optimizer", &moments}}) {
-    if (mine->empty()) continue;
-    RETURN_IF_ERROR(
-        WriteFile(folder, absl::StrFormat("%s-%05d.safetensors", kind, rank), *mine, &part));
+  for (const PartFile& file : files) {
+    if (!file.pieces.empty()) RETURN_IF_ERROR(FinishFile(file, &part));
   }
   return part;
 }

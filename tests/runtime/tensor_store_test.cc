@@ -1,12 +1,14 @@
 #include "runtime/tensor_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <numeric>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
@@ -124,6 +126,26 @@ TEST_F(TensorStore, DigestOfTheWriterIsThatOfTheFile) {
   bytes.back() ^= 1;
   Spill(path_, bytes);
   EXPECT_NE(DigestFile(path_)->xxh3_128, written.xxh3_128);
+}
+
+// More than the disk is told to begin with at a time; what is laid out beforehand is the file.
+TEST_F(TensorStore, ALargeFileIsWholeAndTakesItsOwnRoom) {
+  std::vector<int32_t> large((int64_t{21} << 20) / 4 + 1);
+  std::iota(large.begin(), large.end(), 7);
+  const auto size = static_cast<int64_t>(large.size());
+  auto writer = TensorFileWriter::Create(
+                    path_, {{"a", DType::kInt32, {size}}, {"b", DType::kInt32, {1, size}}}, {})
+                    .value();
+  ASSERT_OK(writer->Write("a", Tensor::Of(large.data(), {size})));
+  ASSERT_OK(writer->Write("b", Tensor::Of(large.data(), {1, size})));
+  const FileDigest written = writer->Finish().value();
+  EXPECT_EQ(DigestFile(path_).value(), written);
+  const std::string b(TensorFile::Open(path_).value()->Bytes("b").value());
+  EXPECT_EQ(std::memcmp(b.data(), large.data(), 4 * large.size()), 0);
+  struct stat status;
+  ASSERT_EQ(stat(path_.c_str(), &status), 0);
+  EXPECT_EQ(status.st_size, written.bytes);
+  EXPECT_LT(status.st_blocks * 512, written.bytes + (1 << 20));
 }
 
 TEST_F(TensorStore, DigestIsThePublishedHash) {
