@@ -50,7 +50,8 @@ struct Choice {
 };
 
 // One scan a choice, for the best after the one before.
-__device__ void ChooseForToken(const Choice& op, int64_t t, int* counts) {
+template <typename Counts>
+__device__ void ChooseForToken(const Choice& op, int64_t t, Counts* counts) {
   const float* scores = op.scores + t * op.experts;
   uint64_t before = ~uint64_t{0};
   for (int j = 0; j < op.k; ++j) {
@@ -65,7 +66,14 @@ __device__ void ChooseForToken(const Choice& op, int64_t t, int* counts) {
     const int expert = ExpertOf(before);
     op.ids[t * op.k + j] = expert;
     op.gates[t * op.k + j] = scores[expert];
-    atomicAdd(counts + expert, 1);
+    atomicAdd(counts + expert, Counts{1});
+  }
+}
+
+// With so many experts as words of a vocabulary, which shared memory does not count.
+__global__ void __launch_bounds__(kThreads) TopKOfManyKernel(Choice op) {
+  for (int64_t t = FirstToken(); t < op.tokens; t += TokenStride()) {
+    ChooseForToken(op, t, op.counts);
   }
 }
 
@@ -160,9 +168,11 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void ComputeOnCuda(const TopK& op, Stream& stream) {
+  constexpr int64_t kMostInShared = 8192;
+  const bool many = op.scores.dim(1) > kMostInShared;
   LaunchShape shape = ShapeFor(op.scores.dim(0));
-  shape.shared_bytes = static_cast<size_t>(op.scores.dim(1)) * sizeof(int);
-  LaunchKernel(CudaStream(stream), shape, TopKKernel,
+  if (!many) shape.shared_bytes = static_cast<size_t>(op.scores.dim(1)) * sizeof(int);
+  LaunchKernel(CudaStream(stream), shape, many ? TopKOfManyKernel : TopKKernel,
                Choice{.scores = op.scores.as<float>(),
                       .bias = op.bias.absent() ? nullptr : op.bias.as<float>(),
                       .ids = op.ids.as<int32_t>(),

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "runtime/ops/router_scores.h"
 #include "runtime/ops/sigmoid_router.h"
@@ -61,6 +62,17 @@ TEST(CudaRouter, NormScoresAgreeAlsoInPlaceAndForZeros) {
     backward.dlogits = backward.dscores;
     ExpectAgree(backward);
   }
+}
+
+TEST(CudaRouter, AWholeVocabularyIsChosenFrom) {
+  SKIP_WITHOUT_GPU();
+  constexpr int64_t kWords = 70001, kTokens = 3;
+  Workbench bench;
+  ExpectAgree(TopK{.scores = bench.Random("s", {kTokens, kWords}),
+                   .bias = {},
+                   .ids = bench.arena().New<int32_t>({kTokens, 1}),
+                   .gates = bench.Poisoned({kTokens, 1}),
+                   .counts = bench.Longs({kWords}, std::vector<int64_t>(kWords, 2))});
 }
 
 TEST(CudaRouter, SigmoidScoresAndNormalizedGatesAgree) {
