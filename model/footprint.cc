@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "configs/run.pb.h"
+#include "model/losses.h"
 #include "model/precision.h"
 
 namespace unipool {
 namespace {
 
 constexpr int64_t kFloat = 4;
-constexpr int64_t kChunkTokens = 512;  // of the cross-entropy
 
 int64_t ExpertParameters(const config::Model& model) { return 3 * model.hidden() * model.ffn(); }
 
@@ -79,8 +79,8 @@ LayerBytes PerLayer(const config::Run& run, int64_t tokens, int ranks, int64_t v
   const bool sums = run.pool().router() == config::Pool::SIGMOID_BIAS && top_k > 1;
   const int64_t choices = kFloat * (4 * rows + (sums ? tokens : 0));
   const bool travels = ExpertRanks(run, ranks) > 1;
-  // The router's gradient, and its input and that one's gradient where they are rounded elsewhere.
-  const int64_t routing = kFloat * tokens * (experts + (value == kFloat ? 0 : 2 * hidden));
+  // The router's gradient, and its four terms beside activations that are rounded.
+  const int64_t routing = kFloat * tokens * experts * (value == kFloat ? 1 : 3);
   // Rows that travel back are held as sent, as they arrive and as they left the experts.
   const int64_t moe_scratch =
       value * rows * hidden + std::max(routing, travels ? value * 2 * rows * hidden : 0);
@@ -92,7 +92,8 @@ LayerBytes PerLayer(const config::Run& run, int64_t tokens, int ranks, int64_t v
           .backward_scratch = std::max(attention_scratch, moe_scratch)};
 }
 
-int64_t ActivationBytes(const config::Run& run, int ranks, int64_t value) {
+int64_t ActivationBytes(const config::Run& run, int ranks, DeviceType device) {
+  const auto value = static_cast<int64_t>(SizeOf(ActivationType(run, device)));
   const config::Model& model = run.model();
   const int64_t tokens = MicroBatchTokens(run, ranks);
   const LayerBytes layer = PerLayer(run, tokens, ranks, value);
@@ -109,8 +110,9 @@ int64_t ActivationBytes(const config::Run& run, int ranks, int64_t value) {
   // Embedding, y, dx, dlast, dbranch.
   const int64_t streams = tokens * (value * 5 * model.hidden() + kFloat);
   const int64_t backward = streams + together * noted + layer.backward_scratch;
-  const int64_t head = kFloat * tokens + value * (3 * tokens * model.hidden() +
-                                                  std::min(tokens, kChunkTokens) * model.vocab());
+  const int64_t head =
+      kFloat * tokens + value * (3 * tokens * model.hidden() +
+                                 std::min(tokens, CrossEntropyChunk(device)) * model.vocab());
   return saved + std::max(backward, head);
 }
 
@@ -178,7 +180,7 @@ MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank, DeviceType de
           .weights = value == kFloat ? 0 : here * value,
           .gradients = here * kFloat,
           .moments = 2 * kFloat * (here - replicated + (replicated + ranks - 1) / ranks),
-          .activations = ActivationBytes(run, ranks, value),
+          .activations = ActivationBytes(run, ranks, device),
           .snapshot = SnapshotBytes(run, ranks, here - replicated, replicated)};
 }
 

@@ -13,8 +13,8 @@
 namespace unipool {
 namespace {
 
-// Large enough that products run at full rate, small enough that logits stay in a shared cache.
 constexpr int64_t kChunkTokens = 512;
+constexpr int64_t kChunkTokensOnGpu = 4096;
 
 // From shares to what they weigh.
 void Scale(double factor, absl::Span<double> shares) {
@@ -37,15 +37,20 @@ LossSums::Values LossSums::Read(Stream& stream) {
   return {.cross_entropy = sums[0], .pool_balance = sums[1], .layer_balance = sums[2]};
 }
 
+int64_t CrossEntropyChunk(DeviceType device) {
+  return device == DeviceType::kCuda ? kChunkTokensOnGpu : kChunkTokens;
+}
+
 void CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
                              float scale, Tensor dx, Tensor sum) {
   const int64_t tokens = x.dim(0);
   ArenaScope scope(*ctx.arena);
   // Of the weights' type, since the gradient takes the logits' place.
-  const Tensor logits = ctx.arena->Allocate(x.dtype, {std::min(tokens, kChunkTokens), head.out()});
+  const int64_t chunk_tokens = CrossEntropyChunk(x.device.type);
+  const Tensor logits = ctx.arena->Allocate(x.dtype, {std::min(tokens, chunk_tokens), head.out()});
   const Tensor losses = ctx.arena->New({tokens});
-  for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
-    const int64_t end = std::min(tokens, begin + kChunkTokens);
+  for (int64_t begin = 0; begin < tokens; begin += chunk_tokens) {
+    const int64_t end = std::min(tokens, begin + chunk_tokens);
     const Tensor chunk = logits.Rows(0, end - begin);
     head.Forward(ctx, x.Rows(begin, end), chunk, false);
     Compute(ctx, CrossEntropyGradient{.logits = chunk,

@@ -43,6 +43,10 @@ class LossSums {
   MirroredTensor sums_;
 };
 
+// Tokens whose logits CrossEntropyAndGradient holds at a time. On a CPU, products run at full rate
+// and logits stay in a shared cache; on a GPU, each chunk reads and writes the head's gradient.
+int64_t CrossEntropyChunk(DeviceType device);
+
 // Cross-entropy of logits = x head^T against targets, a chunk of tokens at a time so that
 // [tokens, vocab] is never held. Every token weighs `scale`. Overwrites dx, adds to head's
 // gradient, and adds the weighted sum to `sum`, float64 [1]. x, dx [tokens, hidden]; targets int32
