@@ -1,5 +1,6 @@
 #include "model/linear.h"
 
+#include "runtime/ops/bf16_terms.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/gemm.h"
 
@@ -26,6 +27,7 @@ Tensor Linear::weight() const { return first_->weight.From({out_, in_}); }
 Tensor Linear::dweight() const { return first_->grad.From({out_, in_}); }
 
 void Linear::Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const {
+  if (InTerms(x)) return ForwardInTerms(ctx, x, y, add_to_y);
   Compute(ctx, Gemm{.a = x,
                     .b = weight(),
                     .c = y,
@@ -35,6 +37,7 @@ void Linear::Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const {
 }
 
 void Linear::Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const {
+  if (InTerms(x)) return BackwardInTerms(ctx, dy, x, dx, add_to_dx);
   Compute(ctx, Gemm{.a = dy,
                     .b = x,
                     .c = dweight(),
@@ -43,6 +46,52 @@ void Linear::Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_
                     .accumulate = true});
   Compute(ctx, Gemm{.a = dy,
                     .b = weight(),
+                    .c = dx,
+                    .transpose_a = false,
+                    .transpose_b = false,
+                    .accumulate = add_to_dx});
+}
+
+// [blocks * out, in], a block a term.
+Tensor Linear::WeightTerms(Context& ctx, const Terms& terms, int64_t blocks) const {
+  const Tensor split = ctx.arena->New<BFloat16>({blocks * out_, in_});
+  Compute(ctx, SplitTerms{.x = weight().From({1, out_ * in_}),
+                          .terms = terms,
+                          .y = split.From({1, blocks * out_ * in_})});
+  return split;
+}
+
+// x goes through one product with all terms of W, so it is read once.
+void Linear::ForwardInTerms(Context& ctx, Tensor x, Tensor y, bool add_to_y) const {
+  ArenaScope scope(*ctx.arena);
+  const Tensor products = ctx.arena->New({x.dim(0), 3 * out_});
+  Compute(ctx, Gemm{.a = x,
+                    .b = WeightTerms(ctx, {0, 1, 2, 0}, 3),
+                    .c = products,
+                    .transpose_a = false,
+                    .transpose_b = true,
+                    .accumulate = false});
+  Compute(ctx, SumTerms{.x = products, .accumulate = add_to_y, .y = y});
+}
+
+// dx is rounded, so of its products of terms the largest four are enough:
+//   dx = [dy0 dy1 dy2 dy0] [W0; W0; W0; W1]
+void Linear::BackwardInTerms(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const {
+  ArenaScope scope(*ctx.arena);
+  const Tensor split = ctx.arena->New<BFloat16>({dy.dim(0), 4 * out_});
+  Compute(ctx, SplitTerms{.x = dy, .terms = {0, 1, 2, 0}, .y = split});
+  const Tensor products = ctx.arena->New({4 * out_, in_});
+  Compute(ctx, Gemm{.a = split,
+                    .b = x,
+                    .c = products,
+                    .transpose_a = true,
+                    .transpose_b = false,
+                    .accumulate = false});
+  Compute(ctx, SumTerms{.x = products.From({1, 4 * out_ * in_}),
+                        .accumulate = true,
+                        .y = dweight().From({1, out_ * in_})});
+  Compute(ctx, Gemm{.a = split,
+                    .b = WeightTerms(ctx, {0, 0, 0, 1}, 4),
                     .c = dx,
                     .transpose_a = false,
                     .transpose_b = false,

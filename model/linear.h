@@ -2,6 +2,7 @@
 // along `out` (query, key and value), which then run as one product.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ class Linear {
     int64_t out;
   };
   // Adds one parameter a part to `parameters`, which outlives this. The weight of a `precise` one
-  // is float32 in every run, and so are then x, y and their gradients.
+  // is float32 in every run, and so are then y and its gradient; x and its gradient may be
+  // bfloat16, and the products are as exact as in float32 nevertheless (runtime/ops/bf16_terms.h).
   Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_t in, float init_std,
          bool precise = false);
 
@@ -32,6 +34,12 @@ class Linear {
   void Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const;
 
  private:
+  bool InTerms(const Tensor& x) const { return x.dtype != weight().dtype; }
+  using Terms = std::array<int, 4>;
+  Tensor WeightTerms(Context& ctx, const Terms& terms, int64_t blocks) const;
+  void ForwardInTerms(Context& ctx, Tensor x, Tensor y, bool add_to_y) const;
+  void BackwardInTerms(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const;
+
   const Parameter* first_;
   int64_t out_ = 0;
   int64_t in_;

@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/ops/compute.h"
-#include "runtime/ops/elementwise.h"
 #include "runtime/ops/router_scores.h"
 #include "runtime/ops/sigmoid_router.h"
 #include "runtime/ops/top_k.h"
@@ -41,14 +40,6 @@ Router::Router(ParameterList& parameters, const std::string& prefix, int64_t hid
       bias_(settings.kind == Kind::kSigmoidBias ? AddBias(parameters, prefix, settings.experts)
                                                 : nullptr) {}
 
-// In float32, where everything between x and the gates is computed.
-Tensor Router::Precise(Context& ctx, Tensor x) const {
-  if (x.dtype == DType::kFloat32) return x;
-  const Tensor precise = ctx.arena->New({x.dim(0), x.dim(1)});
-  Compute(ctx, Cast{.x = x, .y = precise});
-  return precise;
-}
-
 void Router::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
   saved->scores = ctx.arena->New({tokens, settings_.experts});
   if (settings_.kind == Kind::kNorm) saved->logits = ctx.arena->New({tokens, settings_.experts});
@@ -72,8 +63,7 @@ void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const 
 void Router::Score(Context& ctx, Tensor x, const Saved& saved) const {
   const Tensor scores = saved.scores;
   const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : scores;
-  ArenaScope scope(*ctx.arena);
-  weight_.Forward(ctx, Precise(ctx, x), logits, false);
+  weight_.Forward(ctx, x, logits, false);
   if (settings_.kind == Kind::kNorm) {
     Compute(ctx, NormScoresForward{.logits = logits,
                                    .scale = scale_->weight,
@@ -98,10 +88,7 @@ void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, cons
   Compute(ctx,
           ScoresGradient{.ids = saved.ids, .dgates = dgates, .column = column, .dscores = dscores});
   ScoresBackward(ctx, saved, dscores);
-  const bool rounds = dx.dtype != DType::kFloat32;
-  const Tensor precise_dx = rounds ? ctx.arena->New({dx.dim(0), dx.dim(1)}) : dx;
-  weight_.Backward(ctx, dscores, Precise(ctx, x), precise_dx, false);
-  if (rounds) Compute(ctx, Cast{.x = precise_dx, .y = dx});
+  weight_.Backward(ctx, dscores, x, dx, false);
 }
 
 // In place: dscores becomes the gradient of the logits.

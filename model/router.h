@@ -51,7 +51,6 @@ class Router {
   bool normalizes() const {
     return settings_.kind == RouterSettings::Kind::kSigmoidBias && settings_.top_k > 1;
   }
-  Tensor Precise(Context& ctx, Tensor x) const;
   void ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const;
 
   RouterSettings settings_;
