@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "launch/files.h"
@@ -29,6 +30,11 @@ std::string SealOf(absl::string_view text) {
   return absl::StrCat(kSeal, ContentHash::Of(text), "\n");
 }
 
+// Text of the file's own in an error, which is one line.
+std::string Quoted(absl::string_view text) {
+  return absl::StrCat("'", absl::Utf8SafeCEscape(text.substr(0, 80)), "'");
+}
+
 // The text before the seal.
 absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& text) {
   const size_t at = text.rfind(kSeal);
@@ -40,8 +46,8 @@ absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& t
   const std::string body = text.substr(0, at), expected = SealOf(body);
   if (text.substr(at) == expected) return body;
   return absl::DataLossError(absl::StrCat(
-      path, ": damaged: its bytes have hash ", ContentHash::Of(body), ", its last line says '",
-      absl::StripTrailingAsciiWhitespace(text.substr(at, 80)), "'"));
+      path, ": damaged: its bytes have hash ", ContentHash::Of(body), ", its last line says ",
+      Quoted(absl::StripTrailingAsciiWhitespace(absl::string_view(text).substr(at)))));
 }
 
 // Tables that were sealed with a wrong content are a writer's error; they are refused all the same.
@@ -92,13 +98,14 @@ class Tables {
     std::set<std::string> names;
     for (const Manifest::File& file : manifest_.files()) {
       if (file.name().empty() || file.name().find('/') != std::string::npos) {
-        return Bad("expected the name of a file, found '", file.name(), "'");
+        return Bad("expected the name of a file, found ", Quoted(file.name()));
       }
-      if (!names.insert(file.name()).second) return Bad("names ", file.name(), " twice");
+      if (!names.insert(file.name()).second) return Bad("names ", Quoted(file.name()), " twice");
     }
     for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
       if (names.count(tensor.file()) == 0) {
-        return Bad("'", tensor.name(), "' is in '", tensor.file(), "', which is not one of files");
+        return Bad(Quoted(tensor.name()), " is in ", Quoted(tensor.file()),
+                   ", which is not one of files");
       }
     }
     return absl::OkStatus();
@@ -116,23 +123,24 @@ class Tables {
     for (const auto& [parameter, part, begin, end] : pieces) {
       int64_t& covered = ends[{parameter, part}];
       if (begin != covered || end < begin) {
-        return Bad(Manifest::Part_Name(part), " of '", parameter, "': expected the piece from ",
-                   "element ", covered, " on, found [", begin, ", ", end, ")");
+        return Bad(Manifest::Part_Name(part), " of ", Quoted(parameter),
+                   ": expected the piece from ", "element ", covered, " on, found [", begin, ", ",
+                   end, ")");
       }
       covered = end;
     }
     for (const auto& [key, end] : ends) {
       const auto weight = ends.find({key.first, Manifest::WEIGHT});
-      if (weight == ends.end()) return Bad("holds no weight of '", key.first, "'");
+      if (weight == ends.end()) return Bad("holds no weight of ", Quoted(key.first));
       if (weight->second == end) continue;
-      return Bad(Manifest::Part_Name(key.second), " of '", key.first, "' has ", end,
+      return Bad(Manifest::Part_Name(key.second), " of ", Quoted(key.first), " has ", end,
                  " elements: expected ", weight->second);
     }
     for (const auto& [key, end] : ends) {
       if (key.second == Manifest::WEIGHT) continue;
       const int other = key.second == Manifest::EXP_AVG ? Manifest::EXP_AVG_SQ : Manifest::EXP_AVG;
       if (ends.count({key.first, other}) > 0) continue;
-      return Bad("holds no ", Manifest::Part_Name(other), " of '", key.first, "'");
+      return Bad("holds no ", Manifest::Part_Name(other), " of ", Quoted(key.first));
     }
     return absl::OkStatus();
   }
