@@ -168,7 +168,8 @@ TrainingState Trainer::state() {
           .divergence = guard_->state(),
           .parameters = parameters_,
           .optimizer = *optimizer_,
-          .model = *model_};
+          .model = *model_,
+          .stream = *stream_};
 }
 
 absl::Status Trainer::Restore(const Checkpoint& checkpoint) {

@@ -10,6 +10,7 @@
 #include "model/optimizer.h"
 #include "model/parameter.h"
 #include "model/transformer.h"
+#include "runtime/stream.h"
 
 namespace unipool {
 
@@ -23,6 +24,7 @@ struct TrainingState {
   ParameterList& parameters;
   Optimizer& optimizer;
   Transformer& model;
+  Stream& stream;  // on which steps change it
 };
 
 // What the manifest says besides the files and tensors.

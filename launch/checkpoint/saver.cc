@@ -75,6 +75,18 @@ absl::StatusOr<Buffer> AllocateCopy(const World& world, int64_t bytes) {
   return small ? Buffer::AllocatePinned(world.device(), bytes) : Buffer::Allocate(Device{}, bytes);
 }
 
+// By as many threads as the memory can use.
+void CopyOnHost(const Tensor& from, const Tensor& to) {
+  constexpr int64_t kChunk = int64_t{1} << 20;
+  const char* const source = static_cast<const char*>(from.data);
+  char* const target = static_cast<char*>(to.data);
+  const int64_t size = from.bytes();
+#pragma omp parallel for schedule(static) if (size > kChunk)
+  for (int64_t at = 0; at < size; at += kChunk) {
+    std::memcpy(target + at, source + at, static_cast<size_t>(std::min(kChunk, size - at)));
+  }
+}
+
 }  // namespace
 
 CheckpointSaver::CheckpointSaver(std::string checkpoints, const config::Checkpoint& settings,
@@ -144,7 +156,7 @@ void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   DescribeRank(state, &part_);
   // Files are written from memory of the host.
   if (snapshot || world_.device() != Device{}) {
-    outcome_ = world_.Agree(Snapshot());
+    outcome_ = world_.Agree(Snapshot(state.stream));
     if (!outcome_.ok()) {
       return NoteFailure();
     }
@@ -154,29 +166,28 @@ void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   side_->Run([this] { Write(); });
 }
 
-// Copies every piece, and points it to its copy.
-absl::Status CheckpointSaver::Snapshot() {
+// Copies every piece behind the steps that `stream` still has to do, and points it to its copy.
+absl::Status CheckpointSaver::Snapshot(Stream& stream) {
   int64_t bytes = 0;
   for (const Piece& piece : pieces_) bytes += piece.value.bytes();
   if (copy_.bytes() != bytes) {
     copy_ = Buffer();
     ASSIGN_OR_RETURN(copy_, AllocateCopy(world_, bytes));
   }
-  constexpr int64_t kChunk = int64_t{1} << 20;
   char* to = static_cast<char*>(copy_.data());
   for (Piece& piece : pieces_) {
-    const char* const from = static_cast<const char*>(piece.value.data);
-    const int64_t size = piece.value.bytes();
-    const bool on_host = piece.value.device == Device{};
-    if (!on_host) ReadTensor(piece.value, to);
-#pragma omp parallel for schedule(static) if (size > kChunk)
-    for (int64_t at = 0; at < (on_host ? size : 0); at += kChunk) {
-      std::memcpy(to + at, from + at, static_cast<size_t>(std::min(kChunk, size - at)));
+    Tensor copy = piece.value;
+    copy.data = to;
+    copy.device = Device{};
+    if (piece.value.device == Device{}) {
+      CopyOnHost(piece.value, copy);
+    } else {
+      CopyTensor(piece.value, copy, stream);
     }
-    piece.value.data = to;
-    piece.value.device = Device{};
-    to += size;
+    piece.value = copy;
+    to += copy.bytes();
   }
+  stream.Synchronize();
   return absl::OkStatus();
 }
 

@@ -67,7 +67,7 @@ class CheckpointSaver {
   CheckpointSaver(std::string checkpoints, const config::Checkpoint& settings, const World& world);
   bool IsDue(int64_t step) const;
   void Begin(const TrainingState& state, bool snapshot);
-  absl::Status Snapshot();
+  absl::Status Snapshot(Stream& stream);
   void Advance();
   void Conclude();
   void Finish();
