@@ -185,10 +185,15 @@ StepRecord WithSaves(StepRecord record, const CheckpointSaver& saver, Summary* s
 }
 
 std::string SavesText(const SaveTotals& saves) {
-  return absl::StrFormat(
-      "%d saved, %d failed, %.3f GB at %.2f GB/s; training stood still for %.2f s", saves.saves,
-      saves.failures, static_cast<double>(saves.bytes) / 1e9,
-      static_cast<double>(saves.bytes) / 1e9 / saves.write_seconds, saves.stall_seconds);
+  std::string text = absl::StrFormat("%d saved, %d failed, %.3f GB at %.2f GB/s", saves.saves,
+                                     saves.failures, static_cast<double>(saves.bytes) / 1e9,
+                                     static_cast<double>(saves.bytes) / 1e9 / saves.write_seconds);
+  if (saves.between_seconds > 0) {
+    absl::StrAppendFormat(&text,
+                          "; training stood still for %.2f s, %.2f %% of the time between saves",
+                          saves.stall_seconds, 100 * saves.stall_seconds / saves.between_seconds);
+  }
+  return absl::StrCat(text, absl::StrFormat("; %.2f s more at the end", saves.final_seconds));
 }
 
 std::string MemoryText(const Arena& arena) {

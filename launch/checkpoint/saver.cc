@@ -95,6 +95,7 @@ CheckpointSaver::CheckpointSaver(std::string checkpoints, const config::Checkpoi
       settings_(settings),
       world_(world),
       stream_(Stream::Create(Device{})),
+      counted_(absl::Now()),
       side_(Stream::Create(Device{}, Stream::Kind::kSide)) {}
 
 absl::StatusOr<std::unique_ptr<CheckpointSaver>> CheckpointSaver::Create(
@@ -118,6 +119,7 @@ void CheckpointSaver::AfterStep(const TrainingState& state) {
   const int64_t failures = totals_.failures;
   Advance();
   if (due) {
+    totals_.between_seconds += SecondsSince(std::exchange(counted_, absl::Now()));
     Settle();
     Begin(state, settings_.asynchronous());
     if (!settings_.asynchronous()) Settle();
@@ -128,7 +130,7 @@ void CheckpointSaver::AfterStep(const TrainingState& state) {
 }
 
 absl::StatusOr<std::string> CheckpointSaver::SaveNow(const TrainingState& state) {
-  const Stopwatch stopwatch(&totals_.stall_seconds);
+  const Stopwatch stopwatch(&totals_.final_seconds);
   Settle();
   if (state.step != step_ || !outcome_.ok()) {
     Begin(state, /*snapshot=*/false);

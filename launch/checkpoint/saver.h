@@ -33,7 +33,11 @@ struct SaveTotals {
   double write_seconds = 0;  // from the start of a save until it is published
   // Of these, in which this rank read its files back.
   double verify_seconds = 0;
-  double stall_seconds = 0;  // that this rank's training stood still
+  // That this rank's training stood still between steps, and the time from each save to the next
+  // that this is a share of; the first one counts from the start.
+  double stall_seconds = 0;
+  double between_seconds = 0;
+  double final_seconds = 0;  // that SaveNow took
 };
 
 // All calls are collective.
@@ -85,6 +89,7 @@ class CheckpointSaver {
   int64_t retry_at_ = -1;   // after a failure
   int64_t retry_wait_ = 1;  // steps
   absl::Time started_;
+  absl::Time counted_;    // up to where totals_.between_seconds goes
   absl::Status outcome_;  // of the last save, the same on all ranks
   SaveTotals totals_;
   double gigabytes_per_second_ = 0;

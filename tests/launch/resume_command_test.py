@@ -4,6 +4,7 @@ was never stopped; a damaged checkpoint is named and passed over; a changed conf
 import json
 import os
 import pathlib
+import re
 import shutil
 import unittest
 
@@ -42,6 +43,21 @@ class ResumeTest(support.TextTest):
         before = pathlib.Path(self.path("finished"), "metrics.jsonl").read_bytes()
         self.train("finished")
         self.assertEqual(pathlib.Path(self.path("finished"), "metrics.jsonl").read_bytes(), before)
+
+    def test_the_summary_tells_what_saves_cost(self):
+        done = self.train("saves", settings={"checkpoint.every_steps": 3})
+        found = re.search(r"3 saved, 0 failed, \S+ GB at \S+ GB/s; training stood still for "
+                          r"(\S+) s, (\S+) % of the time between saves; (\S+) s more at the end",
+                          done.stdout)
+        self.assertTrue(found, done.stdout)
+        stalled, share, final = (float(number) for number in found.groups())
+        recorded = sum(record.get("checkpoint_stall_seconds", 0)
+                       for record in support.metrics(self.path("saves")))
+        self.assertGreater(recorded, 0)
+        self.assertGreaterEqual(stalled + 0.005, recorded)  # the text is rounded
+        self.assertTrue(share > 0 and final > 0, found.group())
+        done = self.train("saves-once", settings={"checkpoint.every_steps": 0})
+        self.assertRegex(done.stdout, r"1 saved, 0 failed, \S+ GB at \S+ GB/s; \S+ s more at the")
 
     def test_records_after_the_checkpoint_come_again(self):
         self.train("behind", "--stop-after", "4")

@@ -94,6 +94,17 @@ TEST_F(CheckpointSaverTest, TheNewestAndEveryKthStay) {
   EXPECT_EQ(folder_.ReadAll("run/latest"), "step_00000016\n");
 }
 
+TEST_F(CheckpointSaverTest, TimesOfSavesAreCountedApart) {
+  const SaveTotals totals = Train("run", 6);
+  EXPECT_GT(totals.stall_seconds, 0);
+  EXPECT_GT(totals.between_seconds, 0);
+  EXPECT_GT(totals.verify_seconds, 0);
+  EXPECT_LT(totals.verify_seconds, totals.write_seconds);
+  EXPECT_EQ(totals.final_seconds, 0);
+  run_.mutable_checkpoint()->set_every_steps(100);
+  EXPECT_EQ(Train("never", 3).between_seconds, 0);
+}
+
 TEST_F(CheckpointSaverTest, AFailedSaveIsTriedAgainAndHarmsNothing) {
   run_.mutable_checkpoint()->set_every_steps(4);
   run_.mutable_checkpoint()->set_keep_last(1);
