@@ -113,9 +113,29 @@ absl::StatusOr<Yardstick> MeasureYardstick(const config::Run& run, const World& 
   return yardstick;
 }
 
-void Print(const config::Run& run, const World& world, Trainer& trainer,
-           const std::vector<double>& seconds, const Yardstick& yardstick, double peak_mib) {
+// Of the steps measured.
+struct Steps {
+  std::vector<double> seconds;
+  std::vector<double> exposed;  // of them, in an exchange that no compute hid, on the slowest rank
+  StepRecord last;
+};
+
+void PrintExchange(const config::Run& run, const World& world, const Steps& steps) {
+  if (run.model().ffn_kind() != config::Model::MOE) return;
+  const double exposed = Median(steps.exposed);
+  if (world.size() > 1) {
+    absl::PrintF(
+        "exposed           %.4f s median, %.1f %% of a step: exchange that no compute hid\n",
+        exposed, 100 * exposed / Median(steps.seconds));
+  }
+  absl::PrintF("imbalance         layer %.2f, pool %.2f: the busiest expert over the mean\n",
+               steps.last.layer_imbalance, steps.last.pool_imbalance);
+}
+
+void Print(const config::Run& run, const World& world, Trainer& trainer, const Steps& steps,
+           const Yardstick& yardstick, double peak_mib) {
   constexpr double kMiB = 1 << 20;
+  const std::vector<double>& seconds = steps.seconds;
   const double step_seconds = Median(seconds);
   const double tokens = static_cast<double>(trainer.tokens_per_step());
   const double flops = tokens * TrainingFlopsPerToken(run) / step_seconds;
@@ -126,6 +146,7 @@ void Print(const config::Run& run, const World& world, Trainer& trainer,
   absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
   absl::PrintF("product FLOP/s    %.2f G (%s)\n", yardstick.flops / 1e9, yardstick.name);
   absl::PrintF("share             %.1f %%\n", 100 * flops / yardstick.flops);
+  PrintExchange(run, world, steps);
   if (world.device() == Device{}) {
     absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
                  plan.total() / kMiB);
@@ -144,25 +165,27 @@ absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& worl
   RETURN_IF_ERROR(world.Agree(created.status()));
   Trainer& trainer = **created;
   constexpr int kWarmSteps = 2;
-  std::vector<double> seconds;
+  Steps measured;
   for (int64_t i = 0; i < kWarmSteps + steps; ++i) {
     if (i == kWarmSteps) trainer.profiler().Reset();
     trainer.profiler().set_enabled(profile && i >= kWarmSteps);
     const auto start = std::chrono::steady_clock::now();
-    RETURN_IF_ERROR(trainer.Step().status());
+    ASSIGN_OR_RETURN(measured.last, trainer.Step());
     trainer.Synchronize();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    if (i >= kWarmSteps) seconds.push_back(elapsed.count());
+    if (i < kWarmSteps) continue;
+    measured.seconds.push_back(elapsed.count());
+    measured.exposed.push_back(measured.last.exposed_comm_seconds);
   }
   const double peak_mib = PeakMiB();  // before the large products take memory too
   ASSIGN_OR_RETURN(const Yardstick yardstick, MeasureYardstick(run, world, trainer));
   if (!world.is_first()) return absl::OkStatus();
   absl::PrintF("device            %s\n", DescribeDevice(run, world.device()));
   if (profile) {
-    const double total = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+    const double total = std::accumulate(measured.seconds.begin(), measured.seconds.end(), 0.0);
     std::fputs(trainer.profiler().Table(total).c_str(), stdout);
   }
-  Print(run, world, trainer, seconds, yardstick, peak_mib);
+  Print(run, world, trainer, measured, yardstick, peak_mib);
   return absl::OkStatus();
 }
 

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""`unipool bench step`: every figure is there, and hangs together with the others."""
+import re
+import unittest
+
+import command_support as support
+
+
+def bench(ranks, settings):
+    command = ["bench", "step", "--steps", 3, "--profile"]
+    for field, value in dict(support.SETTINGS, **settings, **{"data.prefix": "made up"}).items():
+        command += ["--set", f"{field}={value}"]
+    return support.run(command, ranks)
+
+
+class BenchStepTest(unittest.TestCase):
+    def figures(self, ranks, settings=None):
+        done = bench(ranks, settings or {})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return {name: [float(number) for number in re.findall(r"\d+\.\d+|\d+", rest)]
+                for name, rest in re.findall(r"^(\S+(?: \S+)*)  +(.*)$", done.stdout, re.MULTILINE)}
+
+    def test_speed_is_tokens_over_time_on_any_number_of_ranks(self):
+        for ranks in (0, 2):
+            figures = self.figures(ranks)
+            tokens = support.SETTINGS["data.global_batch"] * support.SETTINGS["model.sequence"]
+            told = figures["tokens/s"][0] * figures["step"][0]
+            self.assertAlmostEqual(told / tokens, 1, delta=0.1)
+            self.assertLessEqual(figures["step"][1], figures["step"][0])
+            layer, pool = figures["imbalance"]
+            self.assertGreaterEqual(layer, pool)
+            self.assertGreaterEqual(pool, 1)
+
+    def test_exposed_exchange_is_a_part_of_a_step_of_several_ranks(self):
+        self.assertNotIn("exposed", self.figures(0))
+        figures = self.figures(2)
+        seconds, share = figures["exposed"]
+        self.assertGreater(seconds, 0)
+        self.assertLess(seconds, figures["step"][0])
+        self.assertAlmostEqual(share, 100 * seconds / figures["step"][0], delta=2)
+
+    def test_a_dense_model_exchanges_nothing(self):
+        figures = self.figures(2, {"model.ffn_kind": "DENSE"})
+        self.assertNotIn("exposed", figures)
+        self.assertNotIn("imbalance", figures)
+
+
+if __name__ == "__main__":
+    unittest.main()
