@@ -20,4 +20,11 @@ constexpr int kUint8 = 1;
 constexpr int kInt32 = 4;
 constexpr int kUint16 = 8;
 
+// " (int64)" of Megatron's codes that are not read; "" of all others.
+constexpr const char* TypeName(int code) {
+  constexpr const char* kNames[] = {"", "",         " (int8)",    " (int16)",
+                                    "", " (int64)", " (float64)", " (float32)"};
+  return code >= 0 && code < 8 ? kNames[code] : "";
+}
+
 }  // namespace unipool::index_format

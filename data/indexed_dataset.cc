@@ -1,7 +1,6 @@
 #include "data/indexed_dataset.h"
 
 #include <glog/logging.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "data/index_format.h"
+#include "runtime/content_hash.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -28,6 +28,10 @@ T Load(const MappedFile& file, int64_t offset) {
   T value;
   std::memcpy(&value, file.data() + offset, sizeof(T));
   return value;
+}
+
+absl::string_view Bytes(const MappedFile& file, int64_t begin, int64_t count) {
+  return {reinterpret_cast<const char*>(file.data()) + begin, static_cast<size_t>(count)};
 }
 
 template <typename T>
@@ -48,8 +52,9 @@ absl::StatusOr<int> TokenBytes(const std::string& path, int code) {
     case index_format::kInt32:
       return 4;
     default:
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": dtype code ", code, " at byte 17, expected 1 (uint8), 4 (int32) or 8 (uint16)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": dtype code ", code, index_format::TypeName(code),
+                       " at byte 17, expected 1 (uint8), 4 (int32) or 8 (uint16)"));
   }
 }
 
@@ -182,11 +187,23 @@ int64_t IndexedDataset::SequenceStart(int64_t i) const {
 }
 
 std::string IndexedDataset::IndexHash() const {
-  XXH128_canonical_t hash;
-  XXH128_canonicalFromHash(&hash, XXH3_128bits(index_.data(), index_.bytes()));
+  const std::string hash = ContentHash::Of(Bytes(index_, 0, index_.bytes()));
   index_.Forget();
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(hash.digest), sizeof(hash.digest)));
+  return hash;
+}
+
+std::string IndexedDataset::TokenSampleHash() const {
+  constexpr int64_t kPlaces = 64, kPlaceBytes = 4096;
+  if (bin_.bytes() <= kPlaces * kPlaceBytes) {
+    return ContentHash::Of(Bytes(bin_, 0, bin_.bytes()));
+  }
+  ContentHash hash;
+  for (int64_t i = 0; i < kPlaces; ++i) {
+    const int64_t begin = (bin_.bytes() - kPlaceBytes) * i / (kPlaces - 1);
+    hash.Add(bin_.data() + begin, kPlaceBytes);
+  }
+  bin_.Forget();
+  return hash.Hex();
 }
 
 int64_t IndexedDataset::DocumentStart(int64_t d) const {

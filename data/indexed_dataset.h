@@ -32,6 +32,9 @@ class IndexedDataset {
   int64_t DocumentStart(int64_t d) const;
   // The index's bytes as XXH3-128 in hexadecimal; reads all of them.
   std::string IndexHash() const;
+  // That of the .bin's bytes in 64 places, 4,096 bytes each, from its start to its end; of all of
+  // them where there are fewer.
+  std::string TokenSampleHash() const;
   // Gives back the memory of an index that has been read from end to end.
   void ForgetIndex() const { index_.Forget(); }
   // Tokens [begin, begin + out.size()) of the stream of all sequences in file order.

@@ -24,7 +24,12 @@ absl::StatusOr<std::unique_ptr<Corpus>> Corpus::Open(const config::Data& data) {
   auto corpus = std::make_unique<Corpus>();
   const auto open = [&corpus](const std::string& prefix) -> absl::Status {
     ASSIGN_OR_RETURN(corpus->datasets_.emplace_back(), IndexedDataset::Open(prefix));
-    corpus->shards_.push_back(corpus->datasets_.back().get());
+    const IndexedDataset& shard = *corpus->shards_.emplace_back(corpus->datasets_.back().get());
+    corpus->identities_.push_back({.prefix = prefix,
+                                   .documents = shard.num_documents(),
+                                   .tokens = shard.num_tokens(),
+                                   .index_hash = shard.IndexHash(),
+                                   .token_sample_hash = shard.TokenSampleHash()});
     return absl::OkStatus();
   };
   if (data.source().empty()) RETURN_IF_ERROR(open(data.prefix()));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -13,18 +14,30 @@
 
 namespace unipool {
 
+// What tells a dataset's files from others that have their names.
+struct DatasetIdentity {
+  std::string prefix;
+  int64_t documents;
+  int64_t tokens;
+  std::string index_hash;         // of the .idx, in hexadecimal, as xxhsum -H128 gives it
+  std::string token_sample_hash;  // of places of the .bin
+};
+
 // The files of data.prefix or of each data.source, opened and checked. Immutable; any thread reads.
 class Corpus {
  public:
   static absl::StatusOr<std::unique_ptr<Corpus>> Open(const config::Data& data);
 
   const std::vector<const IndexedDataset*>& shards() const { return shards_; }
+  // One a shard.
+  const std::vector<DatasetIdentity>& identities() const { return identities_; }
   // One a shard; none for data.prefix, which is no blend.
   const std::vector<double>& weights() const { return weights_; }
 
  private:
   std::vector<std::unique_ptr<IndexedDataset>> datasets_;
   std::vector<const IndexedDataset*> shards_;
+  std::vector<DatasetIdentity> identities_;
   std::vector<double> weights_;
 };
 

@@ -68,14 +68,17 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Trainer::Trainer(const config::Run& run, World& world)
-    : run_(std::make_unique<config::Run>(run)), world_(world), reducer_(world.groups()) {}
+Trainer::Trainer(const config::Run& run, const Corpus& corpus, World& world)
+    : run_(std::make_unique<config::Run>(run)),
+      corpus_(corpus),
+      world_(world),
+      reducer_(world.groups()) {}
 
 Trainer::~Trainer() = default;
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
                                                          const Corpus& corpus, World& world) {
-  auto self = std::unique_ptr<Trainer>(new Trainer(run, world));
+  auto self = std::unique_ptr<Trainer>(new Trainer(run, corpus, world));
   self->settings_ = {
       .steps = run.steps(), .eval = run.eval(), .clip_norm = run.optimizer().clip_norm()};
   self->schedule_ = MakeSchedule(run.schedule());
@@ -84,7 +87,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenRunTokenizer(run);
   RETURN_IF_ERROR(world.Agree(tokenizer.status()));
   self->tokenizer_ = *std::move(tokenizer);
-  RETURN_IF_ERROR(world.Agree(self->CreateLoaders(run, corpus)));
+  RETURN_IF_ERROR(world.Agree(self->CreateLoaders(run)));
   RETURN_IF_ERROR(world.Agree(self->CreateOnDevice(run)));
   return self;
 }
@@ -118,9 +121,9 @@ absl::Status Trainer::CreateOnDevice(const config::Run& run) {
   return absl::OkStatus();
 }
 
-absl::Status Trainer::CreateLoaders(const config::Run& run, const Corpus& corpus) {
+absl::Status Trainer::CreateLoaders(const config::Run& run) {
   ASSIGN_OR_RETURN(Loaders loaders,
-                   unipool::CreateLoaders(run, corpus, world_.rank(), world_.size()));
+                   unipool::CreateLoaders(run, corpus_, world_.rank(), world_.size()));
   sources_ = std::move(loaders.sources);
   train_ = std::move(loaders.train);
   validation_ = std::move(loaders.validation);
@@ -165,6 +168,7 @@ TrainingState Trainer::state() {
           .step = step_,
           .validation_due = validation_due_,
           .rewound_steps = rewound_steps_,
+          .datasets = corpus_.identities(),
           .divergence = guard_->state(),
           .parameters = parameters_,
           .optimizer = *optimizer_,

@@ -103,8 +103,8 @@ class Trainer {
     int64_t rewinds;         // before this one
   };
 
-  Trainer(const config::Run& run, World& world);
-  absl::Status CreateLoaders(const config::Run& run, const Corpus& corpus);
+  Trainer(const config::Run& run, const Corpus& corpus, World& world);
+  absl::Status CreateLoaders(const config::Run& run);
   absl::Status CreateOnDevice(const config::Run& run);
   // Step `window` of the loader. Collective.
   absl::StatusOr<std::optional<Validation>> Evaluate(BatchLoader& loader, int64_t window,
@@ -131,6 +131,7 @@ class Trainer {
   Schedule schedule_{};
   int64_t tokens_per_step_ = 0;
   ParameterList parameters_;
+  const Corpus& corpus_;
   std::unique_ptr<Transformer> model_;
   Transformer::Saved saved_;
   LossSums sums_;

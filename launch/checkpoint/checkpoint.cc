@@ -15,6 +15,16 @@ config::Manifest::Divergence Describe(const DivergenceGuard::State& state) {
   return divergence;
 }
 
+config::Manifest::Dataset Describe(const DatasetIdentity& identity) {
+  config::Manifest::Dataset dataset;
+  dataset.set_prefix(identity.prefix);
+  dataset.set_documents(identity.documents);
+  dataset.set_tokens(identity.tokens);
+  dataset.set_idx_xxh3_128(identity.index_hash);
+  dataset.set_bin_sample_xxh3_128(identity.token_sample_hash);
+  return dataset;
+}
+
 }  // namespace
 
 config::Manifest Describe(const TrainingState& state, const World& world) {
@@ -27,6 +37,9 @@ config::Manifest Describe(const TrainingState& state, const World& world) {
   manifest.set_expert_ranks(world.groups().expert().size());
   manifest.mutable_data()->set_next_step(state.step);
   manifest.mutable_data()->set_rewound_steps(state.rewound_steps);
+  for (const DatasetIdentity& dataset : state.datasets) {
+    *manifest.mutable_data()->add_datasets() = Describe(dataset);
+  }
   *manifest.mutable_divergence() = Describe(state.divergence);
   manifest.mutable_random()->set_seed(state.run.seed());
   manifest.mutable_statistics();  // there, even where it has no counts yet

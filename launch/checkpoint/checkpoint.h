@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "configs/checkpoint.pb.h"
 #include "launch/divergence.h"
+#include "launch/loaders.h"
 #include "launch/world.h"
 #include "model/optimizer.h"
 #include "model/parameter.h"
@@ -20,6 +22,7 @@ struct TrainingState {
   int64_t step;            // finished
   bool validation_due;     // of the weights as they are
   int64_t rewound_steps;   // of data, passed over by rewinds
+  const std::vector<DatasetIdentity>& datasets;
   const DivergenceGuard::State& divergence;
   ParameterList& parameters;
   Optimizer& optimizer;

@@ -43,6 +43,40 @@ bool HasDerivedWarmup(const config::Schedule& schedule) {
   return schedule.warmup_steps() == std::max<int64_t>(1, schedule.decay_steps() / 100);
 }
 
+// Of a dataset; the file that tells two apart comes first.
+std::string ContentText(int64_t documents, int64_t tokens, const std::string& file,
+                        const std::string& hash) {
+  return absl::StrCat(documents, " documents, ", tokens, " tokens, xxh3_128 of the ", file, " ",
+                      hash);
+}
+
+// "" where they are the same.
+std::string DataChange(const config::Manifest::Dataset& saved, const DatasetIdentity& found) {
+  const bool same_index = saved.documents() == found.documents && saved.tokens() == found.tokens &&
+                          saved.idx_xxh3_128() == found.index_hash;
+  if (same_index && saved.bin_sample_xxh3_128() == found.token_sample_hash) return "";
+  const char* suffix = same_index ? ".bin" : ".idx";
+  const std::string expected = same_index ? saved.bin_sample_xxh3_128() : saved.idx_xxh3_128();
+  const std::string seen = same_index ? found.token_sample_hash : found.index_hash;
+  const std::string what = same_index ? "sampled .bin" : ".idx";
+  return absl::StrCat(found.prefix, suffix, ": expected ",
+                      ContentText(saved.documents(), saved.tokens(), what, expected), ", found ",
+                      ContentText(found.documents, found.tokens, what, seen));
+}
+
+int64_t MicroBatch(const config::Run& run, int ranks) {
+  const int64_t share = (run.data().global_batch() + ranks - 1) / ranks;
+  return run.data().micro_batch() == 0 ? share : std::min(share, run.data().micro_batch());
+}
+
+// Whether a balance loss is made of what one rank's micro-batch chose.
+bool HasLocalLoss(const config::Run& run) {
+  const config::Pool& pool = run.pool();
+  if (run.model().ffn_kind() != config::Model::MOE) return false;
+  return (pool.statistics() == config::Pool::LOCAL && pool.pool_loss() > 0) ||
+         (pool.layer_statistics() == config::Pool::LOCAL && pool.layer_loss() > 0);
+}
+
 }  // namespace
 
 void AdoptSchedule(const config::Run& saved, config::Run* run) {
@@ -53,8 +87,21 @@ void AdoptSchedule(const config::Run& saved, config::Run* run) {
   if (warmup_too) schedule.set_warmup_steps(saved.schedule().warmup_steps());
 }
 
+std::string ScheduleNote(const config::Run& given, const config::Run& adopted) {
+  const int64_t end = adopted.schedule().decay_steps();
+  if (given.schedule().decay_steps() == end) return "";
+  return absl::StrCat("schedule.decay_steps = ", end,
+                      " of the checkpoint stays, though steps = ", given.steps(),
+                      ": the steps after it have schedule.min_lr");
+}
+
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,
                           const config::Run& run) {
+  if (run.steps() < saved.step()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("steps = ", run.steps(), ": ", folder, " is after step ", saved.step(),
+                     ": expected at least that, or a new run (--fresh, --run-dir)"));
+  }
   std::vector<std::string> changes;
   for (const std::string& path : FieldPaths(run)) {
     const std::string before = TextAt(saved.run(), path), now = TextAt(run, path);
@@ -68,6 +115,31 @@ absl::Status CheckSameRun(const std::string& folder, const config::Manifest& sav
   return absl::InvalidArgumentError(
       absl::StrCat(folder, ": cannot go on with another ", absl::StrJoin(changes, ", "),
                    ": expected the values of the checkpoint, or a new run (--fresh, --run-dir)"));
+}
+
+absl::Status CheckSameData(const std::string& folder, const config::Manifest& saved,
+                           const std::vector<DatasetIdentity>& data) {
+  const auto& datasets = saved.data().datasets();
+  std::string change;
+  if (datasets.size() != static_cast<int>(data.size())) {
+    change = absl::StrCat("expected ", datasets.size(), " datasets, found ", data.size());
+  }
+  for (int i = 0; change.empty() && i < datasets.size(); ++i) {
+    change = DataChange(datasets[i], data[i]);
+  }
+  if (change.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(folder, ": cannot go on with other data: ", change,
+                   "; a new run (--fresh, --run-dir) takes any data"));
+}
+
+std::string LocalStatisticsWarning(const config::Manifest& saved, const config::Run& run,
+                                   int ranks) {
+  const int64_t before = MicroBatch(saved.run(), saved.ranks()), now = MicroBatch(run, ranks);
+  if (!HasLocalLoss(run) || (before == now && saved.ranks() == ranks)) return "";
+  return absl::StrCat("statistics LOCAL: the balance losses now see micro-batches of ", now,
+                      " sequences on ", ranks, " ranks, until step ", saved.step(), " of ", before,
+                      " on ", saved.ranks(), ": they are not those of a run that was not changed");
 }
 
 }  // namespace unipool

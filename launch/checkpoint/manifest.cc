@@ -85,6 +85,15 @@ class Tables {
     if (!data.has_next_step() || !data.has_rewound_steps() || data.rewound_steps() < 0) {
       return Bad("data: expected next_step and rewound_steps, 0 or more");
     }
+    if (data.datasets().empty()) return Bad("data: holds no datasets");
+    for (const Manifest::Dataset& set : data.datasets()) {
+      if (set.has_prefix() && set.has_documents() && set.has_tokens() && set.has_idx_xxh3_128() &&
+          set.has_bin_sample_xxh3_128()) {
+        continue;
+      }
+      return Bad("data: dataset ", Quoted(set.prefix()), ": expected prefix, documents, tokens, ",
+                 "idx_xxh3_128 and bin_sample_xxh3_128");
+    }
     const Manifest::Divergence& judged = manifest_.divergence();
     if (judged.losses_size() == judged.norms_size() && judged.has_skipped_in_a_row() &&
         judged.has_skipped() && judged.has_rewinds()) {

@@ -10,7 +10,7 @@
 
 namespace unipool {
 
-constexpr int kCheckpointVersion = 3;
+constexpr int kCheckpointVersion = 4;
 constexpr char kManifestName[] = "manifest.textproto";
 
 // "step_00001000".

@@ -80,6 +80,12 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
     *run = wanted;
     AdoptSchedule(checkpoint.manifest().run(), run);
     RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run));
+    RETURN_IF_ERROR(world.Agree(
+        CheckSameData(checkpoint.folder(), checkpoint.manifest(), corpus.identities())));
+    const std::string warning = LocalStatisticsWarning(checkpoint.manifest(), *run, world.size());
+    LOG_IF(WARNING, world.is_first() && !warning.empty()) << warning;
+    const std::string note = ScheduleNote(wanted, *run);
+    LOG_IF(WARNING, world.is_first() && !note.empty()) << note;
     trainer.reset();  // of a damaged checkpoint: its memory comes first
     ASSIGN_OR_RETURN(trainer, NewTrainer(*run, corpus, world));
     return trainer->Restore(checkpoint);

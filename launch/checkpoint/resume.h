@@ -18,9 +18,10 @@ absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, cons
                                                     World& world);
 
 // The trainer of `run`, restored from the newest good checkpoint below run_dir where there is one;
-// damaged ones are told of and passed over. INVALID_ARGUMENT where the config changed in a field
-// that is not free to change; DATA_LOSS where there are checkpoints but no good one. Adopts into
-// `run` what the checkpoint decides. The other arguments outlive the trainer. Collective.
+// damaged ones are told of and passed over. INVALID_ARGUMENT where the data changed, or the config
+// in a field that is not free to change; DATA_LOSS where there are checkpoints but no good one.
+// Adopts into `run` what the checkpoint decides. The other arguments outlive the trainer.
+// Collective.
 absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
                                                        World& world);
 

@@ -58,6 +58,25 @@ TEST(IndexedDataset, GivesBackWhatWasWritten) {
   EXPECT_THAT(middle, ElementsAre(50256, 7));
 }
 
+TEST(IndexedDataset, HashesTellOtherTokensAndOtherLengths) {
+  const TempFolder folder;
+  const std::vector<int32_t> many(200'000, 7);  // a .bin that is sampled
+  std::vector<int32_t> start = many;
+  start.front() = 8;
+  Write(folder.Path("a"), 257, {many, {1, 2}});
+  Write(folder.Path("same"), 257, {many, {1, 2}});
+  Write(folder.Path("start"), 257, {start, {1, 2}});
+  Write(folder.Path("end"), 257, {many, {1, 3}});
+  Write(folder.Path("lengths"), 257, {many, {1}, {2}});
+  const auto a = IndexedDataset::Open(folder.Path("a")).value();
+  for (const char* name : {"same", "start", "end", "lengths"}) {
+    const auto other = IndexedDataset::Open(folder.Path(name)).value();
+    const bool same_tokens = name == std::string("same") || name == std::string("lengths");
+    EXPECT_EQ(a->TokenSampleHash() == other->TokenSampleHash(), same_tokens) << name;
+    EXPECT_EQ(a->IndexHash() == other->IndexHash(), name != std::string("lengths")) << name;
+  }
+}
+
 TEST(IndexedDataset, FilesAreMegatronsByteForByte) {
   const TempFolder folder;
   Write(folder.Path("x"), 50257, {{1, 258}, {}, {3}});
@@ -163,7 +182,13 @@ std::vector<std::pair<std::string, std::string>> DamagedIndexes(const std::strin
       {With<char>(idx, 3, 'x'), "byte 3 is 0x78, expected 0x44"},
       {With<char>(idx, 8, 1), "byte 8 is 0x01, expected 0x00"},
       {With<int64_t>(idx, 9, 2), "version 2 at byte 9"},
-      {With<uint8_t>(idx, 17, 5), "dtype code 5 at byte 17"},
+      {With<uint8_t>(idx, 17, 0), "dtype code 0 at byte 17"},
+      {With<uint8_t>(idx, 17, 2), "dtype code 2 (int8) at byte 17"},
+      {With<uint8_t>(idx, 17, 3), "dtype code 3 (int16) at byte 17"},
+      {With<uint8_t>(idx, 17, 5), "dtype code 5 (int64) at byte 17, expected 1 (uint8), 4"},
+      {With<uint8_t>(idx, 17, 6), "dtype code 6 (float64) at byte 17"},
+      {With<uint8_t>(idx, 17, 7), "dtype code 7 (float32) at byte 17"},
+      {With<uint8_t>(idx, 17, 9), "dtype code 9 at byte 17"},
       {With<int64_t>(idx, 18, 4), "4 sequences (byte 18)"},
       {With<int64_t>(idx, 18, -1), "18446744073709551615 sequences (byte 18)"},
       {With<int64_t>(idx, 26, 3), "3 document entries (byte 26)"},

@@ -193,11 +193,18 @@ TEST_F(CheckpointTest, TheManifestSaysWhatWasSaved) {
   Weights weights;
   SaveWell(run, 4, 3, "run", &weights);
   const config::Manifest manifest = ReadManifest(folder_, "run/step_00000003");
-  EXPECT_EQ(manifest.format_version(), 3);
+  EXPECT_EQ(manifest.format_version(), 4);
   EXPECT_EQ(manifest.step(), 3);
   EXPECT_EQ(manifest.ranks(), 4);
   EXPECT_EQ(manifest.expert_ranks(), 2);
   EXPECT_EQ(manifest.data().next_step(), 3);
+  ASSERT_EQ(manifest.data().datasets_size(), 1);
+  const config::Manifest::Dataset& dataset = manifest.data().datasets(0);
+  EXPECT_EQ(dataset.prefix(), prefix_);
+  EXPECT_EQ(dataset.documents(), 60);
+  EXPECT_EQ(dataset.tokens(), corpus_->shards()[0]->num_tokens());
+  EXPECT_EQ(dataset.idx_xxh3_128(), DigestFile(prefix_ + ".idx")->xxh3_128);
+  EXPECT_EQ(dataset.bin_sample_xxh3_128(), DigestFile(prefix_ + ".bin")->xxh3_128);
   EXPECT_EQ(manifest.random().seed(), run.seed());
   EXPECT_EQ(manifest.router_c(), 2.0f);
   EXPECT_EQ(manifest.statistics().counts_size(), 3 * 7 + 1);  // layers, experts, the unrouted

@@ -3,7 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "launch/config_fields.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/tiny_run.h"
 
 namespace unipool {
 namespace {
@@ -56,6 +62,129 @@ TEST(CheckSameRun, LetsFilesMove) {
   EXPECT_OK(Check(saved, run));
   run.set_seed(7);
   EXPECT_STATUS(Check(saved, run), kInvalidArgument, "seed = 7");
+}
+
+const std::set<std::string> kFree = {"run_dir",
+                                     "steps",
+                                     "model.recompute",
+                                     "model.precision",
+                                     "pool.gradient_layers",
+                                     "data.prefix",
+                                     "data.micro_batch",
+                                     "data.skip_steps",
+                                     "data.cache_folder",
+                                     "data.vocab_file",
+                                     "data.merges_file"};
+const std::set<std::string> kFreeMessages = {"parallel", "eval", "checkpoint", "divergence",
+                                             "profile"};
+
+// Another value for the field than the one it has.
+void Change(const std::string& path, config::Run* run) {
+  FieldOrigins origins;
+  const std::string before = TextAt(*run, path);
+  for (const char* value :
+       {"7", "9", "0.5", "true", "false", "elsewhere", "FP32", "DENSE", "BLOCK", "SOFTMAX", "LOCAL",
+        "GLOBAL", "GPT2", "MEGATRON", "PLAIN", "CUDA", "REWIND", "ADVANCING"}) {
+    config::Run changed = *run;
+    const bool taken = SetField(absl::StrCat(path, "=", value), &changed, &origins).ok();
+    if (!taken || TextAt(changed, path) == before) continue;
+    *run = changed;
+    return;
+  }
+  ADD_FAILURE() << path << " takes none of the values";
+}
+
+TEST(CheckSameRun, RefusesEachFieldByNameThatIsNotFree) {
+  const config::Run saved = testing::TinyRun(testing::Variant::kUniPool, "text");
+  for (const std::string& path : FieldPaths(saved)) {
+    if (path == "data.source") continue;
+    config::Run run = saved;
+    Change(path, &run);
+    const bool is_free =
+        kFree.count(path) > 0 || kFreeMessages.count(path.substr(0, path.find('.'))) > 0;
+    if (is_free) {
+      EXPECT_OK(Check(saved, run));
+    } else {
+      EXPECT_STATUS(Check(saved, run), kInvalidArgument,
+                    absl::StrCat("folder: cannot go on with another ", path, " = ",
+                                 TextAt(run, path), " (the checkpoint has ", TextAt(saved, path)));
+    }
+  }
+}
+
+TEST(CheckSameRun, RefusesOtherSourcesAndNamesAllChanges) {
+  const config::Run saved = testing::TinyRun(testing::Variant::kUniPool, "text");
+  config::Run run = saved;
+  run.mutable_data()->add_source()->set_prefix("a");
+  run.mutable_model()->set_layers(4);
+  const absl::Status status = Check(saved, run);
+  EXPECT_STATUS(status, kInvalidArgument, "data.source = [");
+  EXPECT_STATUS(status, kInvalidArgument, "model.layers = 4 (the checkpoint has 3)");
+}
+
+TEST(CheckSameRun, MegatronsOrderIsOfItsNumberOfSteps) {
+  config::Run saved = testing::TinyRun(testing::Variant::kUniPool, "text");
+  saved.mutable_data()->set_order(config::Data::MEGATRON);
+  config::Run run = saved;
+  run.set_steps(20);
+  EXPECT_STATUS(Check(saved, run), kInvalidArgument, "steps = 20 (the checkpoint has 10)");
+}
+
+DatasetIdentity Text() {
+  return {.prefix = "text",
+          .documents = 60,
+          .tokens = 1000,
+          .index_hash = "aa",
+          .token_sample_hash = "bb"};
+}
+
+config::Manifest SavedWith(const std::vector<DatasetIdentity>& data) {
+  config::Manifest manifest;
+  for (const DatasetIdentity& identity : data) {
+    config::Manifest::Dataset& dataset = *manifest.mutable_data()->add_datasets();
+    dataset.set_documents(identity.documents);
+    dataset.set_tokens(identity.tokens);
+    dataset.set_idx_xxh3_128(identity.index_hash);
+    dataset.set_bin_sample_xxh3_128(identity.token_sample_hash);
+  }
+  return manifest;
+}
+
+TEST(CheckSameData, NamesTheFileThatIsAnother) {
+  const config::Manifest saved = SavedWith({Text(), Text()});
+  DatasetIdentity moved = Text(), longer = Text(), other = Text();
+  moved.prefix = "elsewhere/text";
+  longer.documents = 61;
+  longer.index_hash = "cc";
+  other.token_sample_hash = "dd";
+  EXPECT_OK(CheckSameData("folder", saved, {Text(), moved}));
+  EXPECT_STATUS(CheckSameData("folder", saved, {Text(), longer}), kInvalidArgument,
+                "folder: cannot go on with other data: text.idx: expected 60 documents, 1000 "
+                "tokens, xxh3_128 of the .idx aa, found 61 documents, 1000 tokens, xxh3_128 of "
+                "the .idx cc");
+  EXPECT_STATUS(CheckSameData("folder", saved, {other, Text()}), kInvalidArgument,
+                "text.bin: expected 60 documents, 1000 tokens, xxh3_128 of the sampled .bin bb, "
+                "found 60 documents, 1000 tokens, xxh3_128 of the sampled .bin dd");
+  EXPECT_STATUS(CheckSameData("folder", saved, {Text()}), kInvalidArgument,
+                "expected 2 datasets, found 1");
+}
+
+TEST(LocalStatisticsWarning, TellsOfOtherMicroBatchesAndRanks) {
+  config::Run run = testing::TinyRun(testing::Variant::kUniPoolLocal, "text");  // 12 by 4
+  config::Manifest saved;
+  *saved.mutable_run() = run;
+  saved.set_ranks(2);
+  saved.set_step(5);
+  EXPECT_EQ(LocalStatisticsWarning(saved, run, 2), "");
+  EXPECT_THAT(LocalStatisticsWarning(saved, run, 3),
+              ::testing::HasSubstr("micro-batches of 4 sequences on 3 ranks, until step 5 of 4 on "
+                                   "2"));
+  run.mutable_data()->set_micro_batch(6);
+  EXPECT_THAT(LocalStatisticsWarning(saved, run, 2),
+              ::testing::HasSubstr("micro-batches of 6 sequences on 2 ranks"));
+  run.mutable_pool()->set_statistics(config::Pool::GLOBAL);
+  run.mutable_pool()->set_layer_loss(0);
+  EXPECT_EQ(LocalStatisticsWarning(saved, run, 3), "");
 }
 
 }  // namespace

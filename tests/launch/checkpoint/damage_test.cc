@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "launch/checkpoint/manifest.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/checkpoint/saver.h"
 #include "launch/trainer.h"
@@ -111,6 +113,23 @@ TEST_F(CheckpointDamageTest, FilesThatTradedPlaces) {
 TEST_F(CheckpointDamageTest, AFileOfAnotherStep) {
   for (const std::string& name : names_) {
     ExpectSeen(name, folder_.ReadAll("run/step_00000001/" + name));
+  }
+}
+
+// Sealed as its writer does, so that only its content is wrong.
+TEST_F(CheckpointDamageTest, AManifestOfAnotherVersionOrThatLacksAFieldIsRefusedByName) {
+  const config::Manifest good = ReadManifest(folder_.Path(kFolder)).value();
+  config::Manifest old = good, no_data = good, no_hash = good, no_statistics = good;
+  old.set_format_version(3);
+  no_data.mutable_data()->clear_datasets();
+  no_hash.mutable_data()->mutable_datasets(0)->clear_idx_xxh3_128();
+  no_statistics.clear_statistics();
+  for (const auto& [manifest, said] : {std::pair(old, "format_version 3: expected 4"),
+                                       {no_data, "data: holds no datasets"},
+                                       {no_hash, "text': expected prefix, documents, tokens, idx"},
+                                       {no_statistics, "holds no statistics"}}) {
+    ASSERT_OK(WriteManifest(folder_.Path(kFolder), manifest));
+    EXPECT_STATUS(Verify(), kDataLoss, said);
   }
 }
 
