@@ -1,7 +1,9 @@
 #include "launch/metrics.h"
 
+#include <glog/logging.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -53,6 +55,19 @@ std::string Remaining(double seconds) {
   return absl::StrFormat("%ds", whole);
 }
 
+// What a file that ends with the record of `last` lacks for a run that goes on after `step`; "" for
+// nothing. Step 0 may have had no record.
+std::string GapText(int64_t last, int64_t step, bool is_cut) {
+  const int64_t first = std::max<int64_t>(last + 1, 1);
+  std::string text = is_cut ? "half a line at the end is removed" : "";
+  if (first > step) return text;
+  if (is_cut) text += "; ";
+  absl::StrAppend(&text, "the records of steps ", first, " to ", step,
+                  " are missing: lost with the host, or by hand; the run goes on after step ",
+                  step);
+  return text;
+}
+
 }  // namespace
 
 double Validation::perplexity() const { return loss > 20.0 ? std::exp(20.0) : std::exp(loss); }
@@ -66,7 +81,10 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Continue(const std::st
   std::ifstream file(path);
   std::string kept, last, line;
   int64_t last_step = -1;
-  while (std::getline(file, line) && !file.eof()) {  // a last line without its end is half of one
+  bool is_cut = false;
+  while (std::getline(file, line)) {
+    is_cut = file.eof();  // a last line without its end is half of one
+    if (is_cut) break;
     absl::string_view rest = line;
     int64_t of_line = 0;
     const bool is_record =
@@ -77,6 +95,8 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Continue(const std::st
     last = line + "\n";
     last_step = of_line;
   }
+  const std::string gap = GapText(last_step, step, is_cut);
+  LOG_IF(WARNING, !gap.empty()) << path << ": " << gap;
   RETURN_IF_ERROR(WriteFileAtomically(path, kept + last));
   ASSIGN_OR_RETURN(auto opened, Open(path, "r+"));
   opened->held_ = last;

@@ -49,7 +49,8 @@ class MetricsFile {
   static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path);
   // Keeps what is there up to the record of `step`, and goes on behind it. A later record, or half
   // of one, is of a run that went on after its last checkpoint; the steps come again. A record of
-  // `step` that holds a validation only joins the one that is there.
+  // `step` that holds a validation only joins the one that is there. Records before `step` that are
+  // missing, as after a crash of the host, are a warning.
   static absl::StatusOr<std::unique_ptr<MetricsFile>> Continue(const std::string& path,
                                                                int64_t step);
   ~MetricsFile();

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -139,6 +141,36 @@ TEST(MetricsFile, HoldsALineARecordWhileTheRunGoesOn) {
   ASSERT_OK(file->Write(Record(1)));
   EXPECT_EQ(folder.ReadAll("metrics.jsonl"),
             ToJson(Validated(0)) + "\n" + ToJson(Record(1)) + "\n");
+}
+
+// What Continue says on standard error, and the file then, of one that held `text`.
+std::pair<std::string, std::string> Continued(const std::string& text, int64_t step) {
+  const TempFolder folder;
+  folder.Write("metrics.jsonl", text);
+  ::testing::internal::CaptureStderr();
+  EXPECT_OK(MetricsFile::Continue(folder.Path("metrics.jsonl"), step));
+  return {::testing::internal::GetCapturedStderr(), folder.ReadAll("metrics.jsonl")};
+}
+
+TEST(MetricsFile, RecordsThatAreMissingAreToldInALine) {
+  const std::string kept = ToJson(Validated(0)) + "\n" + ToJson(Record(1)) + "\n";
+  const std::string later = ToJson(Record(2)) + "\n";
+  for (const auto& [text, step, said] :
+       {std::tuple(kept, 1, std::string()),
+        {kept + later, 1, ""},
+        {kept, 4, "metrics.jsonl: the records of steps 2 to 4 are missing"},
+        {kept + later.substr(0, 20), 2,
+         "metrics.jsonl: half a line at the end is removed; the records of steps 2 to 2 are"},
+        {kept + later.substr(0, 20), 1, "metrics.jsonl: half a line at the end is removed\n"},
+        {std::string(), 0, ""},
+        {std::string(), 3, "the records of steps 1 to 3 are missing"}}) {
+    const auto [told, left] = Continued(text, step);
+    EXPECT_EQ(left, text.substr(0, kept.size()));
+    EXPECT_THAT(told, HasSubstr(said));
+    if (said.empty()) {
+      EXPECT_EQ(told, "") << step;
+    }
+  }
 }
 
 TEST(MetricsFile, AFailedWriteNamesThePathAndTheReason) {
