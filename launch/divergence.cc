@@ -58,8 +58,11 @@ DivergenceGuard::Verdict DivergenceGuard::Judge(double loss, double norm) {
     ++state_.skipped;
     return Verdict::kSkip;
   }
-  const bool rewinds = settings_.action == config::Divergence::REWIND;
-  return rewinds && state_.rewinds < settings_.most_rewinds ? Verdict::kRewind : Verdict::kStop;
+  return MayRewind() ? Verdict::kRewind : Verdict::kStop;
+}
+
+bool DivergenceGuard::MayRewind() const {
+  return settings_.action == config::Divergence::REWIND && state_.rewinds < settings_.most_rewinds;
 }
 
 bool DivergenceGuard::Jumps(const char* name, double value, double times,

@@ -1,6 +1,7 @@
 // What becomes of a step whose loss or gradient norm is no number, or jumps: its update is skipped,
-// the run goes back to its last checkpoint and passes the data over, or it stops. Decides from
-// numbers that all ranks have alike, so all ranks decide alike; its state is part of a checkpoint.
+// the run goes back to its last checkpoint and passes the data over, or it stops; and whether it
+// goes back from a validation that is no number. Decides from numbers that all ranks have alike, so
+// all ranks decide alike; its state is part of a checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +41,9 @@ class DivergenceGuard {
   const State& state() const { return state_; }
   // Of a longer window, the newest are kept.
   void Restore(State state);
+  // Whether a state that trained steps cannot go on from, as one whose validation is no number, is
+  // worth a rewind.
+  bool MayRewind() const;
   // After going back to a checkpoint, which knows nothing of it: there were so many before.
   void CountRewind(int64_t before) { state_.rewinds = before + 1; }
 

@@ -1,6 +1,7 @@
 // `unipool train`: from a config to a trained model in a run folder.
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -266,9 +267,10 @@ struct Parts {
 
 // Back to the newest good checkpoint of a step up to `most_step`, after a step that `diverged`.
 absl::Status GoBack(const absl::Status& diverged, int64_t most_step, const Parts& parts) {
-  const int64_t bad_step = parts.trainer.step() + 1;
+  const int64_t bad_step = parts.trainer.bad_step();
   parts.saver.Settle();
-  const absl::Status restored = RestoreNewest(parts.trainer, parts.run, parts.world, most_step);
+  const absl::Status restored =
+      RestoreNewest(parts.trainer, parts.run, parts.world, std::min(most_step, bad_step - 1));
   if (!restored.ok()) {
     return absl::OutOfRangeError(
         absl::StrCat(diverged.message(), "; no checkpoint to go back to: ", restored.message()));
@@ -291,17 +293,28 @@ absl::Status GoBack(const absl::Status& diverged, int64_t most_step, const Parts
 }
 
 // Trains, and goes back as often as the run allows. A checkpoint after which not one step was sound
-// is bad itself: the next time it is an earlier one.
+// is bad itself: the next time it is an earlier one; the initial weights are as good as any.
 absl::Status TrainAndGoBack(const Trainer::Report& report, const Parts& parts) {
   int64_t went_to = -1;
   while (true) {
     const absl::Status status = parts.trainer.Run(report);
     if (status.code() != absl::StatusCode::kAborted) return status;
-    const bool same = parts.trainer.step() == went_to;
+    const bool same = went_to > 0 && parts.trainer.bad_step() - 1 == went_to;
     RETURN_IF_ERROR(
         GoBack(status, same ? went_to - 1 : std::numeric_limits<int64_t>::max(), parts));
     went_to = parts.trainer.step();
   }
+}
+
+// What a run that diverges before its first save goes back to. A failure is a warning.
+void SaveInitial(const Parts& parts) {
+  const config::Run& run = parts.run;
+  if (run.divergence().action() != config::Divergence::REWIND) return;
+  if (run.checkpoint().every_steps() == 0) return;
+  const absl::StatusOr<std::string> saved = parts.saver.SaveNow(parts.trainer.state());
+  LOG_IF(WARNING, !saved.ok() && parts.world.is_first())
+      << "the checkpoint of step 0 FAILED: " << saved.status().message()
+      << "; training goes on, the next try is after step 1";
 }
 
 // Tells the limit how long the saves since `before` took.
@@ -335,6 +348,7 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
     limit.NoteStep(absl::Seconds(record.step_seconds));
     if (world.is_first()) Tell(WithSaves(record, *saver, &summary), *outputs);
     const SaveTotals before = saver->totals();
+    if (record.step == 0) SaveInitial({run, world, *trainer, *saver, *outputs});
     saver->AfterStep(trainer->state());
     NoteSaves(before, saver->totals(), &limit);
     return absl::OkStatus();

@@ -315,10 +315,21 @@ double Trainer::GradScale(double norm) const {
   return std::min(1.0, settings_.clip_norm / (norm + 1e-6));
 }
 
+std::string Trainer::DivergedText(int64_t step) const {
+  const std::string after = rewinds() > 0 ? absl::StrCat(" after ", rewinds(), " rewinds") : "";
+  return absl::StrCat("diverged at step ", step, after, ": ");
+}
+
+// To skip an update would not help: the weights are bad already.
+absl::Status Trainer::BadEvaluation(absl::string_view name, double loss) {
+  const std::string what = absl::StrCat("the ", name, " loss is ", loss);
+  if (!guard_->MayRewind()) return absl::OutOfRangeError(DivergedText(step_) + what);
+  rewind_due_ = {.next_data_step = step_ + rewound_steps_, .rewinds = rewinds()};
+  return absl::AbortedError(absl::StrCat("diverged at step ", step_, ": ", what));
+}
+
 absl::Status Trainer::Diverged(double loss, double norm) {
-  std::string diverged = absl::StrCat("diverged at step ", step_ + 1);
-  if (rewinds() > 0) absl::StrAppend(&diverged, " after ", rewinds(), " rewinds");
-  absl::StrAppend(&diverged, ": ", guard_->reason());
+  const std::string diverged = absl::StrCat(DivergedText(step_ + 1), guard_->reason());
   if (std::isfinite(loss) && std::isfinite(norm)) return absl::OutOfRangeError(diverged);
   const FiniteCheck check = RunChecked();
   // All ranks run the same ops in the same order; the one that met a bad tensor first tells of it.
@@ -387,8 +398,7 @@ absl::StatusOr<std::optional<Validation>> Trainer::Evaluate(BatchLoader& loader,
   Validation validation{.loss = sums[0] / sums[1], .bits_per_byte = std::nullopt};
   if (std::isfinite(sums[2])) validation.bits_per_byte = sums[0] / std::log(2.0) / sums[2];
   if (std::isfinite(validation.loss)) return validation;
-  return absl::OutOfRangeError(
-      absl::StrCat("diverged: the ", name, " loss after step ", step_, " is ", validation.loss));
+  return BadEvaluation(name, validation.loss);
 }
 
 }  // namespace unipool

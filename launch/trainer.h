@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -46,8 +47,9 @@ class Trainer {
   // Trains all steps that are left, or until ranks agree to stop. `report` gets a record a step on
   // every rank, and before step 1 one of step 0 that holds only a validation; its error ends the
   // run. OUT_OF_RANGE, naming the step and the first bad tensor, when a loss or the gradient's norm
-  // is not finite: the weights are then those before that step. ABORTED, with the same words, when
-  // divergence.action wants the run to go back: Restore a checkpoint, then call Run again.
+  // is not finite: the weights are then those before that step; or when a validation is not finite.
+  // ABORTED, with the same words, when divergence.action wants the run to go back: Restore a
+  // checkpoint of a step before bad_step(), then call Run again.
   using Report = std::function<absl::Status(const StepRecord&)>;
   absl::Status Run(const Report& report);
 
@@ -76,6 +78,8 @@ class Trainer {
 
   int64_t step() const { return step_; }  // finished
   int64_t rewinds() const { return guard_->state().rewinds; }
+  // After an ABORTED Run: the step that is to be left out.
+  int64_t bad_step() const { return rewind_due_.value().next_data_step - rewound_steps_; }
   // The step that Restore went to, -1 where the run began anew.
   int64_t resumed_from() const { return resumed_from_; }
   // There is something that the checkpoint restored from does not hold.
@@ -113,6 +117,8 @@ class Trainer {
   absl::Status SumOverRanks(const absl::Status& mine, LossSums::Values* losses);
   absl::Status Diverged(double loss, double norm);
   absl::Status WantRewind();
+  absl::Status BadEvaluation(absl::string_view name, double loss);
+  std::string DivergedText(int64_t step) const;
   void GoToData();
   void Update(double norm, double lr);
   void SkipUpdate();
@@ -125,13 +131,13 @@ class Trainer {
   bool AgreeToStop();
 
   const std::unique_ptr<const config::Run> run_;
+  const Corpus& corpus_;
   World& world_;
   GradientReducer reducer_;
   Settings settings_{};
   Schedule schedule_{};
   int64_t tokens_per_step_ = 0;
   ParameterList parameters_;
-  const Corpus& corpus_;
   std::unique_ptr<Transformer> model_;
   Transformer::Saved saved_;
   LossSums sums_;

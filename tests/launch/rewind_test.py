@@ -78,6 +78,39 @@ class RewindTest(support.TextTest):
         self.assertIn("no checkpoint to go back to", done.stderr)
         self.assertEqual(list(pathlib.Path(run_dir, "checkpoints").iterdir()), [])
 
+    def test_a_run_that_diverges_before_its_first_save_goes_back_to_its_start(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                late = dict(BROKEN, **{"checkpoint.every_steps": 100})
+                run_dir, done = self.train(f"early-{ranks}", late, ranks=ranks, code=3)
+                for rewind in (1, 2):
+                    self.assertIn("diverged at step 3: loss nan", done.stdout)
+                    self.assertIn("back to step 0, the data of 3 steps are passed over (rewind "
+                                  f"{rewind} of 2)", done.stdout)
+                self.assertIn("diverged at step 3 after 2 rewinds: loss nan", done.stderr)
+                self.assertEqual([record["step"] for record in support.metrics(run_dir)], [0, 1, 2])
+
+    def test_before_training_there_is_nothing_to_go_back_to(self):
+        _, done = self.train("first", dict(BROKEN, **{"model.init_std": 1e30}), code=3)
+        self.assertIn("the validation loss is nan; no checkpoint to go back to", done.stderr)
+
+    def test_a_validation_that_is_no_number_is_a_bad_step_before_it(self):
+        validated = dict(BROKEN, **{"eval.every_steps": 1})
+        for action in ("STOP", "SKIP_UPDATE"):
+            _, done = self.train(f"validation-{action}",
+                                 dict(validated, **{"divergence.action": action}), code=3)
+            self.assertEqual(done.stderr.count("diverged at step 2: the validation loss is nan\n"),
+                             1, done.stderr)
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                _, done = self.train(f"validation-{ranks}", validated, ranks=ranks, code=3)
+                self.assertIn("diverged at step 2: the validation loss is nan: back to step 1, the "
+                              "data of 1 steps are passed over (rewind 1 of 2)", done.stdout)
+                self.assertIn("back to step 0, the data of 2 steps", done.stdout)
+                self.assertEqual(
+                    done.stderr.count("diverged at step 2 after 2 rewinds: the validation loss is"),
+                    1, done.stderr)
+
     def test_another_action_may_go_on_with_a_run_that_diverged(self):
         stop = dict(BROKEN, **{"divergence.action": "STOP"})
         self.train("changed", stop, code=3)

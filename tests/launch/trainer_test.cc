@@ -237,7 +237,7 @@ TEST_F(TrainerTest, AValidationThatIsNotANumberIsNotADoneRun) {
     const auto world = World::Create(run, std::move(comm)).value();
     const auto trainer = Trainer::Create(run, *corpus_, *world).value();
     EXPECT_STATUS(trainer->Run([](const StepRecord&) { return absl::OkStatus(); }), kOutOfRange,
-                  "after step 1");
+                  "diverged at step 1: the validation loss is nan");
   });
 }
 
