@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "launch/exit_codes.h"
 #include "launch/world.h"
 
@@ -16,7 +17,10 @@ int Report(const absl::Status& status) {
                          status.code() == absl::StatusCode::kAlreadyExists ||
                          status.code() == absl::StatusCode::kPermissionDenied ||
                          status.code() == absl::StatusCode::kDataLoss;
-  if (TellsOf(status)) std::cerr << "unipool: " << status.message() << std::endl;
+  if (TellsOf(status)) {
+    // One write, so that no other process's words come in between.
+    std::cerr << absl::StrCat("unipool: ", status.message(), "\n") << std::flush;
+  }
   if (status.code() == absl::StatusCode::kCancelled) return kExitRunAgain;
   // Before there was a watchdog to end this rank.
   if (status.code() == absl::StatusCode::kAborted) return kExitLostPeer;

@@ -6,10 +6,11 @@
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/device_choice.h"
-#include "launch/exit_codes.h"
 #include "launch/run_config.h"
+#include "launch/sub_commands.h"
 #include "model/footprint.h"
 #include "model/precision.h"
+#include "runtime/status.h"
 
 namespace unipool {
 namespace {
@@ -19,7 +20,7 @@ const CommandSpec kSpec{
               {"ranks", "N", "ranks to plan memory for (default 1)"},
               {"device", "auto|cpu|cuda", "what to plan it on (parallel.device; default auto)"},
               {"help", "", "prints this"}},
-    .arguments = {"show", "FILE"}};
+    .arguments = {"FILE"}};
 
 void PrintCounts(const config::Run& run, int ranks) {
   const ParameterCounts counts = CountParameters(run);
@@ -76,35 +77,33 @@ void PrintRecompute(config::Run run, int ranks, DeviceType device) {
   }
 }
 
+absl::Status Show(const CommandLine& line) {
+  constexpr int64_t kMostRanks = 1 << 20;
+  ASSIGN_OR_RETURN(const int64_t ranks, line.Integer("ranks", 1, 1));
+  ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
+  ASSIGN_OR_RETURN(config::Run run, LoadRunConfig(line.arguments()[0], overrides));
+  if (ranks > kMostRanks) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--ranks=%d: expected at most %d", ranks, kMostRanks));
+  }
+  const int rank_count = static_cast<int>(ranks);
+  RETURN_IF_ERROR(CheckRanks(run, rank_count));
+  std::fputs(ToText(run).c_str(), stdout);
+  PrintCounts(run, rank_count);
+  PrintMemory(run, rank_count, WantedDevice(run));
+  PrintRecompute(run, rank_count, WantedDevice(run));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int ConfigCommand(const std::vector<std::string>& args) {
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
-  if (!line.ok()) return Report(line.status());
-  const std::vector<std::string>& words = line->arguments();
-  if (line->Has("help") || words.size() != 2 || words[0] != "show") {
-    const bool asked = line->Has("help");
-    std::fputs(UsageText("unipool config", kSpec).c_str(), asked ? stdout : stderr);
-    return asked ? kExitDone : kExitBadInput;
-  }
-  const absl::StatusOr<int64_t> ranks = line->Integer("ranks", 1, 1);
-  if (!ranks.ok()) return Report(ranks.status());
-  const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(*line);
-  if (!overrides.ok()) return Report(overrides.status());
-  const absl::StatusOr<config::Run> run = LoadRunConfig(words[1], *overrides);
-  if (!run.ok()) return Report(run.status());
-  constexpr int64_t kMostRanks = 1 << 20;
-  if (*ranks > kMostRanks) {
-    return Report(absl::InvalidArgumentError(
-        absl::StrFormat("--ranks=%d: expected at most %d", *ranks, kMostRanks)));
-  }
-  const int rank_count = static_cast<int>(*ranks);
-  if (const absl::Status status = CheckRanks(*run, rank_count); !status.ok()) return Report(status);
-  std::fputs(ToText(*run).c_str(), stdout);
-  PrintCounts(*run, rank_count);
-  PrintMemory(*run, rank_count, WantedDevice(*run));
-  PrintRecompute(*run, rank_count, WantedDevice(*run));
-  return kExitDone;
+  return RunSubCommand("config",
+                       {{.name = "show",
+                         .help = "the resolved config, its parameters, the memory of each rank",
+                         .spec = kSpec,
+                         .run = [](const CommandLine& line) { return Report(Show(line)); }}},
+                       args);
 }
 
 }  // namespace unipool

@@ -13,7 +13,7 @@
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/data_views.h"
-#include "launch/exit_codes.h"
+#include "launch/sub_commands.h"
 #include "launch/text/bigram.h"
 #include "launch/text/data_prepare.h"
 #include "runtime/status.h"
@@ -40,13 +40,6 @@ const CommandSpec kBigram{
               {"tokens", "N", "predicts only the first N of the validation part"},
               {"help", "", "prints this"}},
     .arguments = {"PREFIX"}};
-
-struct SubCommand {
-  const char* name;
-  const char* help;
-  const CommandSpec* spec;
-  absl::Status (*run)(const CommandLine& line);
-};
 
 absl::StatusOr<TextFormat> ParseFormat(const std::string& format) {
   if (format == "auto") return TextFormat::kAuto;
@@ -102,11 +95,10 @@ absl::Status Prepare(const CommandLine& line) {
 }
 
 absl::Status Bigram(const CommandLine& line) {
-  ASSIGN_OR_RETURN(const std::string prefix, OnePrefix(line));
   if (!line.Has("split")) return absl::InvalidArgumentError("--split is missing");
   ASSIGN_OR_RETURN(const int64_t vocab, line.Integer("vocab", 257, 1));
   ASSIGN_OR_RETURN(const int64_t tokens, line.Integer("tokens", 0, 1));
-  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(prefix));
+  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(line.arguments()[0]));
   ASSIGN_OR_RETURN(const BigramReport report,
                    BigramLoss(*dataset, line.Value("split", ""), vocab, tokens));
   absl::PrintF("bigram validation loss %.4f nats per token (%d training tokens, %d predicted)\n",
@@ -114,41 +106,23 @@ absl::Status Bigram(const CommandLine& line) {
   return absl::OkStatus();
 }
 
-constexpr SubCommand kSubCommands[] = {
-    {"prepare", "token files from text", &kPrepare, &Prepare},
-    {"inspect", "what token files hold", &kInspectSpec, &InspectData},
-    {"batch", "the samples of a run's steps, a JSON line each", &kBatchSpec, &PrintBatches},
-    {"bigram", "the validation loss of a bigram model", &kBigram, &Bigram}};
-
-void PrintUsage() {
-  for (const SubCommand& sub : kSubCommands) {
-    absl::PrintF("%s\n%s", sub.help, UsageText(absl::StrCat("unipool data ", sub.name), *sub.spec));
-  }
+SubCommand Make(const char* name, const char* help, const CommandSpec& spec,
+                absl::Status (*run)(const CommandLine& line)) {
+  return {.name = name, .help = help, .spec = spec, .run = [run](const CommandLine& line) {
+            return Report(run(line));
+          }};
 }
 
 }  // namespace
 
 int DataCommand(const std::vector<std::string>& args) {
-  const std::string name = args.empty() ? "" : args[0];
-  const auto sub =
-      std::find_if(std::begin(kSubCommands), std::end(kSubCommands),
-                   [&](const SubCommand& candidate) { return candidate.name == name; });
-  if (sub == std::end(kSubCommands)) {
-    if (name == "--help") {
-      PrintUsage();
-      return kExitDone;
-    }
-    return Report(absl::InvalidArgumentError(
-        absl::StrCat("data: expected prepare, inspect, batch or bigram, got \"", name, "\"")));
-  }
-  const absl::StatusOr<CommandLine> line =
-      CommandLine::Parse({args.begin() + 1, args.end()}, *sub->spec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help")) {
-    PrintUsage();
-    return kExitDone;
-  }
-  return Report(sub->run(*line));
+  return RunSubCommand(
+      "data",
+      {Make("prepare", "token files from text", kPrepare, &Prepare),
+       Make("inspect", "what token files hold", kInspectSpec, &InspectData),
+       Make("batch", "the samples of a run's steps, a JSON line each", kBatchSpec, &PrintBatches),
+       Make("bigram", "the validation loss of a bigram model", kBigram, &Bigram)},
+      args);
 }
 
 }  // namespace unipool

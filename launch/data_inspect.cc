@@ -2,6 +2,7 @@
 #include <bit>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -21,15 +22,12 @@ namespace unipool {
 
 const CommandSpec kInspectSpec{
     .flags = {{"json", "", "prints one JSON object"},
+              {"vocab", "FILE",
+               "vocab.json of GPT-2's tokenizer, with --merges: the text of its ids"},
+              {"merges", "FILE", "its merges.txt"},
               {"scan", "", "reads every token: the range of ids, and how documents end"},
               {"help", "", "prints this"}},
     .arguments = {"PREFIX"}};
-
-absl::StatusOr<std::string> OnePrefix(const CommandLine& line) {
-  if (line.arguments().size() == 1) return line.arguments()[0];
-  return absl::InvalidArgumentError(
-      "PREFIX is missing: expected that of PREFIX.bin and PREFIX.idx");
-}
 
 namespace {
 
@@ -49,7 +47,7 @@ struct View {
   int64_t empty_documents = 0;     // without a sequence
   int64_t merged_documents = 0;    // of several sequences
   std::vector<int32_t> beginning;  // of the first sequence that is not empty
-  std::string text;                // of the beginning, where its ids are bytes
+  std::string text;                // of the beginning, where its ids are of the tokenizer
   std::optional<Scan> scan;
 };
 
@@ -76,19 +74,18 @@ Scan ScanTokens(const IndexedDataset& dataset) {
   return scan;
 }
 
-void ReadBeginning(const IndexedDataset& dataset, View* view) {
+void ReadBeginning(const IndexedDataset& dataset, const Tokenizer& tokenizer, View* view) {
   int64_t i = 0;
   while (dataset.SequenceStart(i + 1) == dataset.SequenceStart(i)) ++i;
   const int64_t begin = dataset.SequenceStart(i);
   view->beginning.resize(std::min(dataset.SequenceStart(i + 1) - begin, kShownTokens));
   dataset.Read(begin, absl::MakeSpan(view->beginning));
-  const auto tokenizer = CreateByteTokenizer();
-  const bool bytes = std::all_of(view->beginning.begin(), view->beginning.end(),
-                                 [&](int32_t id) { return id >= 0 && id < tokenizer->vocab(); });
-  if (bytes) view->text = tokenizer->Decode(view->beginning);
+  const bool known = std::all_of(view->beginning.begin(), view->beginning.end(),
+                                 [&](int32_t id) { return id >= 0 && id < tokenizer.vocab(); });
+  if (known) view->text = tokenizer.Decode(view->beginning);
 }
 
-View Look(const IndexedDataset& dataset, bool scan) {
+View Look(const IndexedDataset& dataset, const Tokenizer& tokenizer, bool scan) {
   View view;
   view.lengths.resize(dataset.num_sequences());
   for (int64_t i = 0; i < dataset.num_sequences(); ++i) {
@@ -101,7 +98,7 @@ View Look(const IndexedDataset& dataset, bool scan) {
   }
   std::sort(view.lengths.begin(), view.lengths.end());
   view.empty_sequences = std::count(view.lengths.begin(), view.lengths.end(), 0);
-  if (dataset.num_tokens() > 0) ReadBeginning(dataset, &view);
+  if (dataset.num_tokens() > 0) ReadBeginning(dataset, tokenizer, &view);
   if (scan && dataset.num_tokens() > 0) view.scan = ScanTokens(dataset);
   return view;
 }
@@ -205,12 +202,21 @@ void PrintJson(const IndexedDataset& dataset, const View& view) {
   absl::PrintF("%s\n", json.dump(-1, ' ', false, Handler::replace));
 }
 
+// Of bytes, unless the two files of another are given.
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerOf(const CommandLine& line) {
+  if (line.Has("vocab") != line.Has("merges")) {
+    return absl::InvalidArgumentError("--vocab, --merges: expected both or none");
+  }
+  if (!line.Has("vocab")) return CreateByteTokenizer();
+  return OpenGpt2Tokenizer(line.Value("vocab", ""), line.Value("merges", ""));
+}
+
 }  // namespace
 
 absl::Status InspectData(const CommandLine& line) {
-  ASSIGN_OR_RETURN(const std::string prefix, OnePrefix(line));
-  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(prefix));
-  const View view = Look(*dataset, line.Has("scan"));
+  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(line.arguments()[0]));
+  ASSIGN_OR_RETURN(const auto tokenizer, TokenizerOf(line));
+  const View view = Look(*dataset, *tokenizer, line.Has("scan"));
   if (line.Has("json")) {
     PrintJson(*dataset, view);
   } else {

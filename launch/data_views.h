@@ -2,10 +2,7 @@
 // on.
 #pragma once
 
-#include <string>
-
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "launch/command_line.h"
 
 namespace unipool {
@@ -17,8 +14,5 @@ absl::Status InspectData(const CommandLine& line);
 // A JSON line a step on standard output: {"step": n, "samples": [[sequence + 1 ids], ...]}, the
 // whole global batch in its order. Step n is that of record n of metrics.jsonl, so the first is 1.
 absl::Status PrintBatches(const CommandLine& line);
-
-// The one positional argument PREFIX.
-absl::StatusOr<std::string> OnePrefix(const CommandLine& line);
 
 }  // namespace unipool

@@ -21,8 +21,8 @@
 #include "launch/analysis/text_loss.h"
 #include "launch/command_line.h"
 #include "launch/commands.h"
-#include "launch/exit_codes.h"
 #include "launch/files.h"
+#include "launch/sub_commands.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -240,42 +240,27 @@ CommandSpec SpecOf(const Probe& probe) {
   return {.flags = WithModelFlags(std::move(flags))};
 }
 
-void PrintUsage(const std::vector<Probe>& probes) {
-  for (const Probe& probe : probes) {
-    absl::PrintF("%s\n%s", probe.help,
-                 UsageText(absl::StrCat("unipool probe ", probe.name), SpecOf(probe)));
-  }
+int RunProbe(const Probe& probe, const CommandLine& line) {
+  return OpenModel(line, [&](const ModelOrigin& origin, InferenceModel& model) {
+    if (model.run().model().ffn_kind() == config::Model::MOE) {
+      return probe.run(line, origin, model);
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat(origin.checkpoint, ": a dense model has no routes: expected an MoE"));
+  });
 }
 
 }  // namespace
 
 int ProbeCommand(const std::vector<std::string>& args) {
-  const std::vector<Probe> probes = Probes();
-  const std::string name = args.empty() ? "" : args[0];
-  const auto probe = std::find_if(probes.begin(), probes.end(),
-                                  [&name](const Probe& one) { return one.name == name; });
-  if (name == "--help") {
-    PrintUsage(probes);
-    return kExitDone;
+  std::vector<SubCommand> subs;
+  for (const Probe& probe : Probes()) {
+    subs.push_back({.name = probe.name,
+                    .help = probe.help,
+                    .spec = SpecOf(probe),
+                    .run = [probe](const CommandLine& line) { return RunProbe(probe, line); }});
   }
-  if (probe == probes.end()) {
-    return Report(absl::InvalidArgumentError(
-        absl::StrCat("probe: expected randomize, reuse or utilization, got \"", name, "\"")));
-  }
-  const CommandSpec spec = SpecOf(*probe);
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse({args.begin() + 1, args.end()}, spec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help")) {
-    std::fputs(UsageText(absl::StrCat("unipool probe ", name), spec).c_str(), stdout);
-    return kExitDone;
-  }
-  return OpenModel(*line, [&](const ModelOrigin& origin, InferenceModel& model) {
-    if (model.run().model().ffn_kind() == config::Model::MOE) {
-      return probe->run(*line, origin, model);
-    }
-    return absl::InvalidArgumentError(
-        absl::StrCat(origin.checkpoint, ": a dense model has no routes: expected an MoE"));
-  });
+  return RunSubCommand("probe", subs, args);
 }
 
 }  // namespace unipool

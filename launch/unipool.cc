@@ -7,10 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "comm/mpi_communicator.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
+#include "launch/nearest_name.h"
 #include "launch/world.h"
 
 namespace unipool {
@@ -83,8 +86,16 @@ int Main(int argc, char** argv) {
     std::fputs(kUsage, stdout);
     return kExitDone;
   }
-  if (LaunchRank() == 0) std::fputs(kUsage, stderr);
-  return kExitBadInput;
+  if (command.empty()) {
+    if (LaunchRank() == 0) std::fputs(kUsage, stderr);
+    return kExitBadInput;
+  }
+  const std::vector<std::string> names = {"train", "config", "checkpoint", "data", "evaluate",
+                                          "score", "probe",  "bench",      "help"};
+  const std::string hint = DidYouMean(command, names);
+  return Report(absl::InvalidArgumentError(absl::StrCat("\"", command, "\": unknown command; ",
+                                                        hint.empty() ? "" : hint + " ",
+                                                        "unipool --help lists all")));
 }
 
 }  // namespace

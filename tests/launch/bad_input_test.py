@@ -39,6 +39,33 @@ class BadInputTest(support.TextTest):
         self.expect_refusal({"model.hiden": 32}, "hiden", "hidden")
         self.expect_refusal({"model.layers": "four"}, "model.layers=four")
 
+    def test_misused_commands_are_a_line(self):
+        for words, said in (
+                (["trian"], '"trian": unknown command; did you mean "train"?'),
+                (["foo"], '"foo": unknown command; unipool --help lists all'),
+                (["config"], "config: expected show, got nothing"),
+                (["config", "sow", "x"], 'config: expected show, got "sow" (did you mean "show"?)'),
+                (["config", "show"], "config show: FILE is missing"),
+                (["data", "inpect"], 'did you mean "inspect"?'),
+                (["data", "inspect"], "data inspect: PREFIX is missing"),
+                (["probe", "resue"], 'did you mean "reuse"?')):
+            done = support.run(words)
+            self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+            self.assertIn(said, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+    def test_each_command_of_several_words_has_its_own_help(self):
+        for words in ("config show", "checkpoint inspect", "checkpoint verify", "checkpoint diff",
+                      "checkpoint export", "data prepare", "data inspect", "data batch",
+                      "data bigram", "probe randomize", "probe reuse", "probe utilization",
+                      "bench step", "train", "evaluate", "score"):
+            done = support.run(words.split() + ["--help"])
+            self.assertEqual((done.returncode, done.stderr), (0, ""), words)
+            usages = [line for line in done.stdout.splitlines() if line.startswith("usage:")]
+            self.assertEqual(len(usages), 1, done.stdout)
+            self.assertTrue(usages[0].startswith(f"usage: unipool {words}"), usages)
+
     def test_missing_data_names_the_file(self):
         self.expect_refusal({}, "/nowhere/text.idx", prefix="/nowhere/text")
 

@@ -14,6 +14,7 @@ namespace unipool {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TempFolder;
 
 struct Outcome {
@@ -71,6 +72,24 @@ TEST(DataCommand, InspectsForMachinesAndReadsEveryToken) {
   EXPECT_EQ(json["beginning"]["text"], "ab");
   EXPECT_EQ(json["beginning"]["ids"], (std::vector<int>{97, 98, 256}));
   EXPECT_EQ(json["scan"]["most_id"], 256);
+}
+
+TEST(DataCommand, InspectShowsTheTextOfGpt2sIds) {
+  const TempFolder folder;
+  const std::string input = folder.Write("a.txt", "the pool of experts"), prefix = folder.Path("x");
+  const std::string vocab = UNIPOOL_TEST_BPE "/vocab.json", merges = UNIPOOL_TEST_BPE "/merges.txt";
+  ASSERT_EQ(Call({"prepare", "--input", input, "--output", prefix, "--tokenizer", "gpt2", "--vocab",
+                  vocab, "--merges", merges})
+                .exit_status,
+            0);
+  EXPECT_THAT(Call({"inspect", prefix, "--vocab", vocab, "--merges", merges}).out,
+              HasSubstr("beginning  \"the pool of experts\""));
+  const Outcome json = Call({"inspect", prefix, "--json", "--vocab", vocab, "--merges", merges});
+  EXPECT_EQ(nlohmann::json::parse(json.out)["beginning"]["text"], "the pool of experts");
+  EXPECT_THAT(Call({"inspect", prefix}).out, Not(HasSubstr("the pool of experts")));
+  const Outcome refused = Call({"inspect", prefix, "--vocab", vocab});
+  EXPECT_EQ(refused.exit_status, 2);
+  EXPECT_THAT(refused.error, HasSubstr("--vocab, --merges: expected both or none"));
 }
 
 TEST(DataCommand, ReportsSkippedLines) {
