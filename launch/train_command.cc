@@ -7,7 +7,9 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -21,6 +23,7 @@
 #include "launch/device_choice.h"
 #include "launch/exit_codes.h"
 #include "launch/files.h"
+#include "launch/load_trace.h"
 #include "launch/loaders.h"
 #include "launch/metrics.h"
 #include "launch/run_config.h"
@@ -80,7 +83,9 @@ absl::StatusOr<Outputs> FillRunFolder(const config::Run& run, const Request& req
   const std::string& folder = run.run_dir();
   Outputs outputs;
   RETURN_IF_ERROR(MakeFolders(folder));
-  if (request.force) RETURN_IF_ERROR(RemoveTree(folder + "/checkpoints"));
+  for (const char* part : {"/checkpoints", "/loads"}) {
+    if (request.force) RETURN_IF_ERROR(RemoveTree(folder + part));
+  }
   RETURN_IF_ERROR(WriteFileAtomically(folder + "/config.textproto", ToText(run)));
   ASSIGN_OR_RETURN(outputs.metrics, OpenMetrics(folder + "/metrics.jsonl", request, resumed_from));
   RETURN_IF_ERROR(MakeFolders(folder + "/log"));
@@ -160,6 +165,13 @@ void Tell(const StepRecord& record, Outputs& outputs) {
   }
 }
 
+void TraceLoads(const StepRecord& record, const config::Run& run, Trainer& trainer) {
+  if (!record.validation.has_value() || record.step == 0) return;
+  const absl::Status written =
+      WriteLoads(run.run_dir() + "/loads", record.step, trainer.model().statistics());
+  LOG_IF(WARNING, !written.ok()) << written.message();
+}
+
 struct Summary {
   std::optional<Validation> before;
   std::optional<Validation> after;
@@ -218,8 +230,9 @@ void Conclude(const config::Run& run, const Summary& summary, const World& world
   }
   if (world.device() != Device{}) say("GPU memory", MemoryText(trainer.arena()));
   if (!trainer.finished()) {
-    say("left", absl::StrFormat("after step %d of %d; the same command goes on", trainer.step(),
-                                run.steps()));
+    say("left",
+        absl::StrFormat("after step %d of %d; the same command without --stop-after goes on",
+                        trainer.step(), run.steps()));
   }
   if (!summary.checkpoint.empty()) say("checkpoint", summary.checkpoint);
   if (summary.saves.saves > 0) say("checkpoints", SavesText(summary.saves));
@@ -237,16 +250,20 @@ absl::Duration FirstSaveEstimate(const config::Run& run, const World& world) {
   return absl::Seconds(static_cast<double>(plan.values + plan.moments) / kBytesPerSecond);
 }
 
-std::string StopReason() {
+// What asked this run to leave: the lowest rank that was asked says what. Collective.
+std::string StopReason(bool near_limit, const World& world) {
   const int signal = NotedSignal();
-  return signal == 0 ? "near the time limit, or asked on another rank" : SignalName(signal);
+  const std::string mine = signal != 0 ? SignalName(signal) : near_limit ? "time limit" : "";
+  const std::vector<std::string> reasons = world.Gather(mine);
+  int rank = 0;
+  while (rank + 1 < world.size() && reasons[rank].empty()) ++rank;
+  return rank == 0 ? reasons[rank] : absl::StrCat(reasons[rank], " on rank ", rank);
 }
 
 // The status of a run that was asked to leave: saved, to be gone on with.
-absl::Status Stopped(int64_t step, const std::string& checkpoint) {
-  return absl::CancelledError(absl::StrCat("stopped after step ", step, " (", StopReason(),
-                                           "), saved ", checkpoint,
-                                           ": the same command goes on from there"));
+absl::Status Stopped(int64_t step, const std::string& reason, const std::string& checkpoint) {
+  return absl::CancelledError(absl::StrCat("stopped after step ", step, " (", reason, "), saved ",
+                                           checkpoint, ": the same command goes on from there"));
 }
 
 absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(config::Run* run, const Request& request,
@@ -342,11 +359,18 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   ASSIGN_OR_RETURN(const auto saver, CheckpointSaver::Create(checkpoints, run.checkpoint(), world));
   Summary summary;
   TimeLimit limit(request.end, FirstSaveEstimate(run, world));
-  trainer->set_wants_stop([&] { return NotedSignal() != 0 || limit.IsNear(absl::Now()); });
+  bool near_limit = false;
+  trainer->set_wants_stop([&] {
+    near_limit = near_limit || limit.IsNear(absl::Now());
+    return near_limit || NotedSignal() != 0;
+  });
   const auto report = [&](const StepRecord& record) {
     Note(record, &summary);
     limit.NoteStep(absl::Seconds(record.step_seconds));
-    if (world.is_first()) Tell(WithSaves(record, *saver, &summary), *outputs);
+    if (world.is_first()) {
+      Tell(WithSaves(record, *saver, &summary), *outputs);
+      TraceLoads(record, run, *trainer);
+    }
     const SaveTotals before = saver->totals();
     if (record.step == 0) SaveInitial({run, world, *trainer, *saver, *outputs});
     saver->AfterStep(trainer->state());
@@ -360,7 +384,8 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   saver->Settle();
   summary.saves = saver->totals();
   if (trainer->stopped() && !trainer->finished()) {
-    return Stopped(trainer->step(), CheckpointPath(checkpoints, trainer->step()));
+    return Stopped(trainer->step(), StopReason(near_limit, world),
+                   CheckpointPath(checkpoints, trainer->step()));
   }
   if (world.is_first()) Conclude(run, summary, world, *trainer, *outputs->progress);
   return absl::OkStatus();

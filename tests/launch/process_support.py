@@ -123,7 +123,11 @@ def last_step(run_dir):
 
 
 def checkpoints(run_dir):
-    folder = pathlib.Path(run_dir, "checkpoints")
-    if not folder.exists():
+    return steps_in(pathlib.Path(run_dir, "checkpoints"))
+
+
+def steps_in(folder):
+    """Names of the checkpoints there, finished or not."""
+    if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if path.is_dir())

@@ -5,12 +5,23 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import signal
+import subprocess
+import tempfile
 import unittest
 
 import command_support as support
+import process_support as processes
 
 SETTINGS = {"steps": 8, "eval.every_steps": 3, "data.micro_batch": 2}
+SMALL_FILES = 30000  # bytes: metrics and configs fit, tensors do not
+
+
+def fill_disk():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_FILES, SMALL_FILES))
 
 
 class ResumeTest(support.TextTest):
@@ -89,10 +100,46 @@ class ResumeTest(support.TextTest):
 
     def test_more_steps_keep_the_rates_of_those_behind(self):
         self.train("short")
-        self.train("short", settings={"steps": 10})
+        done = self.train("short", settings={"steps": 10})
+        self.assertEqual(done.stderr.count("schedule.decay_steps = 8 of the checkpoint stays"), 1)
         records = support.metrics(self.path("short"))
         self.assertEqual(records[-1]["step"], 10)
         self.assertEqual(records[-1]["lr"], 1e-3)
+
+    def test_a_given_decay_is_refused_unless_it_is_the_checkpoints_or_that_of_all_steps(self):
+        self.train("decay")
+        said = self.train("decay", settings={"steps": 12, "schedule.decay_steps": 9}, code=2)
+        self.assertIn("schedule.decay_steps = 9 (the checkpoint has 8)", said.stderr)
+        done = self.train("decay", settings={"steps": 9, "schedule.decay_steps": 8})
+        self.assertNotIn("decay_steps", done.stderr)
+        done = self.train("decay", settings={"steps": 10, "schedule.decay_steps": 10})
+        self.assertIn("schedule.decay_steps = 8 of the checkpoint stays", done.stderr)
+        self.assertEqual(support.metrics(self.path("decay"))[-1]["lr"], 1e-3)
+
+    def test_fewer_steps_than_are_trained_are_refused(self):
+        self.train("fewer", "--stop-after", "4")
+        refused = self.train("fewer", settings={"steps": 3}, code=2)
+        self.assertRegex(refused.stderr, r"^unipool: steps = 3: \S+/step_00000004 is after step 4: "
+                                         r"expected at least that, .*\n$")
+
+    def test_stop_after_says_how_to_go_on(self):
+        done = self.train("told", "--stop-after", "4")
+        self.assertIn("after step 4 of 8; the same command without --stop-after goes on",
+                      done.stdout)
+
+    def test_loads_are_traced_at_each_validation(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                self.train(f"loads-{ranks}", ranks=ranks)
+                folder = pathlib.Path(self.path(f"loads-{ranks}"), "loads")
+                self.assertEqual(sorted(os.listdir(folder)),
+                                 [f"step_{step:08d}.json" for step in (3, 6, 8)])
+                trace = json.loads((folder / "step_00000006.json").read_text())
+                self.assertEqual((trace["version"], trace["step"]), (1, 6))
+                self.assertEqual([layer["pool"] for layer in trace["layers"]], [0, 0, 0])
+                routed = sum(sum(layer["tokens"]) for layer in trace["layers"])
+                self.assertEqual(routed + trace["unrouted"], 3 * 12 * 32)
+                self.assertTrue(all(len(layer["tokens"]) == 7 for layer in trace["layers"]))
 
     def test_changes_are_refused_field_by_field(self):
         self.train("changed", "--stop-after", "2")
@@ -103,6 +150,81 @@ class ResumeTest(support.TextTest):
         self.assertIn("optimizer.beta2 = 0.5 (the checkpoint has 0.999)", refused.stderr)
         self.assertEqual(pathlib.Path(self.path("changed"), "metrics.jsonl").read_bytes(), before)
 
+    def test_other_data_under_the_same_name_are_refused(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                name = f"other-data-{ranks}"
+                prefix = support.write_text(tempfile.mkdtemp(dir=self.folder.name))
+                command = support.train_command(prefix, self.path(name), SETTINGS)
+                stopped = support.run(command + ["--stop-after", "2"], ranks)
+                self.assertEqual(stopped.returncode, 0, stopped.stderr)
+                before = pathlib.Path(self.path(name), "metrics.jsonl").read_bytes()
+                for suffix in (".bin", ".idx"):
+                    os.remove(prefix + suffix)
+                support.write_text(os.path.dirname(prefix), documents=61)
+                refused = support.run(command, ranks)
+                self.assertEqual(refused.returncode, 2, refused.stderr)
+                lines = [line for line in refused.stderr.splitlines() if "unipool:" in line]
+                self.assertEqual(len(lines), 1, refused.stderr)
+                self.assertRegex(lines[0], r"step_00000002: cannot go on with other data: "
+                                 rf"{prefix}.idx: expected 60 documents, \d+ tokens, .* found 61 "
+                                 "documents")
+                self.assertEqual(pathlib.Path(self.path(name), "metrics.jsonl").read_bytes(),
+                                 before)
+
+    def test_a_layout_that_local_statistics_see_is_told_of(self):
+        local = {"pool.statistics": "LOCAL", "data.micro_batch": 4}
+        self.train("local", "--stop-after", "2", settings=local)
+        same = self.train("local", "--stop-after", "3", settings=local)
+        self.assertNotIn("statistics LOCAL", same.stderr)
+        other = self.train("local", settings=dict(local, **{"data.micro_batch": 2}))
+        self.assertEqual(other.stderr.count("statistics LOCAL"), 1, other.stderr)
+
+    def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint(self):
+        settings = {"checkpoint.every_steps": 2, "checkpoint.asynchronous": "false", "steps": 9}
+        self.train("whole-disk", settings=settings)
+        self.train("full-disk", "--stop-after", "3", settings=settings)
+        command = support.train_command(self.prefix, self.path("full-disk"),
+                                        dict(SETTINGS, **settings))
+        done = subprocess.run([support.PROGRAM, *map(str, command)], capture_output=True, text=True,
+                              timeout=120, preexec_fn=fill_disk, check=False)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stderr, "the checkpoint of step 4 FAILED: .*step_00000004.tmp/"
+                         ".*safetensors: .*; training goes on, the next try is after step 5")
+        errors = [line for line in done.stderr.splitlines() if line.startswith("unipool:")]
+        self.assertEqual(len(errors), 1, done.stderr)
+        self.assertEqual(support.metrics(self.path("full-disk"))[-1]["step"], 9)
+        checkpoints = pathlib.Path(self.path("full-disk"), "checkpoints")
+        self.assertEqual(sorted(os.listdir(checkpoints)),
+                         ["latest", "step_00000002", "step_00000003"])
+        self.assertIn("goes on after step 3", self.train("full-disk", settings=settings).stdout)
+        self.expect_same("whole-disk", "full-disk")
+
+    def test_a_folder_that_cannot_be_written_is_told_of_and_training_goes_on(self):
+        settings = dict(processes.LONG, **{"checkpoint.every_steps": 5, "checkpoint.keep_last": 0})
+        run_dir = self.path("unwritable")
+        job = processes.Job(support.train_command(self.prefix, run_dir, settings))
+        for cleanup in (job.process.stdout.close, job.process.stderr.close, job.kill):
+            self.addCleanup(cleanup)
+        folder, away = pathlib.Path(run_dir, "checkpoints"), pathlib.Path(run_dir, "away")
+        processes.wait_for(lambda: (folder / "latest").exists(), 60, "a checkpoint")
+        folder.rename(away)
+        folder.write_text("a file in its place")
+        saved = set(processes.steps_in(away))
+        step = processes.last_step(run_dir)
+        processes.wait_for(lambda: processes.last_step(run_dir) > step + 30, 60, "more steps")
+        folder.unlink()
+        away.rename(folder)
+        processes.wait_for(lambda: len(processes.steps_in(folder)) > len(saved) + 1, 60, "a save")
+        job.signal(signal.SIGTERM)
+        status, _, errors = job.finish()
+        self.assertEqual(status, 75, errors)
+        self.assertRegex(errors, r"the checkpoint of step \d+ FAILED: .*/checkpoints.*; training "
+                                 "goes on, the next try is after step")
+        self.assertLessEqual(saved, set(processes.steps_in(folder)))
+        for path in sorted(folder.glob("step_*")):
+            self.assertEqual(support.run(["checkpoint", "verify", path]).returncode, 0, path)
+
     def test_a_run_without_a_checkpoint_begins_again_and_keeps_its_records(self):
         run_dir = pathlib.Path(self.path("killed-early"))
         run_dir.mkdir()
@@ -111,39 +233,6 @@ class ResumeTest(support.TextTest):
         self.assertIn("metrics.jsonl.old", done.stderr)
         self.assertEqual((run_dir / "metrics.jsonl.old").read_text(), '{"step": 1}\n')
         self.assertEqual(len(support.metrics(run_dir)), 9)
-
-
-class CheckpointCommandTest(support.TextTest):
-    def test_inspect_verify_diff_and_export(self):
-        run_dir = os.path.join(self.folder.name, "run")
-        command = support.train_command(self.prefix, run_dir, {
-            "steps": 5, "checkpoint.every_steps": 2, "checkpoint.keep_last": 2})
-        self.assertEqual(support.run(command, 2).returncode, 0)
-        checkpoints = pathlib.Path(run_dir, "checkpoints")
-        self.assertEqual(sorted(os.listdir(checkpoints)),
-                         ["latest", "step_00000004", "step_00000005"])
-        said = self.checkpoint("inspect", checkpoints / "latest", "--json")
-        self.assertEqual((json.loads(said)["step"], json.loads(said)["ranks"]), (5, 2))
-        self.assertIn("good: 4 files", self.checkpoint("verify", checkpoints / "step_00000004"))
-        self.assertIn("steps 5 and 5: the same", self.checkpoint("diff", run_dir, checkpoints))
-        difference = json.loads(self.checkpoint("diff", run_dir, checkpoints / "step_00000004",
-                                                "--json"))
-        self.assertFalse(difference["same"])
-        self.assertIn("lm_head.weight EXP_AVG", difference["tensors"])
-        exported = os.path.join(self.folder.name, "exported")
-        self.checkpoint("export", run_dir, "--output", exported)
-        together = {}
-        for path in support.latest_checkpoint(run_dir).glob("model-*.safetensors"):
-            together.update(support.read_tensors(path))
-        self.assertEqual(support.read_tensors(os.path.join(exported, "model.safetensors")),
-                         together)
-        config = json.loads(pathlib.Path(exported, "config.json").read_text())
-        self.assertEqual((config["router"]["c"], config["pool_of_layer"]), (2.0, [0, 0, 0]))
-
-    def checkpoint(self, *words):
-        done = support.run(["checkpoint", *words])
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class SignalsTest(support.TextTest):
         step = max(0, processes.last_step(run_dir))
         self.assertEqual(processes.checkpoints(run_dir), [f"step_{step:08d}"], errors)
         self.assertEqual(errors.count("stopped after step"), 1, errors)
-        self.assertIn(f"stopped after step {step} (", errors)
+        self.assertRegex(errors, rf"stopped after step {step} "
+                                 r"\((SIG\w+|time limit)( on rank \d)?\), saved ")
         return errors
 
     def test_each_signal_to_a_single_process(self):
@@ -59,7 +60,8 @@ class SignalsTest(support.TextTest):
                     job, run_dir = self.start(f"rank-{rank}-{number.name}", 3)
                     self.await_step(run_dir, 2)
                     job.signal_rank(rank, number)
-                    self.expect_saved(job, run_dir)
+                    where = f" on rank {rank}" if rank else ""
+                    self.assertIn(f"({number.name}{where}), saved", self.expect_saved(job, run_dir))
 
     def test_at_start_up(self):
         for ranks in (1, 2):
@@ -119,7 +121,7 @@ class SignalsTest(support.TextTest):
             with self.subTest(ranks=ranks):
                 job, run_dir = self.start(f"limit-{ranks}", ranks, flags=["--time-limit", "4s"])
                 begin = processes.time.monotonic()
-                self.expect_saved(job, run_dir)
+                self.assertIn("(time limit", self.expect_saved(job, run_dir))
                 self.assertLess(processes.time.monotonic() - begin, 15)
                 self.assertGreater(processes.last_step(run_dir), 0)
 
