@@ -1,4 +1,5 @@
 // `unipool score`: log-probabilities of the tokens of JSON lines.
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,7 +25,7 @@ CommandSpec MakeSpec() {
       .flags = WithModelFlags(
           {{"input", "FILE",
             "lines of {\"tokens\": [ids]} or {\"text\": \"...\"}, each at most model.sequence + 1 "
-            "tokens"},
+            "tokens; - is standard input, of one process"},
            {"output", "FILE",
             "of lines {\"tokens\": [...], \"logprobs\": [null, ...]} (default: standard "
             "output)"}})};
@@ -84,12 +85,53 @@ class LineWriter {
   std::FILE* file_;
 };
 
+// What came on standard input, as a file in memory: it is read twice.
+class StandardInput {
+ public:
+  static absl::StatusOr<std::unique_ptr<StandardInput>> Create() {
+    auto self = std::unique_ptr<StandardInput>(new StandardInput());
+    char block[1 << 16];
+    ssize_t got = 0;
+    while ((got = read(STDIN_FILENO, block, sizeof(block))) > 0) {
+      for (ssize_t kept = 0; kept < got;) {
+        const ssize_t more = write(self->fd_, block + kept, got - kept);
+        if (more < 0) return absl::ErrnoToStatus(errno, "standard input: cannot be kept in memory");
+        kept += more;
+      }
+    }
+    if (got < 0) return absl::ErrnoToStatus(errno, "standard input: cannot be read");
+    return self;
+  }
+  ~StandardInput() { close(fd_); }
+  StandardInput(const StandardInput&) = delete;
+  StandardInput& operator=(const StandardInput&) = delete;
+
+  LinesFile file() const {
+    return {.path = absl::StrCat("/proc/self/fd/", fd_), .name = "standard input"};
+  }
+
+ private:
+  StandardInput() : fd_(memfd_create("standard input", MFD_CLOEXEC)) {}
+
+  const int fd_;
+};
+
 absl::Status Score(const CommandLine& line, InferenceModel& model) {
   const World& world = model.world();
   absl::StatusOr<std::unique_ptr<LineWriter>> writer = nullptr;
   if (world.is_first()) writer = LineWriter::Create(line.Value("output", ""));
   RETURN_IF_ERROR(world.Agree(writer.status()));
-  RETURN_IF_ERROR(ScoreLines(line.Value("input", ""), model, [&](const std::string& scored) {
+  LinesFile input{.path = line.Value("input", ""), .name = line.Value("input", "")};
+  std::unique_ptr<StandardInput> standard_input;
+  if (input.path == "-") {
+    if (world.size() > 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--input -: ", world.size(), " ranks: expected a file, or one process"));
+    }
+    ASSIGN_OR_RETURN(standard_input, StandardInput::Create());
+    input = standard_input->file();
+  }
+  RETURN_IF_ERROR(ScoreLines(input, model, [&](const std::string& scored) {
                     return world.is_first() ? (*writer)->Write(scored) : absl::OkStatus();
                   }).status());
   return world.Agree(world.is_first() ? (*writer)->Finish() : absl::OkStatus());

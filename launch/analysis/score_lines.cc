@@ -54,9 +54,9 @@ absl::StatusOr<std::vector<int32_t>> TokensOfJson(const Json& json, const ScoreR
 // The lines of a file, as tokens.
 class TokenLines {
  public:
-  static absl::StatusOr<TokenLines> Open(const std::string& path, const ScoreRules& rules) {
-    ASSIGN_OR_RETURN(LineReader reader, LineReader::Open(path));
-    return TokenLines(path, std::move(reader), rules);
+  static absl::StatusOr<TokenLines> Open(const LinesFile& file, const ScoreRules& rules) {
+    ASSIGN_OR_RETURN(LineReader reader, LineReader::Open(file.path));
+    return TokenLines(file.name, std::move(reader), rules);
   }
 
   // Adds lines until there are kTokensAtOnce tokens or none is left.
@@ -68,7 +68,7 @@ class TokenLines {
       absl::StatusOr<std::vector<int32_t>> ids = TokensOfLine(line, rules_);
       if (!ids.ok()) {
         return absl::InvalidArgumentError(
-            absl::StrCat(path_, ":", reader_.line_number(), ": ", ids.status().message()));
+            absl::StrCat(name_, ":", reader_.line_number(), ": ", ids.status().message()));
       }
       tokens += static_cast<int64_t>(ids->size()) + 1;
       lines->push_back(*std::move(ids));
@@ -77,15 +77,15 @@ class TokenLines {
   }
 
  private:
-  TokenLines(std::string path, LineReader reader, const ScoreRules& rules)
-      : path_(std::move(path)), reader_(std::move(reader)), rules_(rules) {}
+  TokenLines(std::string name, LineReader reader, const ScoreRules& rules)
+      : name_(std::move(name)), reader_(std::move(reader)), rules_(rules) {}
 
-  const std::string path_;
+  const std::string name_;
   LineReader reader_;
   const ScoreRules rules_;
 };
 
-absl::Status CheckLines(const std::string& input, const ScoreRules& rules) {
+absl::Status CheckLines(const LinesFile& input, const ScoreRules& rules) {
   ASSIGN_OR_RETURN(TokenLines lines, TokenLines::Open(input, rules));
   std::vector<std::vector<int32_t>> sequences;
   do {
@@ -116,7 +116,7 @@ std::string ScoredLine(const std::vector<int32_t>& tokens, const std::vector<flo
                       "]}");
 }
 
-absl::StatusOr<int64_t> ScoreLines(const std::string& input, InferenceModel& model,
+absl::StatusOr<int64_t> ScoreLines(const LinesFile& input, InferenceModel& model,
                                    const std::function<absl::Status(const std::string&)>& write) {
   const World& world = model.world();
   const ScoreRules rules{.tokenizer = model.tokenizer(),

@@ -32,9 +32,16 @@ absl::StatusOr<std::vector<int32_t>> TokensOfLine(absl::string_view line, const 
 
 std::string ScoredLine(const std::vector<int32_t>& tokens, const std::vector<float>& logprobs);
 
-// Looks at all of `input` before the first line is scored; errors name file and line. `write` is
+// Where the lines are, and what errors call it.
+struct LinesFile {
+  std::string path;
+  std::string name;
+};
+
+// Looks at all of `input` before the first line is scored, and reads it again; errors name file and
+// line. `write` is
 // called on every rank with each line; an error of it ends the work. Collective.
-absl::StatusOr<int64_t> ScoreLines(const std::string& input, InferenceModel& model,
+absl::StatusOr<int64_t> ScoreLines(const LinesFile& input, InferenceModel& model,
                                    const std::function<absl::Status(const std::string&)>& write);
 
 }  // namespace unipool

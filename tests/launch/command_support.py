@@ -33,13 +33,14 @@ VARIANTS = {
 }
 
 
-def run(command, ranks=0, timeout=120, environment=None):
-    """The finished process of `unipool COMMAND...`, under the launcher where ranks > 0."""
+def run(command, ranks=0, timeout=120, environment=None, stdin=None):
+    """The finished process of `unipool COMMAND...`, under the launcher where ranks > 0; `stdin` is
+    the text of its standard input."""
     words = [PROGRAM] + [str(word) for word in command]
     if ranks:
         words = [LAUNCHER, "-np", str(ranks)] + words
     return subprocess.run(words, capture_output=True, text=True, timeout=timeout,
-                          env=dict(os.environ, **(environment or {})), check=False)
+                          input=stdin, env=dict(os.environ, **(environment or {})), check=False)
 
 
 def write_text(folder, documents=60):

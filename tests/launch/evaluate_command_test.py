@@ -32,16 +32,16 @@ class EvaluateTest(support.TextTest):
             path.write_text(text)
         return str(path)
 
-    def run_ok(self, command, run="unipool", ranks=0):
-        done = support.run(command + ["--checkpoint", self.runs[run]], ranks)
+    def run_ok(self, command, run="unipool", ranks=0, stdin=None):
+        done = support.run(command + ["--checkpoint", self.runs[run]], ranks, stdin=stdin)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
     def json_of(self, command, run="unipool", ranks=0):
         return json.loads(self.run_ok(command + ["--json"], run, ranks))
 
-    def expect_refusal(self, command, *parts, run="unipool", ranks=0):
-        done = support.run(command + ["--checkpoint", self.runs[run]], ranks)
+    def expect_refusal(self, command, *parts, run="unipool", ranks=0, stdin=None):
+        done = support.run(command + ["--checkpoint", self.runs[run]], ranks, stdin=stdin)
         self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
         lines = [line for line in done.stderr.splitlines() if line.startswith("unipool:")]
         self.assertEqual(len(lines), 1, done.stderr)
@@ -100,6 +100,8 @@ class EvaluateTest(support.TextTest):
         self.assertEqual(self.run_ok(["score", "--input", path, "--output", out], ranks=3), "")
         on_ranks = [json.loads(line) for line in pathlib.Path(out).read_text().splitlines()]
         self.expect_near(alone, on_ranks)
+        piped = self.run_ok(["score", "--input", "-"], stdin=pathlib.Path(path).read_text())
+        self.expect_near(alone, [json.loads(line) for line in piped.splitlines()])
 
     def test_tasks_are_answered_the_same_on_ranks(self):
         tasks = self.path("tasks.jsonl", "".join(json.dumps(question) + "\n" for question in [
@@ -160,6 +162,10 @@ class EvaluateTest(support.TextTest):
     def test_mistakes_are_one_line(self):
         bad = self.path("bad.jsonl", '{"tokens": [1]}\n{"tokens": [999]}\n')
         self.expect_refusal(["score", "--input", bad], "bad.jsonl:2", "999", "257", ranks=2)
+        self.expect_refusal(["score", "--input", "-"], "standard input:2", "999",
+                            stdin=pathlib.Path(bad).read_text())
+        self.expect_refusal(["score", "--input", "-"], "--input -: 2 ranks: expected a file",
+                            ranks=2)
         self.expect_refusal(["score", "--input", "/nowhere"], "/nowhere")
         self.expect_refusal(["score"], "--input")
         self.expect_refusal(["evaluate", "--split", "half"], "half", "validation")

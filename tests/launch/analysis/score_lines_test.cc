@@ -71,7 +71,7 @@ class ScoreTest : public LookingTest {
     using Lines = absl::StatusOr<std::vector<std::string>>;
     return Look<Lines>(Run(Variant::kUniPool), ranks, [&](InferenceModel& model) -> Lines {
       std::vector<std::string> lines;
-      const auto scored = ScoreLines(input, model, [&lines](const std::string& line) {
+      const auto scored = ScoreLines({input, input}, model, [&lines](const std::string& line) {
         lines.push_back(line);
         return absl::OkStatus();
       });
@@ -167,7 +167,8 @@ TEST_F(ScoreTest, AMissingFileIsNamed) {
 TEST_F(ScoreTest, AFailedWriteEndsTheWork) {
   const std::string input = Write("{\"tokens\": [1, 2]}\n{\"tokens\": [3]}\n");
   const auto status = Look<absl::Status>(Run(Variant::kUniPool), 2, [&](InferenceModel& model) {
-    return ScoreLines(input, model, [](const std::string&) { return absl::DataLossError("full"); })
+    return ScoreLines({input, input}, model,
+                      [](const std::string&) { return absl::DataLossError("full"); })
         .status();
   });
   EXPECT_THAT(status.message(), ::testing::HasSubstr("full"));
