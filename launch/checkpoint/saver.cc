@@ -47,13 +47,12 @@ std::string Envelope(const absl::Status& status, const Manifest& part) {
   return absl::StrCat("-", std::string(1, static_cast<char>(status.code())), status.message());
 }
 
-absl::Status OpenEnvelope(const std::string& envelope, int rank, Manifest* manifest) {
+absl::Status OpenEnvelope(const std::string& envelope, Manifest* manifest) {
   if (envelope[0] == '+') {
     CHECK(manifest->MergeFromString(envelope.substr(1)));
     return absl::OkStatus();
   }
-  return absl::Status(static_cast<absl::StatusCode>(envelope[1]),
-                      absl::StrCat("rank ", rank, ": ", envelope.substr(2)));
+  return absl::Status(static_cast<absl::StatusCode>(envelope[1]), envelope.substr(2));
 }
 
 // An older checkpoint is removed only for one that reads as it was written.
@@ -118,15 +117,20 @@ void CheckpointSaver::AfterStep(const TrainingState& state) {
   const Stopwatch stopwatch(&totals_.stall_seconds);
   const int64_t failures = totals_.failures;
   Advance();
-  if (due) {
-    totals_.between_seconds += SecondsSince(std::exchange(counted_, absl::Now()));
-    Settle();
-    Begin(state, settings_.asynchronous());
-    if (!settings_.asynchronous()) Settle();
-  }
-  LOG_IF(WARNING, totals_.failures > failures && world_.is_first())
+  if (due) Settle();
+  TellOfFailure(failures, state.step);  // of the save before
+  if (!due) return;
+  totals_.between_seconds += SecondsSince(std::exchange(counted_, absl::Now()));
+  const int64_t failures_before = totals_.failures;
+  Begin(state, settings_.asynchronous());
+  if (!settings_.asynchronous()) Settle();
+  TellOfFailure(failures_before, state.step);
+}
+
+void CheckpointSaver::TellOfFailure(int64_t failures_before, int64_t step) const {
+  LOG_IF(WARNING, totals_.failures > failures_before && world_.is_first())
       << "the checkpoint of step " << step_ << " FAILED: " << outcome_.message()
-      << "; training goes on, the next try is after step " << retry_at_;
+      << "; training goes on, the next try is after step " << std::max(retry_at_, step);
 }
 
 absl::StatusOr<std::string> CheckpointSaver::SaveNow(const TrainingState& state) {
@@ -225,7 +229,10 @@ void CheckpointSaver::Conclude() {
   const std::vector<std::string> envelopes = world_.Gather(Envelope(written_, part_));
   outcome_ = absl::OkStatus();
   for (int rank = 0; rank < world_.size(); ++rank) {
-    outcome_.Update(OpenEnvelope(envelopes[rank], rank, &manifest_));
+    const absl::Status status = OpenEnvelope(envelopes[rank], &manifest_);
+    if (status.ok()) continue;
+    outcome_.Update(
+        absl::Status(status.code(), absl::StrCat("rank ", rank, ": ", status.message())));
   }
   phase_ = Phase::kConcluding;
   if (!world_.is_first()) return;
@@ -251,7 +258,7 @@ void CheckpointSaver::Publish() {
 void CheckpointSaver::Finish() {
   phase_ = Phase::kIdle;
   Manifest none;
-  outcome_ = OpenEnvelope(world_.Gather(Envelope(published_, none))[0], 0, &none);
+  outcome_ = OpenEnvelope(world_.Gather(Envelope(published_, none))[0], &none);
   pieces_.clear();
   if (!outcome_.ok()) return NoteFailure();
   int64_t bytes = 0;

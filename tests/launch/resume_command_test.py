@@ -180,25 +180,32 @@ class ResumeTest(support.TextTest):
         other = self.train("local", settings=dict(local, **{"data.micro_batch": 2}))
         self.assertEqual(other.stderr.count("statistics LOCAL"), 1, other.stderr)
 
-    def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint(self):
-        settings = {"checkpoint.every_steps": 2, "checkpoint.asynchronous": "false", "steps": 9}
-        self.train("whole-disk", settings=settings)
-        self.train("full-disk", "--stop-after", "3", settings=settings)
-        command = support.train_command(self.prefix, self.path("full-disk"),
-                                        dict(SETTINGS, **settings))
+    def fill_the_disk(self, name, settings):
+        """A run that goes on after step 3 on a full disk; what it says."""
+        self.train(name, "--stop-after", "3", settings=settings)
+        command = support.train_command(self.prefix, self.path(name), dict(SETTINGS, **settings))
         done = subprocess.run([support.PROGRAM, *map(str, command)], capture_output=True, text=True,
                               timeout=120, preexec_fn=fill_disk, check=False)
         self.assertNotEqual(done.returncode, 0, done.stdout)
-        self.assertRegex(done.stderr, "the checkpoint of step 4 FAILED: .*step_00000004.tmp/"
-                         ".*safetensors: .*; training goes on, the next try is after step 5")
         errors = [line for line in done.stderr.splitlines() if line.startswith("unipool:")]
         self.assertEqual(len(errors), 1, done.stderr)
-        self.assertEqual(support.metrics(self.path("full-disk"))[-1]["step"], 9)
-        checkpoints = pathlib.Path(self.path("full-disk"), "checkpoints")
+        self.assertEqual(support.metrics(self.path(name))[-1]["step"], 9)
+        checkpoints = pathlib.Path(self.path(name), "checkpoints")
         self.assertEqual(sorted(os.listdir(checkpoints)),
                          ["latest", "step_00000002", "step_00000003"])
-        self.assertIn("goes on after step 3", self.train("full-disk", settings=settings).stdout)
-        self.expect_same("whole-disk", "full-disk")
+        return done.stderr
+
+    def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint(self):
+        failed = (r"the checkpoint of step 4 FAILED: rank 0: /\S*step_00000004.tmp/\S*safetensors: "
+                  r".*; training goes on, the next try is after step \d")
+        for asynchronous in ("true", "false"):
+            settings = {"checkpoint.every_steps": 2, "steps": 9,
+                        "checkpoint.asynchronous": asynchronous}
+            whole, full = "whole-disk-" + asynchronous, "full-disk-" + asynchronous
+            self.train(whole, settings=settings)
+            self.assertRegex(self.fill_the_disk(full, settings), failed)
+            self.assertIn("goes on after step 3", self.train(full, settings=settings).stdout)
+            self.expect_same(whole, full)
 
     def test_a_folder_that_cannot_be_written_is_told_of_and_training_goes_on(self):
         settings = dict(processes.LONG, **{"checkpoint.every_steps": 5, "checkpoint.keep_last": 0})
