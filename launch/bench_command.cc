@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -17,8 +19,8 @@
 #include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/device_choice.h"
-#include "launch/exit_codes.h"
 #include "launch/run_config.h"
+#include "launch/sub_commands.h"
 #include "launch/trainer.h"
 #include "launch/world.h"
 #include "model/footprint.h"
@@ -34,26 +36,17 @@ namespace {
 
 constexpr int64_t kSgemmSize = 2048;
 
-const CommandSpec kSpec{
-    .flags = {{"config", "FILE", "textproto of the run"},
-              {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
-              DeviceFlag(),
-              {"threads", "N", "CPU threads of each rank (parallel.threads)"},
-              {"steps", "N", "step: measured steps, after two for warming up (default 5)"},
-              {"profile", "", "step: prints where the time went"},
-              {"dir", "FOLDER", "checkpoint: where a new folder is made for a while (default .)"},
-              {"times", "N", "checkpoint: saves, of which the median is told (default 5)"},
-              {"help", "", "prints this"}},
-    .arguments = {"step|checkpoint"}};
-
-// What the command line asks for beside the config.
-struct Request {
-  bool checkpoint = false;
-  int64_t steps = 0;
-  bool profile = false;
-  std::string folder;
-  int64_t times = 0;
-};
+// Flags of `own`, among those that both kinds have.
+CommandSpec Spec(std::vector<Flag> own) {
+  std::vector<Flag> flags = {
+      {"config", "FILE", "textproto of the run"},
+      {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
+      DeviceFlag(),
+      {"threads", "N", "CPU threads of each rank (parallel.threads)"}};
+  flags.insert(flags.end(), own.begin(), own.end());
+  flags.push_back({"help", "", "prints this"});
+  return {.flags = std::move(flags)};
+}
 
 double PeakMiB() {
   rusage usage{};
@@ -189,45 +182,52 @@ absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& worl
   return absl::OkStatus();
 }
 
-absl::Status Bench(const config::Run& run, const Request& request, World& world) {
-  RETURN_IF_ERROR(CheckRanks(run, world.size()));
-  if (request.checkpoint) return BenchCheckpoint(run, request.folder, request.times, world);
-  return BenchStep(run, request.steps, request.profile, world);
+using Bench = std::function<absl::Status(const config::Run& run, World& world)>;
+
+int RunBench(const CommandLine& line, const Bench& bench) {
+  const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(line);
+  if (!overrides.ok()) return Report(overrides.status());
+  const absl::StatusOr<config::Run> run = LoadRunConfig(line.Value("config", ""), *overrides);
+  if (!run.ok()) return Report(run.status());
+  MpiSession session;
+  const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
+  if (!world.ok()) return Report(world.status());
+  const absl::Status ranks = CheckRanks(*run, (*world)->size());
+  return Report(ranks.ok() ? bench(*run, **world) : ranks);
 }
 
-bool NamesMode(const std::vector<std::string>& words) {
-  return words.size() == 1 && (words[0] == "step" || words[0] == "checkpoint");
+int StepCommand(const CommandLine& line) {
+  const absl::StatusOr<int64_t> steps = line.Integer("steps", 5, 1);
+  if (!steps.ok()) return Report(steps.status());
+  return RunBench(line, [&](const config::Run& run, World& world) {
+    return BenchStep(run, *steps, line.Has("profile"), world);
+  });
 }
 
-absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
-  Request request{.checkpoint = line.arguments()[0] == "checkpoint",
-                  .profile = line.Has("profile"),
-                  .folder = line.Value("dir", ".")};
-  ASSIGN_OR_RETURN(request.steps, line.Integer("steps", 5, 1));
-  ASSIGN_OR_RETURN(request.times, line.Integer("times", 5, 1));
-  return request;
+int CheckpointsCommand(const CommandLine& line) {
+  const absl::StatusOr<int64_t> times = line.Integer("times", 5, 1);
+  if (!times.ok()) return Report(times.status());
+  return RunBench(line, [&](const config::Run& run, World& world) {
+    return BenchCheckpoint(run, line.Value("dir", "."), *times, world);
+  });
 }
 
 }  // namespace
 
 int BenchCommand(const std::vector<std::string>& args) {
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help") || !NamesMode(line->arguments())) {
-    const bool asked = line->Has("help");
-    std::fputs(UsageText("unipool bench", kSpec).c_str(), asked ? stdout : stderr);
-    return asked ? kExitDone : kExitBadInput;
-  }
-  const absl::StatusOr<Request> request = ParseRequest(*line);
-  if (!request.ok()) return Report(request.status());
-  const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(*line);
-  if (!overrides.ok()) return Report(overrides.status());
-  const absl::StatusOr<config::Run> run = LoadRunConfig(line->Value("config", ""), *overrides);
-  if (!run.ok()) return Report(run.status());
-  MpiSession session;
-  const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
-  if (!world.ok()) return Report(world.status());
-  return Report(Bench(*run, *request, **world));
+  return RunSubCommand(
+      "bench",
+      {{.name = "step",
+        .help = "speed of whole training steps on made-up text",
+        .spec = Spec({{"steps", "N", "measured steps, after two for warming up (default 5)"},
+                      {"profile", "", "prints where the time went"}}),
+        .run = &StepCommand},
+       {.name = "checkpoint",
+        .help = "how fast a run's state goes to the disk and comes back, beside plain files",
+        .spec = Spec({{"dir", "FOLDER", "where a new folder is made for a while (default .)"},
+                      {"times", "N", "saves, of which the median is told (default 5)"}}),
+        .run = &CheckpointsCommand}},
+      args);
 }
 
 }  // namespace unipool

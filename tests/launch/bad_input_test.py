@@ -47,6 +47,9 @@ class BadInputTest(support.TextTest):
                 (["config", "sow", "x"], 'config: expected show, got "sow" (did you mean "show"?)'),
                 (["config", "show"], "config show: FILE is missing"),
                 (["data", "inpect"], 'did you mean "inspect"?'),
+                (["bench", "stp"], 'bench: expected step or checkpoint, got "stp" (did you mean'),
+                (["bench"], "bench: expected step or checkpoint, got nothing"),
+                (["bench", "step", "--times", "3"], "--times"),
                 (["data", "inspect"], "data inspect: PREFIX is missing"),
                 (["probe", "resue"], 'did you mean "reuse"?')):
             done = support.run(words)
@@ -59,7 +62,7 @@ class BadInputTest(support.TextTest):
         for words in ("config show", "checkpoint inspect", "checkpoint verify", "checkpoint diff",
                       "checkpoint export", "data prepare", "data inspect", "data batch",
                       "data bigram", "probe randomize", "probe reuse", "probe utilization",
-                      "bench step", "train", "evaluate", "score"):
+                      "bench step", "bench checkpoint", "train", "evaluate", "score"):
             done = support.run(words.split() + ["--help"])
             self.assertEqual((done.returncode, done.stderr), (0, ""), words)
             usages = [line for line in done.stdout.splitlines() if line.startswith("usage:")]
