@@ -29,7 +29,7 @@ constexpr char kUsage[] =
     "  evaluate      a trained model's loss, its routes, and its accuracy on tasks\n"
     "  score         log-probabilities of the tokens of JSON lines\n"
     "  probe         randomize | reuse | utilization: how layers share experts\n"
-    "  bench step    speed of a training step\n"
+    "  bench         step | checkpoint: speed of training, of saving and loading\n"
     "Each command explains itself with --help.\n";
 
 // Logs carry the rank; a fatal error ends all ranks without a stack trace.
