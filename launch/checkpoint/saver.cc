@@ -246,8 +246,9 @@ void CheckpointSaver::Publish() {
   if (published_.ok()) published_ = WriteManifest(temporary, manifest_);
   if (published_.ok()) published_ = unipool::Publish(checkpoints_, step_);
   if (published_.ok()) {
-    const absl::Status removed =
-        RemoveOld(checkpoints_, step_, settings_.keep_last(), settings_.keep_every());
+    // Also of earlier saves that failed, and could not clean up.
+    absl::Status removed = SweepUnfinished(checkpoints_);
+    removed.Update(RemoveOld(checkpoints_, step_, settings_.keep_last(), settings_.keep_every()));
     LOG_IF(WARNING, !removed.ok()) << removed.message();
   } else {
     RemoveTree(temporary).IgnoreError();

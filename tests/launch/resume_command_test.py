@@ -221,6 +221,7 @@ class ResumeTest(support.TextTest):
         step = processes.last_step(run_dir)
         processes.wait_for(lambda: processes.last_step(run_dir) > step + 30, 60, "more steps")
         folder.unlink()
+        (away / "step_00000001.tmp").mkdir()  # of a save that failed, and could not clean up
         away.rename(folder)
         processes.wait_for(lambda: len(processes.steps_in(folder)) > len(saved) + 1, 60, "a save")
         job.signal(signal.SIGTERM)
@@ -229,6 +230,7 @@ class ResumeTest(support.TextTest):
         self.assertRegex(errors, r"the checkpoint of step \d+ FAILED: .*/checkpoints.*; training "
                                  "goes on, the next try is after step")
         self.assertLessEqual(saved, set(processes.steps_in(folder)))
+        self.assertEqual(sorted(folder.glob("*.tmp")), [])
         for path in sorted(folder.glob("step_*")):
             self.assertEqual(support.run(["checkpoint", "verify", path]).returncode, 0, path)
 
