@@ -10,10 +10,11 @@
 
 namespace unipool {
 
-// The block's dynamic shared memory, aligned to 128 bytes; every call gives the same address.
+// The block's dynamic shared memory, aligned to 1024 bytes, as wgmma wants it; every call gives the
+// same address.
 template <typename T>
 __device__ __forceinline__ T* DynamicShared() {
-  extern __shared__ __align__(128) unsigned char dynamic_shared_memory[];
+  extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
   return reinterpret_cast<T*>(dynamic_shared_memory);
 }
 

@@ -97,17 +97,24 @@ largest_difference() {
 }
 
 test_kernels() {
-  local test log passed=0 skipped=0 failed=0
-  for test in "${tests[@]}"; do
-    in_time "$(basename "$test")" || continue
-    log=$out/$(basename "$test").log
-    if timeout 150 "$test" --gtest_color=no > "$log" 2>&1; then
+  local test passed=0 skipped=0 failed=0
+  # run_test NAME TEST
+  run_test() {
+    local log=$out/$1.log
+    if timeout 150 "$2" --gtest_color=no > "$log" 2>&1; then
       passed=$((passed + $(grep -c '^\[       OK' "$log")))
     else
       failed=$((failed + 1))
-      note "test $(basename "$test")" "see $log" "" FAILED
+      note "test $1" "see $log" "" FAILED
     fi
     skipped=$((skipped + $(grep -c '^\[  SKIPPED \].*ms' "$log")))
+  }
+  for test in "${tests[@]}"; do
+    in_time "$(basename "$test")" || continue
+    run_test "$(basename "$test")" "$test"
+    # With the kernels for GPUs other than Hopper too.
+    [[ $test != */cuda_grouped_gemm_test ]] ||
+      UNIPOOL_WGMMA=0 run_test cuda_grouped_gemm_test_by_mma "$test"
   done
   note "kernels' tests" "$passed passed, $failed programs failed, $skipped skipped" "all pass" \
     "$([[ $failed -eq 0 && $passed -gt 0 ]] && echo ok || echo FAILED)"

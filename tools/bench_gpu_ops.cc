@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -100,7 +101,8 @@ class Bench {
 
   void Ceilings();
   void DenseProducts();
-  void GroupedProducts(int64_t rows_each);
+  void GroupedProducts(int64_t rows_each, const std::string& kernels);
+  void GroupedProductsByMma();
   void Attention();
   void Router();
   void MovingRows();
@@ -243,10 +245,10 @@ void Bench::DenseProducts() {
                   .accumulate = false});
 }
 
-void Bench::GroupedProducts(int64_t rows_each) {
+void Bench::GroupedProducts(int64_t rows_each, const std::string& kernels) {
   const Sizes& s = sizes_;
   const int64_t rows = rows_each * s.experts, wide = 2 * s.ffn;
-  const std::string suffix = absl::StrFormat(", %d rows an expert", rows_each);
+  const std::string suffix = absl::StrFormat(", %d rows an expert%s", rows_each, kernels);
   const Tensor offsets = Offsets(s.experts, rows_each);
   const auto product = [&](const char* name, int64_t n, int64_t k, bool transpose) {
     ArenaScope scope(arena_);
@@ -274,6 +276,13 @@ void Bench::GroupedProducts(int64_t rows_each) {
   };
   gradient("grouped gate+up dw", wide, s.hidden);
   gradient("grouped down dw", s.hidden, s.ffn);
+}
+
+// By the kernels that other GPUs than Hopper's take, for comparison.
+void Bench::GroupedProductsByMma() {
+  setenv("UNIPOOL_WGMMA", "0", /*overwrite=*/1);
+  for (const int64_t rows : sizes_.rows) GroupedProducts(rows, ", by mma");
+  unsetenv("UNIPOOL_WGMMA");
 }
 
 // Operations of the visible half of the scores only.
@@ -430,7 +439,8 @@ void Bench::OptimizerStep() {
 void Bench::RunAll() {
   Ceilings();
   DenseProducts();
-  for (const int64_t rows : sizes_.rows) GroupedProducts(rows);
+  for (const int64_t rows : sizes_.rows) GroupedProducts(rows, "");
+  GroupedProductsByMma();
   Attention();
   Router();
   MovingRows();

@@ -3,7 +3,7 @@
 reports of ptxas that the build keeps beside its objects (*.ptxas).
 
 usage: kernel_resources.py BUILD      prints a table
-exits 1 where a kernel spills, 2 where there are no reports
+exits 1 where a kernel spills or has its wgmma products serialized, 2 where there are no reports
 """
 import os
 import re
@@ -14,6 +14,7 @@ COMPILING = re.compile(r"Compiling entry function '(\S+)' for '(\w+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
+SERIALIZED = re.compile(r"wgmma.mma_async instructions are serialized .* function '(\S+)'")
 
 
 def parse(text):
@@ -65,8 +66,11 @@ def main():
         print(f"{kernel['registers']:>9} {kernel['spills']:>6} {kernel['stack']:>5} "
               f"{kernel['shared']:>6} {kernel['arch']:>7}  {kernel['file']}: {name}")
     spilling = [kernel for kernel in kernels if kernel["spills"]]
-    print(f"{len(kernels)} kernels, {len(spilling)} spill")
-    return 1 if spilling else 0
+    serialized = [name for _, text in reports(sys.argv[1]) for name in SERIALIZED.findall(text)]
+    for name in readable(serialized):
+        print(f"{name}: its wgmma products are serialized")
+    print(f"{len(kernels)} kernels, {len(spilling)} spill, {len(serialized)} are serialized")
+    return 1 if spilling or serialized else 0
 
 
 if __name__ == "__main__":

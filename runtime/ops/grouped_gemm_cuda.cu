@@ -3,6 +3,7 @@
 #include "runtime/ops/grouped_gemm.h"
 #include "runtime/ops/mma_tile_cuda.h"
 #include "runtime/ops/row_tiles_cuda.h"
+#include "runtime/ops/wgmma_tile_cuda.h"
 
 namespace unipool {
 namespace {
@@ -18,9 +19,11 @@ struct Product {
   int k;
 };
 
-// Many rows a group, and few of them.
+// Many rows a group, and few of them; on any GPU, and on Hopper.
 using TallShape = MmaShape<128, 256, 64, 64, 3>;
 using FlatShape = MmaShape<64, 256, 32, 64, 3>;
+using TallHopperShape = WgmmaShape<128, 256, 256, 4>;
+using FlatHopperShape = WgmmaShape<64, 256, 128, 4>;
 constexpr int64_t kFewRows = 64;  // a group, on average
 
 template <typename Shape>
@@ -38,9 +41,7 @@ class ProductWalk {
   }
 
   __device__ bool Done() const { return tile_ >= tiles_.count(); }
-  __device__ bool Idle() const {
-    return at_.row + WarpId() / Shape::kWarpsAcross * Shape::kWarpRows >= at_.row_end;
-  }
+  __device__ bool Idle() const { return at_.row + Shape::IdleRow() >= at_.row_end; }
   __device__ bool Last() const { return inner_ + Shape::kInner >= product_.k; }
 
   __device__ void Prepare() const {}
@@ -111,8 +112,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) MmaProductKernel(Product<B
   int* first = reinterpret_cast<int*>(stages + Shape::kStages * Shape::kStageElements);
   const RowTiles tiles = TilesOf<Shape>(product, first);
   tiles.List();
-  MultiplyTiles<Shape, true, kTransposeWeight>(ProductWalk<Shape, kTransposeWeight>(product, tiles),
-                                               stages);
+  MultiplyTilesAs<Shape, true, kTransposeWeight>(
+      ProductWalk<Shape, kTransposeWeight>(product, tiles), stages);
 }
 
 // Any sizes and types, without tensor cores.
@@ -195,8 +196,12 @@ void ComputeOnCuda(const GroupedGemm& op, Stream& stream) {
   const bool chunks = op.a.dim(1) % 8 == 0 && op.c.dim(1) % 8 == 0 && op.a.dim(1) > 0 &&
                       Aligned(op.a.as<Bf16>(), op.weight.as<Bf16>(), op.c.as<Bf16>());
   if (!chunks) return RunFma<Bf16>(op, stream);
-  if (op.a.dim(0) < kFewRows * op.weight.dim(0)) return RunMma<FlatShape>(op, stream);
-  RunMma<TallShape>(op, stream);
+  const bool few = op.a.dim(0) < kFewRows * op.weight.dim(0);
+  if (HasWgmma(stream)) {
+    few ? RunMma<FlatHopperShape>(op, stream) : RunMma<TallHopperShape>(op, stream);
+  } else {
+    few ? RunMma<FlatShape>(op, stream) : RunMma<TallShape>(op, stream);
+  }
 }
 
 }  // namespace unipool

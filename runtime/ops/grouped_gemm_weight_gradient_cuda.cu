@@ -4,11 +4,13 @@
 #include "runtime/ops/fma_tile_cuda.h"
 #include "runtime/ops/grouped_gemm.h"
 #include "runtime/ops/mma_tile_cuda.h"
+#include "runtime/ops/wgmma_tile_cuda.h"
 
 namespace unipool {
 namespace {
 
 constexpr int kMaxLayers = 64;  // of a launch
+constexpr int kInner = 64;      // rows a step
 
 template <typename T>
 struct Gradient {
@@ -22,7 +24,8 @@ struct Gradient {
   float* dweight;
 };
 
-using Shape = MmaShape<128, 256, 64, 64, 3>;
+using AnyShape = MmaShape<128, 256, 64, 64, 3>;
+using HopperShape = WgmmaShape<128, 256, 256, 4>;
 
 // Rows of dy and x that are multiplied; null beyond the last.
 struct RowPair {
@@ -32,15 +35,16 @@ struct RowPair {
 
 // In shared memory.
 struct GradientShared {
-  RowPair pairs[2][Shape::kInner];  // of two steps
-  int start[kMaxLayers + 1];        // of the present group's rows of each layer
-  int64_t begin[kMaxLayers];        // their first in the layer
-  int rows[1];                      // [groups], of all layers
+  RowPair pairs[2][kInner];   // of two steps
+  int start[kMaxLayers + 1];  // of the present group's rows of each layer
+  int64_t begin[kMaxLayers];  // their first in the layer
+  int rows[1];                // [groups], of all layers
 };
 
 // By all threads of the block.
 __device__ void SumRows(const Gradient<Bf16>& gradient, int* rows) {
-  for (int g = static_cast<int>(threadIdx.x); g < gradient.groups; g += Shape::kThreads) {
+  for (int g = static_cast<int>(threadIdx.x); g < gradient.groups;
+       g += static_cast<int>(blockDim.x)) {
     int64_t sum = 0;
     for (int i = 0; i < gradient.layers; ++i) {
       sum += gradient.offsets[i][g + 1] - gradient.offsets[i][g];
@@ -50,7 +54,10 @@ __device__ void SumRows(const Gradient<Bf16>& gradient, int* rows) {
   __syncthreads();
 }
 
+template <typename Shape>
 class GradientWalk {
+  static_assert(Shape::kInner == kInner);
+
  public:
   __device__ GradientWalk(const Gradient<Bf16>& gradient, GradientShared* shared)
       : gradient_(gradient),
@@ -164,13 +171,14 @@ class GradientWalk {
     const int row = static_cast<int>(threadIdx.x) / kChunks;
     const int chunk = static_cast<int>(threadIdx.x) % kChunks;
     const bool in_columns = column + chunk * 8 < columns;
-    Bf16* place = SharedTile<kWidth>{to}.Chunk(row, chunk);
+    using Tile = SharedTile<kWidth, Shape::kInner>;
+    Bf16* place = Tile{to}.Chunk(row, chunk);
 #pragma unroll
     for (int i = 0; i < Shape::kInner; i += kRowsAtOnce) {
       const Bf16* from = row_at(row + i);
       const bool inside = in_columns && from != nullptr;
       const void* anywhere = gradient_.dweight;
-      CopyAsync16(place + i * kWidth, inside ? from + column + chunk * 8 : anywhere, inside);
+      CopyAsync16(place + i * Tile::kPanel, inside ? from + column + chunk * 8 : anywhere, inside);
     }
   }
 
@@ -185,11 +193,12 @@ class GradientWalk {
   int step_ = 0;
 };
 
+template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1) MmaGradientKernel(Gradient<Bf16> gradient) {
   Bf16* stages = DynamicShared<Bf16>();
   auto* shared = reinterpret_cast<GradientShared*>(stages + Shape::kStages * Shape::kStageElements);
   SumRows(gradient, shared->rows);
-  MultiplyTiles<Shape, false, false>(GradientWalk(gradient, shared), stages);
+  MultiplyTilesAs<Shape, false, false>(GradientWalk<Shape>(gradient, shared), stages);
 }
 
 // Any sizes and types, without tensor cores.
@@ -236,6 +245,7 @@ Gradient<T> GradientOf(const GroupedWeightGradient& op, int64_t first_layer) {
   return gradient;
 }
 
+template <typename Shape>
 void RunMma(const Gradient<Bf16>& gradient, Stream& stream) {
   const int64_t tiles = int64_t{gradient.groups} * CeilDivide(gradient.out, Shape::kRows) *
                         CeilDivide(gradient.in, Shape::kColumns);
@@ -246,7 +256,7 @@ void RunMma(const Gradient<Bf16>& gradient, Stream& stream) {
                {.grid = dim3(static_cast<unsigned>(tiles < resident ? tiles : resident)),
                 .block = dim3(Shape::kThreads),
                 .shared_bytes = shared_bytes},
-               MmaGradientKernel, gradient);
+               MmaGradientKernel<Shape>, gradient);
 }
 
 template <typename T>
@@ -274,7 +284,8 @@ void ComputeOnCuda(const GroupedWeightGradient& op, Stream& stream) {
     if (op.layers[layer].dy.dtype == DType::kFloat32) {
       RunFma(GradientOf<float>(op, layer), stream);
     } else if (chunks) {
-      RunMma(GradientOf<Bf16>(op, layer), stream);
+      const Gradient<Bf16> gradient = GradientOf<Bf16>(op, layer);
+      HasWgmma(stream) ? RunMma<HopperShape>(gradient, stream) : RunMma<AnyShape>(gradient, stream);
     } else {
       RunFma(GradientOf<Bf16>(op, layer), stream);
     }

@@ -17,16 +17,17 @@ __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   return bits;
 }
 
-// A tile of bf16 rows in shared memory. Chunk c (16 bytes) of row r lies in place c ^ (r % 8), so
-// that the eight rows which ldmatrix reads at one chunk lie in different banks.
-template <int kColumns>
+// A tile of bf16 rows in shared memory, in panels of 64 columns one after another. Chunk c (16
+// bytes) of a panel's row r lies in place c ^ (r % 8), so that the eight rows which ldmatrix reads
+// at one chunk lie in different banks; wgmma asks for just that.
+template <int kColumns, int kRows>
 struct SharedTile {
-  static constexpr int kChunks = kColumns / 8;
-  static_assert(kChunks % 8 == 0);
+  static constexpr int kPanel = 64;
+  static_assert(kColumns % kPanel == 0 && kRows % 8 == 0);
   Bf16* data;
 
   __device__ Bf16* Chunk(int row, int chunk) const {
-    return data + (row * kChunks + (chunk ^ (row & 7))) * 8;
+    return data + chunk / 8 * (kRows * kPanel) + row * kPanel + (chunk % 8 ^ (row & 7)) * 8;
   }
 };
 
@@ -34,6 +35,7 @@ struct SharedTile {
 // and the inner dimension is taken in steps of kInner, of which kStages are on their way at a time.
 template <int kRowsArg, int kColumnsArg, int kWarpRowsArg, int kWarpColumnsArg, int kStagesArg>
 struct MmaShape {
+  static constexpr bool kByWarpgroups = false;
   static constexpr int kRows = kRowsArg;
   static constexpr int kColumns = kColumnsArg;
   static constexpr int kWarpRows = kWarpRowsArg;
@@ -46,6 +48,11 @@ struct MmaShape {
   static constexpr int kThreads = kRows / kWarpRows * kWarpsAcross * 32;
   static constexpr int kStageElements = (kRows + kColumns) * kInner;
   static constexpr int kSharedBytes = kStages * kStageElements * 2;
+
+  __device__ static int WarpRow() { return WarpId() / kWarpsAcross * kWarpRows; }
+  __device__ static int WarpColumn() { return WarpId() % kWarpsAcross * kWarpColumns; }
+  // The first row of the threads that may skip a step together.
+  __device__ static int IdleRow() { return WarpRow(); }
 };
 
 // A warp's sums: [m][n][i] as mma m16n8 lays them out over its lanes.
@@ -56,11 +63,11 @@ using MmaSums = float[Shape::kRowFragments][Shape::kColumnFragments][4];
 // columns on, [1] a column more, [2] and [3] eight rows more.
 template <typename Shape>
 __device__ __forceinline__ int MmaRow() {
-  return WarpId() / Shape::kWarpsAcross * Shape::kWarpRows + LaneId() / 4;
+  return Shape::WarpRow() + LaneId() / 4;
 }
 template <typename Shape>
 __device__ __forceinline__ int MmaColumn() {
-  return WarpId() % Shape::kWarpsAcross * Shape::kWarpColumns + LaneId() % 4 * 2;
+  return Shape::WarpColumn() + LaneId() % 4 * 2;
 }
 
 // Operands lie in shared memory with the inner dimension either along the rows of the tile
@@ -72,10 +79,10 @@ __device__ __forceinline__ void LoadFragmentA(Bf16* shared, int outer, int inner
   const int lane = LaneId();
   const int low = lane % 16, high = lane / 16;
   if constexpr (kAlongRows) {
-    const SharedTile<kInner> tile{shared};
+    const SharedTile<kInner, kOuter> tile{shared};
     LoadMatrix4(fragment, tile.Chunk(outer + low, inner / 8 + high));
   } else {
-    const SharedTile<kOuter> tile{shared};
+    const SharedTile<kOuter, kInner> tile{shared};
     LoadMatrix4Transposed(fragment,
                           tile.Chunk(inner + lane % 8 + high * 8, outer / 8 + lane / 8 % 2));
   }
@@ -88,10 +95,10 @@ __device__ __forceinline__ void LoadFragmentsB(Bf16* shared, int outer, int inne
   const int lane = LaneId();
   const int low = lane % 16, high = lane / 16;
   if constexpr (kAlongRows) {
-    const SharedTile<kInner> tile{shared};
+    const SharedTile<kInner, kOuter> tile{shared};
     LoadMatrix4(fragment, tile.Chunk(outer + lane % 8 + high * 8, inner / 8 + lane / 8 % 2));
   } else {
-    const SharedTile<kOuter> tile{shared};
+    const SharedTile<kOuter, kInner> tile{shared};
     LoadMatrix4Transposed(fragment, tile.Chunk(inner + low, outer / 8 + high));
   }
 }
@@ -101,8 +108,7 @@ template <typename Shape, bool kAAlongRows, bool kBAlongRows>
 __device__ __forceinline__ void MultiplyStage(Bf16* stage, MmaSums<Shape>& sums) {
   Bf16* a = stage;
   Bf16* b = stage + Shape::kRows * Shape::kInner;
-  const int row = WarpId() / Shape::kWarpsAcross * Shape::kWarpRows;
-  const int column = WarpId() % Shape::kWarpsAcross * Shape::kWarpColumns;
+  const int row = Shape::WarpRow(), column = Shape::WarpColumn();
 #pragma unroll
   for (int inner = 0; inner < Shape::kInner; inner += 16) {
     uint32_t a_fragments[Shape::kRowFragments][4];
@@ -194,13 +200,14 @@ __device__ __forceinline__ void CopyTile(const Bf16* source, int64_t stride, int
   static_assert(kThreads % kChunks == 0 && kRows % kRowsAtOnce == 0);
   const int row = static_cast<int>(threadIdx.x) / kChunks;
   const int chunk = static_cast<int>(threadIdx.x) % kChunks;
-  Bf16* to = SharedTile<kColumns>{shared}.Chunk(row, chunk);
+  using Tile = SharedTile<kColumns, kRows>;
+  Bf16* to = Tile{shared}.Chunk(row, chunk);
   const Bf16* from = source + row * stride + chunk * 8;
   rows_left = chunk * 8 < columns_left ? rows_left - row : 0;
 #pragma unroll
   for (int i = 0; i < kRows; i += kRowsAtOnce) {
     static_assert(kRowsAtOnce % 8 == 0);  // the same place of the chunk in each row
-    CopyAsync16(to + i * kColumns, i < rows_left ? from : source, i < rows_left);
+    CopyAsync16(to + i * Tile::kPanel, i < rows_left ? from : source, i < rows_left);
     from += kRowsAtOnce * stride;
   }
 }

@@ -38,12 +38,21 @@ class KernelResources(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertEqual(lines[1].split()[:6], ["40", "16", "8", "128", "sm_90a", "add_cuda:"])
         self.assertEqual(lines[2].split()[:5], ["8", "0", "0", "0", "sm_80"])
-        self.assertEqual(lines[-1], "2 kernels, 1 spill")
+        self.assertEqual(lines[-1], "2 kernels, 1 spill, 0 are serialized")
 
     def test_passes_where_none_spills(self):
         status, lines = self.run_tool((REPORT % 0).replace("4 bytes spill loads",
                                                            "0 bytes spill loads"))
-        self.assertEqual((status, lines[-1]), (0, "2 kernels, 0 spill"))
+        self.assertEqual((status, lines[-1]), (0, "2 kernels, 0 spill, 0 are serialized"))
+
+    def test_fails_where_products_are_serialized(self):
+        status, lines = self.run_tool(
+            "ptxas info    : (C7520) Potential Performance Loss: wgmma.mma_async instructions are "
+            "serialized due to something in the function '_ZN7unipool4FillEPf'\n" +
+            (REPORT % 0).replace("4 bytes spill loads", "0 bytes spill loads"))
+        self.assertEqual(status, 1)
+        self.assertIn("serialized", lines[-2])
+        self.assertEqual(lines[-1], "2 kernels, 0 spill, 1 are serialized")
 
     def test_says_where_there_is_no_report(self):
         status, lines = self.run_tool(None)

@@ -79,6 +79,32 @@ TEST(Ptx, CopyAsyncCopiesWhatIsValidAndZeroesTheRest) {
   }
 }
 
+// [outer][64] where along the rows, [64][outer] where across.
+float ElementAt(const std::vector<float>& matrix, bool across, size_t outer, size_t inner) {
+  return across ? matrix[inner * (matrix.size() / 64) + outer] : matrix[outer * 64 + inner];
+}
+
+TEST(Ptx, WgmmaMultipliesTilesAlongAndAcrossTheRows) {
+  SKIP_WITHOUT_GPU();
+  if (!CanRunWgmma()) GTEST_SKIP() << "this GPU, or this build, has no wgmma";
+  for (const size_t columns : {128u, 256u}) {
+    const std::vector<float> a = Integers(64 * 64, 1), b = Integers(columns * 64, 2);
+    for (const int across : {0, 1, 2, 3}) {
+      const bool a_across = across % 2 == 1, b_across = across / 2 == 1;
+      std::vector<float> expected(64 * columns, 0);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        for (size_t k = 0; k < 64; ++k) {
+          expected[i] +=
+              2 * ElementAt(a, a_across, i / columns, k) * ElementAt(b, b_across, i % columns, k);
+        }
+      }
+      EXPECT_EQ(RunWgmma(static_cast<int>(columns), a_across, b_across, PairsOf(a), PairsOf(b)),
+                expected)
+          << columns << " columns, across: " << a_across << b_across;
+    }
+  }
+}
+
 TEST(Kernel, BlockReduceSumsAndFindsTheMaximumOfEveryThread) {
   SKIP_WITHOUT_GPU();
   std::vector<float> values = Integers(3 * 128, 0);

@@ -1,6 +1,9 @@
 #include "tests/runtime/cuda/kernels_cuda.h"
 
+#include <memory>
+
 #include "runtime/kernel_cuda.h"
+#include "runtime/ops/wgmma_tile_cuda.h"
 
 namespace unipool::testing {
 namespace {
@@ -79,6 +82,43 @@ __global__ void CopyAsyncKernel(const uint32_t* from, int valid_blocks, uint32_t
   for (int i = 0; i < 4; ++i) to[(kWarp + next) * 4 + i] = shared[(kWarp + next) * 4 + i];
 }
 
+// Copies a row-major matrix of 16-byte chunks to where the tile wants each.
+template <int kColumns, int kRows>
+__device__ void FillTile(const uint4* from, Bf16* to) {
+  constexpr int kChunks = kColumns / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * kChunks; i += 128) {
+    *reinterpret_cast<uint4*>(SharedTile<kColumns, kRows>{to}.Chunk(i / kChunks, i % kChunks)) =
+        from[i];
+  }
+}
+
+// One stage of one warpgroup.
+template <int kColumns, bool kAAlongRows, bool kBAlongRows>
+__global__ void WgmmaKernel(const uint4* a, const uint4* b, float* d) {
+  using Shape = WgmmaShape<64, kColumns, kColumns, 3>;
+  if constexpr (kHasWgmma) {
+    Bf16* stage = DynamicShared<Bf16>();
+    Bf16* b_tile = stage + 64 * 64;
+    FillTile<64, 64>(a, stage);
+    kBAlongRows ? FillTile<64, kColumns>(b, b_tile) : FillTile<kColumns, 64>(b, b_tile);
+    ShowSharedToWgmma();
+    __syncthreads();
+    MmaSums<Shape> sums;
+    ClearSums<Shape>(sums);
+    BeginStage<Shape, kAAlongRows, kBAlongRows>(stage, false, sums);
+    CommitWgmma();
+    BeginStage<Shape, kAAlongRows, kBAlongRows>(stage, true, sums);
+    CommitWgmma();
+    WaitWgmma<0>();
+    for (int n = 0; n < kColumns / 8; ++n) {
+      for (int i = 0; i < 4; ++i) {
+        const int row = MmaRow<Shape>() + i / 2 * 8, column = MmaColumn<Shape>() + n * 8 + i % 2;
+        d[row * kColumns + column] = sums[0][n][i];
+      }
+    }
+  }
+}
+
 __global__ void ReduceKernel(const float* values, Reduced* out) {
   const float value = values[GlobalThread()];
   const float sum = BlockSum(value), max = BlockMax(value);
@@ -122,6 +162,33 @@ std::vector<float> RunMma(const Pairs& a, const Pairs& b, const std::vector<floa
   const OnDevice<float> d_memory(d);
   LaunchKernel(nullptr, {.grid = 1, .block = kWarp}, MmaKernel, a_memory.data(), b_memory.data(),
                d_memory.data());
+  return d_memory.Read();
+}
+
+bool CanRunWgmma() {
+  const std::unique_ptr<Stream> stream = Stream::Create({DeviceType::kCuda, 0});
+  return HasWgmma(*stream);
+}
+
+std::vector<float> RunWgmma(int columns, bool a_across, bool b_across, const Pairs& a,
+                            const Pairs& b) {
+  const OnDevice<uint32_t> a_memory(a), b_memory(b);
+  const OnDevice<float> d_memory{std::vector<float>(static_cast<size_t>(64 * columns))};
+  const auto run = [&](auto* kernel) {
+    LaunchKernel(nullptr,
+                 {.grid = 1,
+                  .block = 128,
+                  .shared_bytes = static_cast<size_t>(64 + columns) * 64 * sizeof(Bf16)},
+                 kernel, reinterpret_cast<const uint4*>(a_memory.data()),
+                 reinterpret_cast<const uint4*>(b_memory.data()), d_memory.data());
+  };
+  if (columns == 128) {
+    if (a_across) run(b_across ? WgmmaKernel<128, false, false> : WgmmaKernel<128, false, true>);
+    if (!a_across) run(b_across ? WgmmaKernel<128, true, false> : WgmmaKernel<128, true, true>);
+  } else {
+    if (a_across) run(b_across ? WgmmaKernel<256, false, false> : WgmmaKernel<256, false, true>);
+    if (!a_across) run(b_across ? WgmmaKernel<256, true, false> : WgmmaKernel<256, true, true>);
+  }
   return d_memory.Read();
 }
 

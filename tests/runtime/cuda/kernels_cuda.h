@@ -11,6 +11,12 @@ using Pairs = std::vector<uint32_t>;
 
 // d[16,8] += a[16,16] * b[8,16]^T, by ldmatrix and mma from shared memory.
 std::vector<float> RunMma(const Pairs& a, const Pairs& b, const std::vector<float>& d);
+// Whether this GPU and this build have wgmma.
+bool CanRunWgmma();
+// Twice the product of a, 64 x 64 or across ([inner][outer]), and b, [columns][64] or across, of
+// one warpgroup: [64, columns]. `columns` is 128 or 256.
+std::vector<float> RunWgmma(int columns, bool a_across, bool b_across, const Pairs& a,
+                            const Pairs& b);
 // What each of 32 lanes gets, one after the other, from 4 (or 2) matrices of 8 x 8.
 Pairs RunLoadMatrix(const Pairs& matrices, int num_matrices, bool transposed);
 // Blocks of 4 words through shared memory by cp.async with two groups in flight; zeros past

@@ -54,12 +54,19 @@ struct PendingCopy {
   bool valid;
 };
 
+struct PendingProduct {
+  Product product;
+  size_t group;
+};
+
 struct Fiber {
   void* top = nullptr;
   State state = State::kDone;
   Size3 place = {};
   std::vector<PendingCopy> copies;
   size_t group = 0;  // the number of groups closed
+  std::vector<PendingProduct> products;
+  size_t product_group = 0;
 };
 
 struct Warp {
@@ -128,6 +135,7 @@ void Yield() { unipool_switch_stack(&Current().top, g_run.scheduler_top); }
 
 void RunThread() {
   g_run.call(g_run.context);
+  if (!Current().products.empty()) Stop("ends with wgmma products that it has not waited for");
   Current().state = State::kDone;
   ++g_run.done;
   Yield();
@@ -148,6 +156,8 @@ void StartThread(int thread) {
                  place / blockDim.x / blockDim.y};
   fiber.copies.clear();
   fiber.group = 0;
+  fiber.products.clear();
+  fiber.product_group = 0;
   // As if RunThread had been called: an odd number of words above a 16-byte boundary.
   auto** top = reinterpret_cast<void**>(g_run.stacks + (place + size_t{1}) * kStackBytes);
   *--top = nullptr;
@@ -314,6 +324,30 @@ void WaitForCopyGroups(size_t may_be_unfinished) {
   }
   fiber.copies.erase(fiber.copies.begin(), copy);
 }
+
+void BeginProduct(const Product& product) {
+  const uint64_t operands[] = {product.a, product.b};
+  const unsigned char* slots = ExchangeInWarp("wgmma", 0xffffffffu, operands, sizeof(operands));
+  if (std::memcmp(slots, operands, sizeof(operands)) != 0) {
+    Stop("wgmma: its operands are not those of lane 0");
+  }
+  Current().products.push_back({product, Current().product_group});
+}
+
+void CloseProductGroup() { ++Current().product_group; }
+
+void WaitForProductGroups(size_t may_be_unfinished) {
+  Fiber& fiber = Current();
+  if (fiber.product_group < may_be_unfinished) return;
+  const size_t end = fiber.product_group - may_be_unfinished;
+  auto pending = fiber.products.begin();
+  for (; pending != fiber.products.end() && pending->group < end; ++pending) {
+    pending->product.run(pending->product);
+  }
+  fiber.products.erase(fiber.products.begin(), pending);
+}
+
+int WarpOfGroup() { return g_run.current / kWarp % 4; }
 
 void Stop(const char* format, ...) {
   std::fprintf(stderr, "cuda emulator: ");

@@ -47,6 +47,21 @@ void BeginCopy(void* to, const void* from, size_t num_bytes, bool valid);
 void CloseCopyGroup();
 void WaitForCopyGroups(size_t may_be_unfinished);
 
+// wgmma: `run` computes the running thread's part when the product's group is waited for. All lanes
+// of a warp begin it together, with the same operands.
+struct Product {
+  void (*run)(const Product&);
+  int columns;
+  bool a_across, b_across, add;
+  float* d;
+  uint64_t a, b;
+};
+void BeginProduct(const Product& product);
+void CloseProductGroup();
+void WaitForProductGroups(size_t may_be_unfinished);
+// The running thread's warp in its warpgroup: 0..3.
+int WarpOfGroup();
+
 // Ends the process, naming the running thread.
 [[noreturn]] void Stop(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -122,7 +122,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = cuda_emulator::kMultiprocessors;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 8;
+      *value = 9;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;

@@ -1,0 +1,136 @@
+// Products of bf16 matrices on Hopper's tensor cores: mma_tile_cuda.h's walks and stages,
+// multiplied by warpgroups that read both operands from shared memory. For *_cuda.cu only.
+#pragma once
+
+#include <type_traits>
+
+#include "runtime/ops/mma_tile_cuda.h"
+#include "runtime/wgmma_cuda.h"
+
+namespace unipool {
+
+// How a block covers a tile: each warpgroup has 64 rows x kGroupColumns of it.
+template <int kRowsArg, int kColumnsArg, int kGroupColumnsArg, int kStagesArg>
+struct WgmmaShape {
+  static constexpr bool kByWarpgroups = true;
+  static constexpr int kRows = kRowsArg;
+  static constexpr int kColumns = kColumnsArg;
+  static constexpr int kGroupRows = 64;
+  static constexpr int kGroupColumns = kGroupColumnsArg;
+  static constexpr int kStages = kStagesArg;
+  static constexpr int kInner = 64;
+  static constexpr int kRowFragments = 1;
+  static constexpr int kColumnFragments = kGroupColumns / 8;
+  static constexpr int kGroupsAcross = kColumns / kGroupColumns;
+  static constexpr int kThreads = kRows / kGroupRows * kGroupsAcross * 128;
+  static constexpr int kStageElements = (kRows + kColumns) * kInner;
+  static constexpr int kSharedBytes = kStages * kStageElements * 2;
+
+  __device__ static int GroupRow() { return WarpId() / 4 / kGroupsAcross * kGroupRows; }
+  __device__ static int GroupColumn() { return WarpId() / 4 % kGroupsAcross * kGroupColumns; }
+  __device__ static int WarpRow() { return GroupRow() + WarpId() % 4 * 16; }
+  __device__ static int WarpColumn() { return GroupColumn(); }
+  // Threads that skip a step skip it as a group.
+  __device__ static int IdleRow() { return GroupRow(); }
+};
+
+// Where 16 x kOuter elements of an operand with kOuterAll outer elements lie.
+template <int kOuterAll, bool kAlongRows>
+__device__ __forceinline__ uint64_t OperandAt(const Bf16* shared, int outer, int inner) {
+  constexpr int kPanel = SharedTile<kOuterAll, 64>::kPanel;
+  if constexpr (kAlongRows) return WgmmaOperand(shared + outer * kPanel + inner, 0);
+  constexpr int kPanelElements = 64 * kPanel;
+  return WgmmaOperand(shared + outer / kPanel * kPanelElements + inner * kPanel,
+                      kPanelElements * static_cast<int>(sizeof(Bf16)));
+}
+
+// sums = the product of one stage, or sums += it where `add`; begins it only.
+template <typename Shape, bool kAAlongRows, bool kBAlongRows>
+__device__ __forceinline__ void BeginStage(const Bf16* stage, bool add, MmaSums<Shape>& sums) {
+  static_assert(Shape::kGroupColumns == 128 || Shape::kGroupColumns == 256);
+  const Bf16* b = stage + Shape::kRows * Shape::kInner;
+  BeginWgmma();
+#pragma unroll
+  for (int inner = 0; inner < Shape::kInner; inner += 16) {
+    const uint64_t a_at = OperandAt<Shape::kRows, kAAlongRows>(stage, Shape::GroupRow(), inner);
+    const uint64_t b_at = OperandAt<Shape::kColumns, kBAlongRows>(b, Shape::GroupColumn(), inner);
+    if constexpr (Shape::kGroupColumns == 128) {
+      WgmmaN128<!kAAlongRows, !kBAlongRows>(sums[0][0], a_at, b_at, add || inner > 0);
+    } else {
+      WgmmaN256<!kAAlongRows, !kBAlongRows>(sums[0][0], a_at, b_at, add || inner > 0);
+    }
+  }
+}
+
+// What MultiplyTiles (mma_tile_cuda.h) does. A step's product is still under way when the next one
+// begins: copies go to the stage of the step before the last, which all groups have finished.
+template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
+__device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* shared) {
+  constexpr int kAhead = Shape::kStages - 2;  // steps
+  Walk ahead = here;
+  const auto load = [&](int stage) {
+    if (!ahead.Done()) {
+      ahead.Load(shared + stage * Shape::kStageElements);
+      ahead.Next();
+      ahead.Prepare();
+    }
+    CommitCopies();
+  };
+  ahead.Prepare();
+  for (int stage = 0; stage < kAhead; ++stage) {
+    __syncthreads();
+    load(stage);
+  }
+  MmaSums<Shape> sums;
+  ClearSums<Shape>(sums);
+  int stage = 0, free_stage = kAhead;
+  const auto next_stage = [](int* which) {
+    *which = *which + 1 == Shape::kStages ? 0 : *which + 1;
+  };
+  // One tile's steps. Threads that only help to copy run a loop of their own, so that the compiler
+  // sees no branch around a product.
+  const auto multiply = [&](auto idle) {
+    for (bool add = false;; add = true) {
+      WaitCopies<kAhead - 1>();
+      ShowSharedToWgmma();
+      __syncthreads();
+      if constexpr (!decltype(idle)::value) {
+        BeginStage<Shape, kAAlongRows, kBAlongRows>(shared + stage * Shape::kStageElements, add,
+                                                    sums);
+        CommitWgmma();
+      }
+      load(free_stage);
+      if constexpr (!decltype(idle)::value) WaitWgmma<1>();
+      next_stage(&stage);
+      next_stage(&free_stage);
+      if (here.Last()) break;
+      here.Next();
+    }
+    if constexpr (!decltype(idle)::value) WaitWgmma<0>();
+  };
+  while (!here.Done()) {
+    if (__shfl_sync(kAllLanes, here.Idle() ? 1 : 0, 0) != 0) {
+      multiply(std::true_type());
+    } else {
+      multiply(std::false_type());
+      here.Store(sums);
+    }
+    here.Next();
+  }
+  WaitCopies<0>();
+}
+
+// As the shape says. Kernels by warpgroups are compiled for every GPU, empty but on Hopper;
+// HasWgmma tells the host where they may be launched.
+template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
+__device__ __forceinline__ void MultiplyTilesAs(const Walk& walk, Bf16* shared) {
+  if constexpr (!Shape::kByWarpgroups) {
+    MultiplyTiles<Shape, kAAlongRows, kBAlongRows>(walk, shared);
+  } else if constexpr (kHasWgmma) {
+    MultiplyTilesByWarpgroups<Shape, kAAlongRows, kBAlongRows>(walk, shared);
+  } else {
+    __trap();
+  }
+}
+
+}  // namespace unipool

@@ -1,0 +1,35 @@
+// runtime/wgmma_cuda.h where the GPU is emulated: the same functions, which read the operands'
+// places as the PTX manual lays out matrix descriptors. A product runs when its group is waited
+// for, the latest that it may on a GPU.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/ptx_cuda.h"
+
+namespace unipool {
+
+inline constexpr bool kHasWgmma = true;
+
+uint64_t WgmmaOperand(const void* first, int panel_bytes);
+inline void ShowSharedToWgmma() {}
+inline void BeginWgmma() {}
+inline void CommitWgmma() { cuda_emulator::CloseProductGroup(); }
+template <int kYoungest>
+void WaitWgmma() {
+  cuda_emulator::WaitForProductGroups(kYoungest);
+}
+
+// Any columns that a multiple of 8 is.
+void BeginProduct(int columns, bool a_across, bool b_across, float* d, uint64_t a, uint64_t b,
+                  bool add);
+template <bool kAAcross, bool kBAcross>
+void WgmmaN128(float* d, uint64_t a, uint64_t b, bool add) {
+  BeginProduct(128, kAAcross, kBAcross, d, a, b, add);
+}
+template <bool kAAcross, bool kBAcross>
+void WgmmaN256(float* d, uint64_t a, uint64_t b, bool add) {
+  BeginProduct(256, kAAcross, kBAcross, d, a, b, add);
+}
+
+}  // namespace unipool
