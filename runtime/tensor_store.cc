@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <glog/logging.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,7 +52,7 @@ class OpenFile {
   int file_;
 };
 
-// The size of a regular file; anything else is refused, as it can be neither mapped nor removed.
+// The size of a regular file; anything else is refused, as it can be neither read nor removed.
 absl::StatusOr<int64_t> FileBytes(const std::string& path, const OpenFile& file) {
   struct stat status;
   if (file.get() < 0 || fstat(file.get(), &status) != 0) {
@@ -211,48 +210,70 @@ absl::StatusOr<FileDigest> TensorFileWriter::Finish() {
   return FileDigest{.bytes = written_, .xxh3_128 = hash_->Hex()};
 }
 
-TensorFile::TensorFile(const std::string& path, const char* data, int64_t bytes)
-    : path_(path), data_(data), bytes_(bytes) {}
+TensorFile::TensorFile(const std::string& path, int file) : path_(path), file_(file) {}
 
-TensorFile::~TensorFile() { munmap(const_cast<char*>(data_), static_cast<size_t>(bytes_)); }
+TensorFile::~TensorFile() { close(file_); }
 
 namespace {
 
-absl::StatusOr<absl::string_view> HeaderText(const std::string& path, const char* data,
-                                             int64_t bytes) {
+// Bytes [at, at + bytes) of a file of which `what` is read. Not through a memory map: a disk that
+// fails, or a file that was cut, would end the process.
+absl::Status ReadAt(const std::string& path, const std::string& what, int file, int64_t at,
+                    int64_t bytes, char* to) {
+  while (bytes > 0) {
+    const ssize_t got = pread(file, to, static_cast<size_t>(bytes), at);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      return absl::DataLossError(
+          absl::StrCat(path, ": ", what, ": byte ", at, ": read: ", std::strerror(errno)));
+    }
+    if (got == 0) {
+      return absl::DataLossError(absl::StrCat(path, ": ", what, ": byte ", at, ": expected ", bytes,
+                                              " bytes more, found the end"));
+    }
+    to += got;
+    at += got;
+    bytes -= got;
+  }
+  return absl::OkStatus();
+}
+
+// The length and the text after it, of a file of `bytes` bytes.
+absl::StatusOr<std::string> ReadHeader(const std::string& path, int file, int64_t bytes) {
+  if (bytes < kLengthBytes) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": byte ", bytes, ": expected 8 bytes of header length, found the end"));
+  }
+  std::string header(kLengthBytes, '\0');
+  RETURN_IF_ERROR(ReadAt(path, "the header", file, 0, kLengthBytes, header.data()));
   uint64_t length;
-  std::memcpy(&length, data, kLengthBytes);
+  std::memcpy(&length, header.data(), kLengthBytes);
   const int64_t most = std::min(bytes - kLengthBytes, kMaxHeaderBytes);
   if (length > static_cast<uint64_t>(most)) {
     return absl::DataLossError(absl::StrCat(path, ": byte 0: expected a header of at most ", most,
                                             " bytes in a file of ", bytes, ", found a length of ",
                                             length));
   }
-  return absl::string_view(data + kLengthBytes, length);
+  header.resize(kLengthBytes + length);
+  RETURN_IF_ERROR(ReadAt(path, "the header", file, kLengthBytes, static_cast<int64_t>(length),
+                         header.data() + kLengthBytes));
+  return header;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TensorFile>> TensorFile::Open(const std::string& path) {
-  const OpenFile file(path, O_RDONLY);
+  OpenFile file(path, O_RDONLY);
   ASSIGN_OR_RETURN(const int64_t bytes, FileBytes(path, file));
-  if (bytes < kLengthBytes) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": byte ", bytes, ": expected 8 bytes of header length, found the end"));
-  }
-  void* const map =
-      mmap(nullptr, static_cast<size_t>(bytes), PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (map == MAP_FAILED) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": mmap"));
-  auto opened =
-      std::unique_ptr<TensorFile>(new TensorFile(path, static_cast<const char*>(map), bytes));
-  ASSIGN_OR_RETURN(const absl::string_view text, HeaderText(path, opened->data_, bytes));
+  auto opened = std::unique_ptr<TensorFile>(new TensorFile(path, file.release()));
+  ASSIGN_OR_RETURN(opened->header_, ReadHeader(path, opened->file_, bytes));
+  const absl::string_view text = absl::string_view(opened->header_).substr(kLengthBytes);
   ASSIGN_OR_RETURN(TensorHeader header, ParseTensorHeader(path, text, bytes));
   for (auto& [name, info] : header.tensors) {
     opened->names_.push_back(name);
     opened->tensors_.emplace(name, std::move(info));
   }
   opened->metadata_ = std::move(header.metadata);
-  opened->header_ = absl::string_view(opened->data_, kLengthBytes + text.size());
   return opened;
 }
 
@@ -262,9 +283,12 @@ absl::StatusOr<TensorInfo> TensorFile::Info(const std::string& name) const {
   return absl::NotFoundError(absl::StrCat(path_, ": holds no tensor '", name, "'"));
 }
 
-absl::StatusOr<absl::string_view> TensorFile::Bytes(const std::string& name) const {
+absl::Status TensorFile::ReadBytes(const std::string& name, int64_t begin, int64_t bytes,
+                                   void* to) const {
   ASSIGN_OR_RETURN(const TensorInfo info, Info(name));
-  return absl::string_view(data_ + info.begin, static_cast<size_t>(info.bytes));
+  CHECK(begin >= 0 && bytes >= 0 && begin + bytes <= info.bytes) << name;
+  return ReadAt(path_, absl::StrCat("tensor '", name, "'"), file_, info.begin + begin, bytes,
+                static_cast<char*>(to));
 }
 
 absl::Status TensorFile::Read(const std::string& name, const Tensor& out) const {
@@ -275,8 +299,7 @@ absl::Status TensorFile::Read(const std::string& name, const Tensor& out) const 
                                                    info.begin, ": expected ", out.ShapeString(),
                                                    ", found ", Shape(info.dtype, info.shape)));
   }
-  if (info.bytes > 0) std::memcpy(out.data, data_ + info.begin, static_cast<size_t>(info.bytes));
-  return absl::OkStatus();
+  return ReadBytes(name, 0, info.bytes, out.data);
 }
 
 }  // namespace unipool

@@ -1,6 +1,6 @@
 // Named tensors in safetensors files: what checkpoints and exports are made of. A file is written
-// once, front to back, and hashed on the way; it is read through a memory map after every field of
-// its header has been checked. Knows no model, and leaves folders and renames to its caller.
+// once, front to back, and hashed on the way; it is read after every field of its header has been
+// checked. Knows no model, and leaves folders and renames to its caller.
 //
 // Format: u64 header length, little-endian; a JSON header {"__metadata__": {text: text}, name:
 // {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, ..}, padded with spaces so that
@@ -98,19 +98,20 @@ class TensorFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool Contains(const std::string& name) const { return tensors_.count(name) > 0; }
   absl::StatusOr<TensorInfo> Info(const std::string& name) const;
-  // The bytes before the first tensor, and those of a tensor; valid while this lives.
+  // The bytes before the first tensor; valid while this lives.
   absl::string_view header() const { return header_; }
-  absl::StatusOr<absl::string_view> Bytes(const std::string& name) const;
+  // Copies `bytes` bytes of the tensor, from its byte `begin` on, to `to`. A disk that fails, or a
+  // file that was cut since, is told with the tensor and the byte.
+  absl::Status ReadBytes(const std::string& name, int64_t begin, int64_t bytes, void* to) const;
   // Copies the tensor to `out`, whose type and shape must be the file's.
   absl::Status Read(const std::string& name, const Tensor& out) const;
 
  private:
-  TensorFile(const std::string& path, const char* data, int64_t bytes);
+  TensorFile(const std::string& path, int file);
 
   const std::string path_;
-  const char* const data_;  // the memory map
-  const int64_t bytes_;
-  absl::string_view header_;
+  const int file_;
+  std::string header_;
   std::vector<std::string> names_;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;

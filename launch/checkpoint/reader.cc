@@ -53,7 +53,6 @@ class Files {
     ASSIGN_OR_RETURN(const TensorFile* file, Open(tensor.file()));
     const std::string path = absl::StrCat(folder_, "/", tensor.file());
     ASSIGN_OR_RETURN(const TensorInfo info, file->Info(tensor.name()));
-    ASSIGN_OR_RETURN(const absl::string_view bytes, file->Bytes(tensor.name()));
     const int64_t wanted = NumElements(tensor) * int64_t{sizeof(float)};
     if (info.dtype != DType::kFloat32 || info.bytes != wanted) {
       return absl::DataLossError(absl::StrCat(path, ": tensor '", tensor.name(), "': expected ",
@@ -63,7 +62,9 @@ class Files {
     const int64_t first = std::max(begin - tensor.begin(), int64_t{0}) * int64_t{sizeof(float)};
     const int64_t last = (std::min(end, tensor.end()) - tensor.begin()) * int64_t{sizeof(float)};
     float* const at = out == nullptr ? nullptr : out + std::max(tensor.begin() - begin, int64_t{0});
-    const std::string hash = HashAndCopy(bytes, first, last, reinterpret_cast<char*>(at));
+    const Wanted wanted_bytes{first, at == nullptr ? first : last, reinterpret_cast<char*>(at)};
+    ASSIGN_OR_RETURN(const std::string hash,
+                     HashAndCopy(*file, tensor.name(), info.bytes, wanted_bytes));
     if (hash == tensor.xxh3_128()) return absl::OkStatus();
     return Damaged(path, absl::StrCat("tensor '", tensor.name(), "'"), tensor.xxh3_128(), hash);
   }
@@ -101,18 +102,30 @@ class Files {
   }
 
  private:
-  // Chunk by chunk, so that the copy finds the bytes in cache.
-  static std::string HashAndCopy(absl::string_view bytes, int64_t first, int64_t last, char* out) {
+  // Bytes [first, last) of a tensor, and where they are to go.
+  struct Wanted {
+    int64_t first;
+    int64_t last;
+    char* out;
+  };
+
+  // Chunk by chunk, so that hashing finds the bytes in cache. Chunks that are wanted whole go to
+  // their place at once.
+  absl::StatusOr<std::string> HashAndCopy(const TensorFile& file, const std::string& name,
+                                          int64_t size, const Wanted& wanted) {
     constexpr int64_t kChunk = int64_t{1} << 20;
-    const auto size = static_cast<int64_t>(bytes.size());
     ContentHash hash;
-    for (int64_t at = 0; at < size; at += kChunk) {
-      const int64_t end = std::min(at + kChunk, size);
-      hash.Add(bytes.data() + at, end - at);
-      const int64_t from = std::max(at, first), to = std::min(end, last);
-      if (out != nullptr && from < to) {
-        std::memcpy(out + (from - first), bytes.data() + from, static_cast<size_t>(to - from));
-      }
+    for (int64_t at = 0, end; at < size; at = end) {
+      end = std::min(at + kChunk, size);
+      const int64_t from = std::max(at, wanted.first), to = std::min(end, wanted.last);
+      const bool whole = from == at && to == end;
+      if (!whole) chunk_.resize(kChunk);
+      char* const bytes = whole ? wanted.out + (at - wanted.first) : chunk_.data();
+      RETURN_IF_ERROR(file.ReadBytes(name, at, end - at, bytes));
+      hash.Add(bytes, end - at);
+      if (whole || from >= to) continue;
+      std::memcpy(wanted.out + (from - wanted.first), bytes + (from - at),
+                  static_cast<size_t>(to - from));
     }
     return hash.Hex();
   }
@@ -120,6 +133,7 @@ class Files {
   const std::string folder_;
   std::map<std::string, const Manifest::File*> table_;
   std::map<std::string, std::unique_ptr<TensorFile>> open_;
+  std::vector<char> chunk_;
 };
 
 // Fills targets, and notes which of the checkpoint's tensors they used.
