@@ -41,7 +41,7 @@ const CommandSpec kSpec{
     .flags = {{"config", "FILE", "textproto of the run"},
               {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
               DeviceFlag(),
-              {"threads", "N", "CPU threads of each rank (parallel.threads)"},
+              {"threads", "N", "CPU threads of each rank (parallel.threads); else OMP_NUM_THREADS"},
               {"run-dir", "FOLDER", "where the run is written (run_dir)"},
               {"stop-after", "N", "saves and leaves after step N; 0 saves the initial weights"},
               {"time-limit", "TIME", "saves and leaves in time (status 75): 3h50m, 1-02:00:00"},

@@ -66,11 +66,12 @@ absl::Duration Deadline(const config::Run& run) {
   return absl::Seconds(run.parallel().deadline_seconds());
 }
 
-// OpenMP runs our loops and calls OpenBLAS from inside them, one thread each.
+// OpenMP runs our loops and calls OpenBLAS from inside them, one thread each. It has read
+// OMP_NUM_THREADS itself.
 void SetThreads(int threads, int ranks_on_host) {
-  if (threads == 0) threads = std::max(1, HostCores() / ranks_on_host);
-  omp_set_num_threads(threads);
   SetBlasThreads(1);
+  if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  omp_set_num_threads(threads > 0 ? threads : std::max(1, HostCores() / ranks_on_host));
 }
 
 // Ends all ranks where MPI started them, else this one: the others have watchdogs of their own.

@@ -6,11 +6,11 @@ import unittest
 import command_support as support
 
 
-def bench(ranks, settings):
+def bench(ranks, settings, environment=None):
     command = ["bench", "step", "--steps", 3, "--profile"]
     for field, value in dict(support.SETTINGS, **settings, **{"data.prefix": "made up"}).items():
         command += ["--set", f"{field}={value}"]
-    return support.run(command, ranks)
+    return support.run(command, ranks, environment=environment)
 
 
 class BenchStepTest(unittest.TestCase):
@@ -38,6 +38,14 @@ class BenchStepTest(unittest.TestCase):
         self.assertGreater(seconds, 0)
         self.assertLess(seconds, figures["step"][0])
         self.assertAlmostEqual(share, 100 * seconds / figures["step"][0], delta=2)
+
+    def test_threads_are_those_asked_for_else_openmps(self):
+        asked = {"parallel.threads": 3}
+        for settings, environment, expected in (({}, {"OMP_NUM_THREADS": "2"}, "1 x 2"),
+                                                (asked, {"OMP_NUM_THREADS": "2"}, "1 x 3"),
+                                                (asked, {}, "1 x 3")):
+            done = bench(0, settings, environment)
+            self.assertIn(f"ranks x threads {expected}", done.stdout, done.stderr)
 
     def test_a_dense_model_exchanges_nothing(self):
         figures = self.figures(2, {"model.ffn_kind": "DENSE"})
