@@ -124,18 +124,17 @@ Tensor TokenExchange::Dispatch(Context& ctx, const DispatchPlan& plan, Tensor x)
 }
 
 void TokenExchange::Combine(Context& ctx, const DispatchPlan& plan, Tensor results, Tensor gates,
-                            Tensor y, bool add_to_y, Tensor* returned) {
+                            Tensor base, Tensor y, Tensor* returned) {
   Profiler::Scope scope(ctx.profiler, "exchange.combine");
   *returned = results;
   if (!alone()) {
     *returned = ctx.arena->Allocate(y.dtype, {plan.tokens * plan.top_k, y.dim(1)});
     SendBack(ctx, plan, results, *returned);
   }
-  Compute(ctx, CombineRows{.rows = *returned,
-                           .positions = plan.positions,
-                           .gates = gates,
-                           .y = y,
-                           .add_to_y = add_to_y});
+  Compute(
+      ctx,
+      CombineRows{
+          .rows = *returned, .positions = plan.positions, .gates = gates, .base = base, .y = y});
 }
 
 Tensor TokenExchange::CombineBackward(Context& ctx, const DispatchPlan& plan, Tensor dy,
@@ -165,8 +164,8 @@ void TokenExchange::DispatchBackward(Context& ctx, const DispatchPlan& plan, Ten
   Compute(ctx, CombineRows{.rows = returned,
                            .positions = plan.positions,
                            .gates = Tensor{},
-                           .y = dx,
-                           .add_to_y = add_to_dx});
+                           .base = add_to_dx ? dx : Tensor{},
+                           .y = dx});
 }
 
 double TokenExchange::TakeExposedSeconds() {

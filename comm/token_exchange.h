@@ -54,10 +54,11 @@ class TokenExchange {
   void Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids, DispatchPlan* plan);
   // x [tokens, hidden] -> rows [received, hidden] in slot order, from the arena, of x's type.
   Tensor Dispatch(Context& ctx, const DispatchPlan& plan, Tensor x);
-  // results [received, hidden] in slot order -> y[t] (+)= sum_j gates[t,j] * result of (t,j).
-  // Gives in *returned the results as they came back [tokens * k, hidden], for CombineBackward.
-  void Combine(Context& ctx, const DispatchPlan& plan, Tensor results, Tensor gates, Tensor y,
-               bool add_to_y, Tensor* returned);
+  // results [received, hidden] in slot order -> y[t] = base[t] + sum_j gates[t,j] * result of
+  // (t,j), without base where that is absent. Gives in *returned the results as they came back
+  // [tokens * k, hidden], for CombineBackward.
+  void Combine(Context& ctx, const DispatchPlan& plan, Tensor results, Tensor gates, Tensor base,
+               Tensor y, Tensor* returned);
   // dy [tokens, hidden] -> dresults [received, hidden] in slot order, from the arena, and
   // dgates [tokens, k]. Overwrites `returned`.
   Tensor CombineBackward(Context& ctx, const DispatchPlan& plan, Tensor dy, Tensor gates,

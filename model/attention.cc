@@ -24,9 +24,9 @@ void Attention::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
   saved->lse = ctx.arena->New({tokens, shape_.heads});
 }
 
-void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y,
+void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor base, Tensor y,
                         const Saved& saved) const {
-  qkv_.Forward(ctx, x, saved.qkv, false);
+  qkv_.Forward(ctx, x, Tensor{}, saved.qkv);
   // Queries and keys stand first in a row, so one call turns both.
   Compute(ctx, Rope{.x = saved.qkv,
                     .table = rope_table,
@@ -39,7 +39,7 @@ void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y,
                                 .sequence = rope_table.dim(0),
                                 .out = saved.out,
                                 .lse = saved.lse});
-  output_.Forward(ctx, saved.out, y, true);
+  output_.Forward(ctx, saved.out, base, y);
 }
 
 void Attention::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,

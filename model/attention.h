@@ -33,7 +33,8 @@ class Attention {
   void Allocate(Context& ctx, int64_t tokens, Saved* saved) const;
   // y += attention(x); x, y [tokens, hidden]: sequences as long as rope_table [sequence, head_dim].
   // Fills `saved`.
-  void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor y, const Saved& saved) const;
+  void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor base, Tensor y,
+               const Saved& saved) const;
   // dx = gradient of x, given dy of y.
   void Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,
                 Tensor dx) const;

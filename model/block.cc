@@ -2,9 +2,6 @@
 
 #include <utility>
 
-#include "runtime/ops/compute.h"
-#include "runtime/ops/elementwise.h"
-
 namespace unipool {
 
 Block::Block(Norm attention_norm, Attention attention, Norm ffn_norm,
@@ -28,8 +25,7 @@ void Block::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
 // All that comes before the feed-forward half.
 void Block::Attend(Context& ctx, Tensor rope_table, const Saved& saved) const {
   attention_norm_.Forward(ctx, saved.x, saved.attention_in, saved.attention_rstd);
-  Compute(ctx, Copy{.x = saved.x, .y = saved.middle});
-  attention_.Forward(ctx, saved.attention_in, rope_table, saved.middle, saved.attention);
+  attention_.Forward(ctx, saved.attention_in, rope_table, saved.x, saved.middle, saved.attention);
   ffn_norm_.Forward(ctx, saved.middle, saved.ffn_in, saved.ffn_rstd);
 }
 
@@ -38,8 +34,7 @@ Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pas
   const Tensor y = Activations(ctx, {x.dim(0), x.dim(1)});
   saved->x = x;
   Attend(ctx, rope_table, *saved);
-  Compute(ctx, Copy{.x = saved->middle, .y = y});
-  ffn_->Forward(ctx, saved->ffn_in, y, pass, &saved->ffn);
+  ffn_->Forward(ctx, saved->ffn_in, saved->middle, y, pass, &saved->ffn);
   return y;
 }
 

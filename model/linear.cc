@@ -1,5 +1,7 @@
 #include "model/linear.h"
 
+#include <glog/logging.h>
+
 #include "runtime/ops/bf16_terms.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/gemm.h"
@@ -26,14 +28,18 @@ Tensor Linear::weight() const { return first_->weight.From({out_, in_}); }
 
 Tensor Linear::dweight() const { return first_->grad.From({out_, in_}); }
 
-void Linear::Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const {
-  if (InTerms(x)) return ForwardInTerms(ctx, x, y, add_to_y);
+void Linear::Forward(Context& ctx, Tensor x, Tensor base, Tensor y) const {
+  if (InTerms(x)) {
+    CHECK(base.absent()) << base.ShapeString();
+    return ForwardInTerms(ctx, x, y);
+  }
   Compute(ctx, Gemm{.a = x,
                     .b = weight(),
                     .c = y,
                     .transpose_a = false,
                     .transpose_b = true,
-                    .accumulate = add_to_y});
+                    .accumulate = !base.absent(),
+                    .base = base});
 }
 
 void Linear::Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const {
@@ -62,7 +68,7 @@ Tensor Linear::WeightTerms(Context& ctx, const Terms& terms, int64_t blocks) con
 }
 
 // x goes through one product with all terms of W, so it is read once.
-void Linear::ForwardInTerms(Context& ctx, Tensor x, Tensor y, bool add_to_y) const {
+void Linear::ForwardInTerms(Context& ctx, Tensor x, Tensor y) const {
   ArenaScope scope(*ctx.arena);
   const Tensor products = ctx.arena->New({x.dim(0), 3 * out_});
   Compute(ctx, Gemm{.a = x,
@@ -71,7 +77,7 @@ void Linear::ForwardInTerms(Context& ctx, Tensor x, Tensor y, bool add_to_y) con
                     .transpose_a = false,
                     .transpose_b = true,
                     .accumulate = false});
-  Compute(ctx, SumTerms{.x = products, .accumulate = add_to_y, .y = y});
+  Compute(ctx, SumTerms{.x = products, .accumulate = false, .y = y});
 }
 
 // dx is rounded, so of its products of terms the largest four are enough:

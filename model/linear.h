@@ -28,8 +28,9 @@ class Linear {
   Tensor weight() const;   // [out, in]
   Tensor dweight() const;  // float32 [out, in]
 
-  // y (+)= x W^T; x [tokens, in] of the weight's type, y [tokens, out] of it or float32.
-  void Forward(Context& ctx, Tensor x, Tensor y, bool add_to_y) const;
+  // y = base + x W^T, without base where that is absent; x [tokens, in] of the weight's type, base
+  // and y [tokens, out] of it or float32. A precise weight's has no base.
+  void Forward(Context& ctx, Tensor x, Tensor base, Tensor y) const;
   // dW += dy^T x and dx (+)= dy W.
   void Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const;
 
@@ -37,7 +38,7 @@ class Linear {
   bool InTerms(const Tensor& x) const { return x.dtype != weight().dtype; }
   using Terms = std::array<int, 4>;
   Tensor WeightTerms(Context& ctx, const Terms& terms, int64_t blocks) const;
-  void ForwardInTerms(Context& ctx, Tensor x, Tensor y, bool add_to_y) const;
+  void ForwardInTerms(Context& ctx, Tensor x, Tensor y) const;
   void BackwardInTerms(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const;
 
   const Parameter* first_;

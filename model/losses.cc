@@ -52,7 +52,7 @@ void CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor 
   for (int64_t begin = 0; begin < tokens; begin += chunk_tokens) {
     const int64_t end = std::min(tokens, begin + chunk_tokens);
     const Tensor chunk = logits.Rows(0, end - begin);
-    head.Forward(ctx, x.Rows(begin, end), chunk, false);
+    head.Forward(ctx, x.Rows(begin, end), Tensor{}, chunk);
     Compute(ctx, CrossEntropyGradient{.logits = chunk,
                                       .targets = targets.Rows(begin, end),
                                       .scale = scale,
@@ -74,7 +74,7 @@ void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor tar
   for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
     const int64_t end = std::min(tokens, begin + kChunkTokens);
     const Tensor chunk = logits.Rows(0, end - begin);
-    head.Forward(ctx, x.Rows(begin, end), chunk, false);
+    head.Forward(ctx, x.Rows(begin, end), Tensor{}, chunk);
     if (choose) {
       Compute(ctx, TopK{.scores = chunk,
                         .bias = {},

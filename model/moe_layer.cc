@@ -20,7 +20,8 @@ void MoeLayer::Recompute(Context& ctx, Tensor x, const Saved& saved) const {
   router_.Score(ctx, x, saved.router);
 }
 
-void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const {
+void MoeLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
+                       Saved* saved) const {
   const bool training = pass.sums != nullptr;
   const Tensor counts =
       training ? shared_.statistics->counts(layer_) : ctx.arena->New<int64_t>({map_.experts()});
@@ -33,7 +34,7 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved
   const Tensor results = ctx.arena->Allocate(rows.dtype, {rows.dim(0), rows.dim(1)});
   pool_.Allocate(ctx, rows.dim(0), rows.dtype, &saved->experts);
   pool_.Forward(ctx, rows, saved->plan.offsets, results, &saved->experts);
-  shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, y, true,
+  shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, base, y,
                             &saved->returned);
   if (!training) return;
   Compute(ctx,
@@ -61,7 +62,8 @@ void MoeLayer::FinishStep(Context& ctx) {
 
 DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}
 
-void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* saved) const {
+void DenseLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass&,
+                         Saved* saved) const {
   const Tensor offsets = ctx.arena->New<int64_t>({2});
   Compute(ctx, Fill{.x = offsets.Rows(0, 1), .value = 0});
   Compute(ctx, Fill{.x = offsets.Rows(1, 2), .value = static_cast<double>(x.dim(0))});
@@ -69,7 +71,7 @@ void DenseLayer::Forward(Context& ctx, Tensor x, Tensor y, const Pass&, Saved* s
   ArenaScope scope(*ctx.arena);
   const Tensor results = ctx.arena->Allocate(x.dtype, {x.dim(0), x.dim(1)});
   pool_.Forward(ctx, x, offsets, results, &saved->experts);
-  Compute(ctx, Add{.a = y, .b = results, .y = y});
+  Compute(ctx, Add{.a = base, .b = results, .y = y});
 }
 
 void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {

@@ -44,8 +44,9 @@ class FeedForward {
   virtual void Allocate(Context&, int64_t /*tokens*/, Saved*) const {}
   // Computes the router's scores again, from x. Chooses, counts and exchanges nothing.
   virtual void Recompute(Context&, Tensor /*x*/, const Saved&) const {}
-  // y += f(x); x, y [tokens, hidden].
-  virtual void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const = 0;
+  // y = base + f(x); all [tokens, hidden].
+  virtual void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
+                       Saved* saved) const = 0;
   // Overwrites dx, given dy. Uses up `saved`; leaves what the pool notes for its Flush in the
   // arena.
   virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) = 0;
@@ -60,7 +61,8 @@ class MoeLayer : public FeedForward {
 
   void Allocate(Context& ctx, int64_t tokens, Saved* saved) const override;
   void Recompute(Context& ctx, Tensor x, const Saved& saved) const override;
-  void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const override;
+  void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
+               Saved* saved) const override;
   void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
   void FinishStep(Context& ctx) override;
   ExpertPool& pool() override { return pool_; }
@@ -77,7 +79,8 @@ class DenseLayer : public FeedForward {
  public:
   explicit DenseLayer(ExpertPool pool);
 
-  void Forward(Context& ctx, Tensor x, Tensor y, const Pass& pass, Saved* saved) const override;
+  void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
+               Saved* saved) const override;
   void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
   ExpertPool& pool() override { return pool_; }
 

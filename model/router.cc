@@ -63,7 +63,7 @@ void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const 
 void Router::Score(Context& ctx, Tensor x, const Saved& saved) const {
   const Tensor scores = saved.scores;
   const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : scores;
-  weight_.Forward(ctx, x, logits, false);
+  weight_.Forward(ctx, x, Tensor{}, logits);
   if (settings_.kind == Kind::kNorm) {
     Compute(ctx, NormScoresForward{.logits = logits,
                                    .scale = scale_->weight,

@@ -91,7 +91,7 @@ struct Plan {
 };
 
 // What a plan depends on.
-using Key = std::array<int64_t, 14>;
+using Key = std::array<int64_t, 15>;
 
 // The largest power of two, up to 256, that divides the address: the library picks faster ways for
 // more.
@@ -114,6 +114,7 @@ Key KeyOf(const DenseGemm& product) {
           static_cast<int64_t>(product.out),
           AlignmentOf(product.a.data),
           AlignmentOf(product.b.data),
+          AlignmentOf(product.base),
           AlignmentOf(product.c)};
 }
 
@@ -148,7 +149,7 @@ cublasLtMatmulAlgo_t ChooseAlgo(cublasLtHandle_t handle, const Plan& plan,
       static_cast<uint32_t>(AlignmentOf(product.b.data)));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
       static_cast<uint32_t>(AlignmentOf(product.a.data)));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(AlignmentOf(product.c)));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(AlignmentOf(product.base)));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(AlignmentOf(product.c)));
   cublasLtMatmulHeuristicResult_t found = {};
   int num_found = 0;
@@ -198,7 +199,7 @@ class GemmPlans {
     const float one = 1, beta = product.accumulate ? 1 : 0;
     const Scratch scratch = ScratchOf(stream);
     CUBLAS_CHECK(Lt().matmul(handle_, plan.desc, &one, product.b.data, plan.left, product.a.data,
-                             plan.right, &beta, product.c, plan.result, product.c, plan.result,
+                             plan.right, &beta, product.base, plan.result, product.c, plan.result,
                              &plan.algo, scratch.data, scratch.bytes, CudaStream(stream)));
   }
 
@@ -216,11 +217,16 @@ void RunDenseGemm(const DenseGemm& product, Stream& stream) {
       << Name(product.in) << " to " << Name(product.out);
   if (product.m == 0 || product.n == 0) return;
   if (product.k == 0) {
-    if (product.accumulate) return;
     const size_t element = SizeOf(product.out);
-    CUDA_CHECK(cudaMemset2DAsync(product.c, static_cast<size_t>(product.c_stride) * element, 0,
-                                 static_cast<size_t>(product.n) * element,
-                                 static_cast<size_t>(product.m), CudaStream(stream)));
+    const size_t stride = static_cast<size_t>(product.c_stride) * element;
+    const size_t width = static_cast<size_t>(product.n) * element;
+    const auto height = static_cast<size_t>(product.m);
+    if (!product.accumulate) {
+      CUDA_CHECK(cudaMemset2DAsync(product.c, stride, 0, width, height, CudaStream(stream)));
+    } else if (product.base != product.c) {
+      CUDA_CHECK(cudaMemcpy2DAsync(product.c, stride, product.base, stride, width, height,
+                                   cudaMemcpyDeviceToDevice, CudaStream(stream)));
+    }
     return;
   }
   PlansOf(stream).Run(product, stream);

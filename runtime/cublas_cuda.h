@@ -10,8 +10,9 @@
 
 namespace unipool {
 
-// c[m,n] = op(a)[m,k] * op(b)[k,n] + (accumulate ? c : 0), row-major in the stream's device, summed
-// in float32 (never TF32); op(x) is the transpose of x where `transposed`. Any size may be 0.
+// c[m,n] = op(a)[m,k] * op(b)[k,n] + (accumulate ? base : 0), row-major in the stream's device,
+// summed in float32 (never TF32); op(x) is the transpose of x where `transposed`. Any size may be
+// 0.
 struct DenseGemm {
   struct Operand {
     const void* data;
@@ -23,6 +24,7 @@ struct DenseGemm {
   int64_t k;
   Operand a;
   Operand b;
+  const void* base;  // as c lies, or c itself
   void* c;
   int64_t c_stride;
   DType in;   // of a and b: float32 or bfloat16

@@ -353,7 +353,7 @@ void Bench::MovingRows() {
   const double rows = 1.0 * x.bytes();
   Memory("permute gather", 2 * rows, GatherRows{.x = x, .index = index, .y = y});
   Memory("permute combine", 3 * rows,
-         CombineRows{.rows = x, .positions = positions, .gates = gates, .y = y, .add_to_y = true});
+         CombineRows{.rows = x, .positions = positions, .gates = gates, .base = y, .y = y});
   Memory("permute combine backward", 3 * rows,
          CombineRowsBackward{.dy = y,
                              .rows = x,

@@ -12,6 +12,7 @@ void ComputeOnCuda(const Gemm& op, Stream& stream) {
                 .k = op.a.dim(op.transpose_a ? 0 : 1),
                 .a = {op.a.data, op.a.dim(1), op.transpose_a},
                 .b = {op.b.data, op.b.dim(1), op.transpose_b},
+                .base = op.base.absent() ? op.c.data : op.base.data,
                 .c = op.c.data,
                 .c_stride = op.c.dim(1),
                 .in = op.a.dtype,

@@ -23,15 +23,16 @@ struct GatherRows {
 void ComputeOnCpu(const GatherRows& op);
 void ComputeOnCuda(const GatherRows& op, Stream& stream);
 
-// y[t] = sum_j gates[t,j] * rows[positions[t,j]], or the plain sum where gates is absent.
+// y[t] = base[t] + sum_j gates[t,j] * rows[positions[t,j]]; the plain sum where gates is absent,
+// without base where that is.
 struct CombineRows {
   static constexpr char kName[] = "combine_rows";
   Tensor rows;       // [tokens * k, hidden]
   Tensor positions;  // int32 [tokens, k]: where the j-th copy of token t lies in rows
   Tensor gates;      // [tokens, k], or absent
-  Tensor y;          // out [tokens, hidden], or in/out where `add_to_y`
-  bool add_to_y;
-  auto Inputs() { return std::array{&rows, &positions, &gates}; }
+  Tensor base;       // [tokens, hidden], y itself, or absent
+  Tensor y;          // out [tokens, hidden]
+  auto Inputs() { return std::array{&rows, &positions, &gates, &base}; }
   auto Outputs() { return std::array{&y}; }
   void Check() const;
 };

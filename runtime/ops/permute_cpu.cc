@@ -38,6 +38,7 @@ void CombineRows::Check() const {
   CHECK_EQ(rows.dim(0), positions.numel());
   CHECK(gates.absent() || gates.SameShape(positions))
       << gates.ShapeString() << " for " << positions.ShapeString();
+  CHECK(base.absent() || base.SameShape(y)) << base.ShapeString() << " for " << y.ShapeString();
 }
 
 namespace {
@@ -46,7 +47,10 @@ void CombineToken(const CombineRows& op, const float* gates, int64_t t) {
   const int64_t hidden = op.rows.dim(1), k = op.positions.dim(1);
   const int32_t* positions = op.positions.as<int32_t>() + t * k;
   float* y = op.y.as<float>() + t * hidden;
-  if (!op.add_to_y) std::memset(y, 0, static_cast<size_t>(hidden) * sizeof(float));
+  const float* base = op.base.absent() ? nullptr : op.base.as<float>() + t * hidden;
+  const size_t bytes = static_cast<size_t>(hidden) * sizeof(float);
+  if (base == nullptr) std::memset(y, 0, bytes);
+  if (base != nullptr && base != y) std::memcpy(y, base, bytes);
   for (int64_t j = 0; j < k; ++j) {
     const float* row = op.rows.as<float>() + positions[j] * hidden;
     const float gate = gates == nullptr ? 1.0f : gates[t * k + j];

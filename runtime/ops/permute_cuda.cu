@@ -31,11 +31,11 @@ struct Combination {
   const T* rows;
   const int32_t* positions;
   const float* gates;  // or null
+  const T* base;
   T* y;
   int64_t tokens;
   int64_t k;
   int64_t hidden;
-  bool add_to_y;
 };
 
 template <typename T, int kSize>
@@ -43,8 +43,8 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(Combination<T> op) {
   for (int64_t t = FirstRow(); t < op.tokens; t += RowStride()) {
     for (int64_t h = LaneId() * int64_t{kSize}; h < op.hidden; h += int64_t{kWarp} * kSize) {
       float sums[kSize] = {};
-      if (op.add_to_y) {
-        const auto before = LoadPack<T, kSize>(op.y + t * op.hidden + h);
+      if (op.base != nullptr) {
+        const auto before = LoadPack<T, kSize>(op.base + t * op.hidden + h);
 #pragma unroll
         for (int i = 0; i < kSize; ++i) sums[i] = ToFloat(before.values[i]);
       }
@@ -108,11 +108,11 @@ void Run(const CombineRows& op, Stream& stream) {
                Combination<T>{.rows = op.rows.as<T>(),
                               .positions = op.positions.as<int32_t>(),
                               .gates = op.gates.absent() ? nullptr : op.gates.as<float>(),
+                              .base = op.base.absent() ? nullptr : op.base.as<T>(),
                               .y = op.y.as<T>(),
                               .tokens = op.y.dim(0),
                               .k = op.positions.dim(1),
-                              .hidden = op.y.dim(1),
-                              .add_to_y = op.add_to_y});
+                              .hidden = op.y.dim(1)});
 }
 
 template <typename T, int kSize>

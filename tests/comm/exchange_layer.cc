@@ -107,7 +107,7 @@ void ExchangeLayer::RunExperts(const Tensor& rows) {
 void ExchangeLayer::Forward() {
   const Tensor rows = exchange.Dispatch(ctx, plan, x);
   RunExperts(rows);
-  exchange.Combine(ctx, plan, rows, gates, y, /*add_to_y=*/false, &returned);
+  exchange.Combine(ctx, plan, rows, gates, /*base=*/Tensor{}, y, &returned);
 }
 
 void ExchangeLayer::Backward() {

@@ -133,7 +133,7 @@ TEST(TokenExchange, CombineAndDispatchBackwardAddWhereTold) {
     const auto once = [&](bool add, const Tensor& to) {
       const Tensor rows = layer.exchange.Dispatch(layer.ctx, layer.plan, layer.x);
       layer.exchange.DispatchBackward(layer.ctx, layer.plan, rows, to, add);
-      layer.exchange.Combine(layer.ctx, layer.plan, rows, layer.gates, to, true, &layer.returned);
+      layer.exchange.Combine(layer.ctx, layer.plan, rows, layer.gates, to, to, &layer.returned);
     };
     once(false, layer.y);
     const Tensor twice = layer.bench.Copy(layer.y);
@@ -158,8 +158,8 @@ TEST(TokenExchange, OneObjectServesPoolsOfDifferentSizes) {
       DispatchPlan plan;
       exchange.Plan(bench.ctx(), map, ids, &plan);
       Tensor returned;
-      exchange.Combine(bench.ctx(), plan, exchange.Dispatch(bench.ctx(), plan, x), gates, y, false,
-                       &returned);
+      exchange.Combine(bench.ctx(), plan, exchange.Dispatch(bench.ctx(), plan, x), gates, Tensor{},
+                       y, &returned);
       EXPECT_EQ(ToVector(y), ToVector(x)) << experts << " experts";
     }
   });

@@ -81,7 +81,7 @@ TEST(PreciseLinear, LogitsAndWeightGradientAreThoseOfFloat32) {
     Precise p(tokens, in, out);
     const float *w = p.weight.data(), *x = p.x_values.as<float>(), *dy = p.dy_values.as<float>();
     const Tensor y = p.arena.New({tokens, out}), dx = p.arena.New<BFloat16>({tokens, in});
-    p.linear.Forward(p.ctx, p.x, y, false);
+    p.linear.Forward(p.ctx, p.x, Tensor{}, y);
     p.linear.Backward(p.ctx, p.dy, p.x, dx, false);
     std::vector<float> logits(static_cast<size_t>(tokens * out));
     std::vector<float> dweight(static_cast<size_t>(in * out));

@@ -62,8 +62,13 @@ void ExpectProduct(Shape shape, bool transpose_a, bool transpose_b, bool accumul
                 .transpose_b = transpose_b,
                 .accumulate = accumulate};
   const Tensor expected = Reference(bench, op);
+  Gemm elsewhere = op;
+  elsewhere.base = accumulate ? bench.Copy(c) : Tensor{};
+  elsewhere.c = bench.Poisoned({shape.m, shape.n});
   Compute(bench.ctx(), op);
   ExpectNear(c, expected, 2e-6 * std::sqrt(shape.k) + 1e-6, 1e-5);
+  Compute(bench.ctx(), elsewhere);
+  EXPECT_EQ(ToVector(elsewhere.c), ToVector(c));
 }
 
 TEST(Gemm, MatchesADoubleReferenceForEveryTranspose) {

@@ -33,15 +33,18 @@ TEST(CombineRows, WeighsCopiesByTheirGates) {
   CombineRows op{.rows = rows,
                  .positions = bench.Ints({2, 2}, {3, 0, 1, 2}),
                  .gates = bench.Floats({2, 2}, {2, 3, 4, 5}),
-                 .y = y,
-                 .add_to_y = false};
+                 .base = Tensor{},
+                 .y = y};
   Compute(bench.ctx(), op);
   EXPECT_EQ(ToVector(y), (std::vector<float>{2003, 540}));
-  op.add_to_y = true;
+  op.base = y;
   Compute(bench.ctx(), op);
   EXPECT_EQ(ToVector(y), (std::vector<float>{4006, 1080}));
+  op.base = bench.Floats({2, 1}, {7, 8});
+  Compute(bench.ctx(), op);
+  EXPECT_EQ(ToVector(y), (std::vector<float>{2010, 548}));
   op.gates = Tensor{};
-  op.add_to_y = false;
+  op.base = Tensor{};
   Compute(bench.ctx(), op);
   EXPECT_EQ(ToVector(y), (std::vector<float>{1001, 110}));
 }
@@ -75,8 +78,8 @@ TEST(CombineRows, GradientsMatchFiniteDifferences) {
     Compute(bench.ctx(), CombineRows{.rows = test.rows,
                                      .positions = test.positions,
                                      .gates = test.gates,
-                                     .y = test.y,
-                                     .add_to_y = false});
+                                     .base = Tensor{},
+                                     .y = test.y});
     return Dot(test.y, test.dy);
   };
   Compute(bench.ctx(), test.Backward());
@@ -104,8 +107,8 @@ TEST(PermuteDeathTest, NamesAnIndexOutOfRange) {
   EXPECT_DEATH(Compute(bench.ctx(), CombineRows{.rows = x,
                                                 .positions = bench.Ints({2, 1}, {-1, 0}),
                                                 .gates = Tensor{},
-                                                .y = x,
-                                                .add_to_y = false}),
+                                                .base = Tensor{},
+                                                .y = x}),
                "combine_rows: id -1 at position 0");
 }
 

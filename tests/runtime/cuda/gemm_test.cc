@@ -27,6 +27,13 @@ Gemm Product(Workbench& bench, const Shape& shape, int transposes, bool accumula
           .accumulate = accumulate};
 }
 
+// Added to another tensor than the one that is written.
+void ExpectOnTopOfABase(Workbench& bench, Gemm op) {
+  op.base = op.c;
+  op.c = bench.Poisoned({op.base.dim(0), op.base.dim(1)});
+  BothDevices<Gemm>{op}.Expect();
+}
+
 TEST(GemmOnBothDevices, IsTheSameForAllTransposes) {
   SKIP_WITHOUT_GPU();
   for (const Shape& shape : {Shape{1, 1, 1}, {7, 9, 5}, {64, 96, 128}, {0, 8, 8}, {8, 8, 0}}) {
@@ -36,6 +43,7 @@ TEST(GemmOnBothDevices, IsTheSameForAllTransposes) {
         const Gemm op = Product(bench, shape, transposes, accumulate);
         BothDevices<Gemm>{op}.Expect();
         BothDevices<Gemm>{.op = op, .keep = {&Gemm::c}}.Expect();
+        if (accumulate) ExpectOnTopOfABase(bench, op);
       }
     }
   }

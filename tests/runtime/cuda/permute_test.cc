@@ -36,8 +36,8 @@ CombineRows NewCombine(Workbench& bench, int64_t tokens, int64_t k, int64_t hidd
   return {.rows = bench.Random("rows", {tokens * k, hidden}),
           .positions = Shuffled(bench, {tokens, k}, tokens * k),
           .gates = bench.Random("gates", {tokens, k}),
-          .y = bench.Poisoned({tokens, hidden}),
-          .add_to_y = false};
+          .base = Tensor{},
+          .y = bench.Poisoned({tokens, hidden})};
 }
 
 TEST(CudaPermute, CombinedRowsAgreeWithAndWithoutGatesAndAddedTo) {
@@ -48,8 +48,7 @@ TEST(CudaPermute, CombinedRowsAgreeWithAndWithoutGatesAndAddedTo) {
     ExpectOnBothDevices(op, {&CombineRows::gates});
     op.gates = Tensor{};
     ExpectOnBothDevices(op);
-    op.add_to_y = true;
-    op.y = bench.Random("y", {5, hidden});
+    op.base = bench.Random("base", {5, hidden});
     ExpectOnBothDevices(op);
   }
 }

@@ -56,7 +56,7 @@ void RunDenseGemm(const DenseGemm& product, Stream&) {
   const cuda_emulator::DeviceAccess access;
   const std::vector<float> a = Stored(product.a, product.in, product.m, product.k);
   const std::vector<float> b = Stored(product.b, product.in, product.k, product.n);
-  std::vector<float> c = Floats(product.c, product.out, product.m, product.n, product.c_stride);
+  std::vector<float> c = Floats(product.base, product.out, product.m, product.n, product.c_stride);
   RunSgemm({.m = product.m,
             .n = product.n,
             .k = product.k,
