@@ -143,39 +143,51 @@ __device__ __forceinline__ void ClearSums(MmaSums<Shape>& sums) {
   }
 }
 
+// Starts the copies of one step of a walk after the other.
+template <typename Shape, typename Walk>
+struct WalkAhead {
+  Walk walk;
+  Bf16* shared;  // of all stages
+
+  // A group of copies even where no step is left. A barrier comes before it.
+  __device__ __forceinline__ void Load(int stage) {
+    if (!walk.Done()) {
+      walk.Load(shared + stage * Shape::kStageElements);
+      walk.Next();
+      walk.Prepare();
+    }
+    CommitCopies();
+  }
+  __device__ __forceinline__ void LoadFirst(int steps) {
+    walk.Prepare();
+    for (int stage = 0; stage < steps; ++stage) {
+      __syncthreads();
+      Load(stage);
+    }
+  }
+};
+
 // Computes all tiles of a walk. The copies for a tile's first steps are on their way while the one
 // before it is stored, so that the tensor cores wait for memory once a block, not once a tile.
 // A Walk is copied to run ahead of itself, and has
 //   bool Done()          no step is left
 //   void Prepare()       finds what Load will read; a barrier comes between the two
 //   void Load(stage)     starts the copies of the step's operands
-//   bool Idle()          this warp's part of the tile is outside of the result
+//   bool Idle()          this warp's, or warpgroup's, part of the tile is outside of the result
 //   bool Last()          the step completes its tile
 //   void Store(sums)     takes the tile's sums
 //   void Next()          goes to the next step, of a next tile where this one has no more
 template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
 __device__ __forceinline__ void MultiplyTiles(Walk here, Bf16* shared) {
-  Walk ahead = here;
-  const auto load = [&](int stage) {
-    if (!ahead.Done()) {
-      ahead.Load(shared + stage * Shape::kStageElements);
-      ahead.Next();
-      ahead.Prepare();
-    }
-    CommitCopies();
-  };
-  ahead.Prepare();
-  for (int stage = 0; stage < Shape::kStages - 1; ++stage) {
-    __syncthreads();
-    load(stage);
-  }
+  WalkAhead<Shape, Walk> ahead{here, shared};
+  ahead.LoadFirst(Shape::kStages - 1);
   MmaSums<Shape> sums;
   ClearSums<Shape>(sums);
   int stage = 0, free_stage = Shape::kStages - 1;
   while (!here.Done()) {
     WaitCopies<Shape::kStages - 2>();
     __syncthreads();
-    load(free_stage);
+    ahead.Load(free_stage);
     if (!here.Idle()) {
       MultiplyStage<Shape, kAAlongRows, kBAlongRows>(shared + stage * Shape::kStageElements, sums);
     }

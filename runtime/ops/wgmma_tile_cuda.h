@@ -67,20 +67,8 @@ __device__ __forceinline__ void BeginStage(const Bf16* stage, bool add, MmaSums<
 template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
 __device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* shared) {
   constexpr int kAhead = Shape::kStages - 2;  // steps
-  Walk ahead = here;
-  const auto load = [&](int stage) {
-    if (!ahead.Done()) {
-      ahead.Load(shared + stage * Shape::kStageElements);
-      ahead.Next();
-      ahead.Prepare();
-    }
-    CommitCopies();
-  };
-  ahead.Prepare();
-  for (int stage = 0; stage < kAhead; ++stage) {
-    __syncthreads();
-    load(stage);
-  }
+  WalkAhead<Shape, Walk> ahead{here, shared};
+  ahead.LoadFirst(kAhead);
   MmaSums<Shape> sums;
   ClearSums<Shape>(sums);
   int stage = 0, free_stage = kAhead;
@@ -99,7 +87,7 @@ __device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* share
                                                     sums);
         CommitWgmma();
       }
-      load(free_stage);
+      ahead.Load(free_stage);
       if constexpr (!decltype(idle)::value) WaitWgmma<1>();
       next_stage(&stage);
       next_stage(&free_stage);
