@@ -64,7 +64,8 @@ class SlurmTest(unittest.TestCase):
                            f"job {job} {state}; its log: {self.log(name)}")
 
     def test_a_job_told_to_leave_goes_on_in_its_next_start(self):
-        job = self.submit("requeued", 100)
+        steps = 3000  # a few seconds, so that the signal comes before the end
+        job = self.submit("requeued", steps)
         process.wait_for(lambda: process.last_step(self.path("requeued")) > 10, 90, "10 steps")
         scheduler("scancel", "--signal=USR1", "--batch", job)
         process.wait_for(lambda: job_field(job, "Restarts") == "1", 60, "the job is requeued")
@@ -73,7 +74,7 @@ class SlurmTest(unittest.TestCase):
         self.assertIn("goes back to the queue", log)
         self.assertIn("start 2, 2 ranks", log)
         undisturbed = support.train_command(self.prefix, self.path("undisturbed"),
-                                            {"steps": 100, "eval.every_steps": 0,
+                                            {"steps": steps, "eval.every_steps": 0,
                                              "schedule.warmup_steps": 2})
         self.assertEqual(support.run(undisturbed, ranks=2).returncode, 0)
         losses = [[record.get("lm_loss") for record in support.metrics(self.path(name))]

@@ -131,3 +131,8 @@ def steps_in(folder):
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+def finished_in(folder):
+    """Names of the finished checkpoints there."""
+    return {name for name in steps_in(folder) if not name.endswith(".tmp")}
