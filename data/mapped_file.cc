@@ -1,17 +1,77 @@
 #include "data/mapped_file.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <mutex>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
 namespace unipool {
+namespace {
+
+// What a signal handler may read of an open file. Never freed: a process opens few.
+struct OpenMapping {
+  const std::string path;
+  const int64_t bytes;
+  std::atomic<const uint8_t*> data;  // null once closed
+  OpenMapping* const next;
+};
+std::atomic<OpenMapping*> g_mappings = nullptr;
+
+void NoteOpen(const std::string& path, const uint8_t* data, int64_t bytes) {
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  g_mappings = new OpenMapping{path, bytes, data, g_mappings};
+}
+
+void NoteClosed(const uint8_t* data) {
+  for (OpenMapping* mapping = g_mappings; mapping != nullptr; mapping = mapping->next) {
+    if (mapping->data == data) mapping->data = nullptr;
+  }
+}
+
+// No allocation and no lock, unlike any stream.
+void Tell(const char* text, size_t bytes) {
+  if (write(STDERR_FILENO, text, bytes) < 0) return;
+}
+
+std::atomic<int> g_lost_page_status = 0;
+
+void OnLostPage(int signal_number, siginfo_t* info, void*) {
+  const auto* const at = static_cast<const uint8_t*>(info->si_addr);
+  for (const OpenMapping* mapping = g_mappings; mapping != nullptr; mapping = mapping->next) {
+    const uint8_t* const data = mapping->data;
+    if (data == nullptr || at < data || at >= data + mapping->bytes) continue;
+    char line[PATH_MAX + 200];
+    const int length = snprintf(line, sizeof(line),
+                                "unipool: %s: byte %lld cannot be read any more: the file was cut, "
+                                "or its disk failed, while it was in use\n",
+                                mapping->path.c_str(), static_cast<long long>(at - data));
+    Tell(line, std::min(static_cast<size_t>(length), sizeof(line) - 1));
+    _exit(g_lost_page_status);
+  }
+  signal(signal_number, SIG_DFL);  // not ours: it comes again, and ends the process
+}
+
+}  // namespace
+
+void MappedFile::EndOnLostPage(int status) {
+  g_lost_page_status = status;
+  struct sigaction action = {};
+  action.sa_sigaction = &OnLostPage;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGBUS, &action, nullptr);
+}
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -29,6 +89,7 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   if (data == MAP_FAILED) {
     return absl::ErrnoToStatus(mmap_errno, absl::StrCat(path, ": cannot map ", bytes, " bytes"));
   }
+  if (bytes > 0) NoteOpen(path, static_cast<const uint8_t*>(data), bytes);
   return MappedFile(static_cast<const uint8_t*>(data), bytes);
 }
 
@@ -46,7 +107,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 MappedFile::~MappedFile() { Release(); }
 
 void MappedFile::Release() {
-  if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), bytes_);
+  if (data_ == nullptr) return;
+  NoteClosed(data_);
+  munmap(const_cast<uint8_t*>(data_), bytes_);
 }
 
 void MappedFile::WillNeed(int64_t begin, int64_t bytes) const {

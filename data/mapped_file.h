@@ -9,11 +9,14 @@
 
 namespace unipool {
 
-// Owns the mapping. A file that another process shortens while it is mapped raises SIGBUS at the
-// next touch of a lost page: datasets are replaced by rename, never written in place.
+// Owns the mapping. A page that is lost (another process shortens the file, a disk fails) raises
+// SIGBUS when it is touched: datasets are replaced by rename, never written in place.
 class MappedFile {
  public:
   static absl::StatusOr<MappedFile> Open(const std::string& path);
+  // From here on such a page ends the process with one line on stderr, which names the file and the
+  // byte, and with `status`. For main.
+  static void EndOnLostPage(int status);
 
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept;

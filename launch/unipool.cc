@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "comm/mpi_communicator.h"
+#include "data/mapped_file.h"
 #include "launch/commands.h"
 #include "launch/exit_codes.h"
 #include "launch/nearest_name.h"
@@ -72,6 +73,7 @@ int Main(int argc, char** argv) {
     return kExitFailure;
   }
   StartLogging(argv[0]);
+  MappedFile::EndOnLostPage(kExitFailure);
   const std::vector<std::string> args(argv + std::min(argc, 2), argv + argc);
   const std::string command = argc > 1 ? argv[1] : "";
   if (command == "train") return TrainCommand(args);

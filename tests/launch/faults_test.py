@@ -16,10 +16,10 @@ LOST_PEER, HANG = 76, 77
 
 
 class FaultsTest(support.TextTest):
-    def start(self, name, ranks, settings=None):
+    def start(self, name, ranks, settings=None, prefix=None):
         run_dir = os.path.join(self.folder.name, name)
         merged = {**processes.LONG, **(settings or {})}
-        job = processes.Job(support.train_command(self.prefix, run_dir, merged), ranks)
+        job = processes.Job(support.train_command(prefix or self.prefix, run_dir, merged), ranks)
         self.addCleanup(job.process.stdout.close)
         self.addCleanup(job.process.stderr.close)
         self.addCleanup(job.kill)
@@ -39,6 +39,15 @@ class FaultsTest(support.TextTest):
                 self.assertRegex(errors, rf"waits [0-9.]+ s for rank .*{victim}.* in \w+ #\d+ of "
                                          r"group '\w+' \(step \d+, ")
                 self.assertNotIn("----", errors)
+
+    def test_data_that_are_cut_under_a_run_are_named(self):
+        cut = str(support.write_text(tempfile.mkdtemp(dir=self.folder.name)))
+        job, _ = self.start("cut-data", 2, prefix=cut)
+        os.truncate(cut + ".bin", 0)
+        status, output, errors = job.finish(30)
+        self.assertEqual(status, 1, output + errors)
+        self.assertRegex(errors, rf"unipool: {cut}.bin: byte \d+ cannot be read any more: the file "
+                                 "was cut, or its disk failed")
 
     def test_a_stopped_rank_is_a_hang_that_names_it(self):
         job, run_dir = self.start("stopped", 3, {"parallel.deadline_seconds": 3})

@@ -1,0 +1,57 @@
+#include "data/mapped_file.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+constexpr int kStatus = 7;
+constexpr int64_t kBytes = 3 << 20;
+
+// Touches a byte of a file that was cut before it.
+void ReadLostByte(const MappedFile& file, const std::string& path) {
+  MappedFile::EndOnLostPage(kStatus);
+  std::filesystem::resize_file(path, 1 << 20);
+  volatile uint8_t byte = file.data()[2 << 20];
+  static_cast<void>(byte);
+}
+
+TEST(MappedFileDeathTest, ALostPageEndsTheProcessWithTheFileAndTheByte) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const testing::TempFolder folder;
+  const std::string path = folder.Write("text.bin", std::string(kBytes, 'x'));
+  const MappedFile other = MappedFile::Open(folder.Write("other.bin", "y")).value();
+  MappedFile opened = MappedFile::Open(path).value();
+  const MappedFile file = std::move(opened);
+  EXPECT_EXIT(ReadLostByte(file, path), ::testing::ExitedWithCode(kStatus),
+              "^unipool: [^\n]*/text.bin: byte 2097152 cannot be read any more: [^\n]*\n$");
+}
+
+TEST(MappedFileDeathTest, OtherBusErrorsAreWhatTheyWere) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto raise_it = [] {
+    MappedFile::EndOnLostPage(kStatus);
+    raise(SIGBUS);
+    raise(SIGBUS);  // what a fault does: it comes again
+  };
+  EXPECT_EXIT(raise_it(), ::testing::KilledBySignal(SIGBUS), "");
+}
+
+TEST(MappedFile, IsTheFilesBytesAlsoWithoutAny) {
+  const testing::TempFolder folder;
+  const MappedFile file = MappedFile::Open(folder.Write("a", "bytes")).value();
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(file.data()), 5), "bytes");
+  EXPECT_EQ(MappedFile::Open(folder.Write("none", "")).value().bytes(), 0);
+  EXPECT_STATUS(MappedFile::Open(folder.Path("missing")), kNotFound, "missing: cannot open");
+}
+
+}  // namespace
+}  // namespace unipool
