@@ -146,6 +146,12 @@ TEST(EmulatorDeathTest, StopsWhereThreadsDiverge) {
   EXPECT_DEATH(RunWithDifferentCollectives(), "diverged: this one is at __s.*, others are at __s");
 }
 
+TEST(EmulatorDeathTest, FindsCopiesThatAreNotShownToWgmma) {
+  if (!GpuIsEmulated()) GTEST_SKIP() << "asserts what the emulator finds";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunUnshownWgmma(), "wgmma: thread [0-9]+ has not shown what its cp.async wrote");
+}
+
 TEST(EmulatorDeathTest, FindsWhatTouchesOthersMemory) {
   if (!GpuIsEmulated()) GTEST_SKIP() << "asserts what the emulator finds";
   GTEST_FLAG_SET(death_test_style, "threadsafe");

@@ -119,6 +119,23 @@ __global__ void WgmmaKernel(const uint4* a, const uint4* b, float* d) {
   }
 }
 
+// The operands come by cp.async, which nothing shows to wgmma.
+__global__ void UnshownWgmmaKernel(const uint32_t* from) {
+  using Shape = WgmmaShape<64, 128, 128, 3>;
+  if constexpr (kHasWgmma) {
+    Bf16* stage = DynamicShared<Bf16>();
+    CopyAsync16(stage + threadIdx.x * 8, from, true);
+    CommitCopies();
+    WaitCopies<0>();
+    __syncthreads();
+    MmaSums<Shape> sums;
+    ClearSums<Shape>(sums);
+    BeginStage<Shape, true, true>(stage, false, sums);
+    CommitWgmma();
+    WaitWgmma<0>();
+  }
+}
+
 __global__ void ReduceKernel(const float* values, Reduced* out) {
   const float value = values[GlobalThread()];
   const float sum = BlockSum(value), max = BlockMax(value);
@@ -249,6 +266,12 @@ void RunWithHalfABarrier() {
 void RunPastTheEnd() {
   const OnDevice<int> to{std::vector<int>(31)};
   LaunchKernel(nullptr, {.grid = 1, .block = kWarp}, PastTheEndKernel, to.data());
+}
+
+void RunUnshownWgmma() {
+  const OnDevice<uint32_t> from(Pairs(4));
+  LaunchKernel(nullptr, {.grid = 1, .block = 128, .shared_bytes = (64 + 128) * 64 * 2},
+               UnshownWgmmaKernel, from.data());
 }
 
 void RunWithDifferentCollectives() {

@@ -38,6 +38,7 @@ std::vector<int> RunNeighbours(int threads, int bytes);
 void RunWithHalfABarrier();
 void RunPastTheEnd();
 void RunWithDifferentCollectives();
+void RunUnshownWgmma();
 std::vector<int> RunNeighboursWithoutBarrier(int threads);
 
 // Host code that takes a pointer of the device for its own.

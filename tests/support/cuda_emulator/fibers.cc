@@ -64,7 +64,8 @@ struct Fiber {
   State state = State::kDone;
   Size3 place = {};
   std::vector<PendingCopy> copies;
-  size_t group = 0;  // the number of groups closed
+  size_t group = 0;      // the number of groups closed
+  bool unshown = false;  // copies have arrived since the last ShowCopies
   std::vector<PendingProduct> products;
   size_t product_group = 0;
 };
@@ -156,6 +157,7 @@ void StartThread(int thread) {
                  place / blockDim.x / blockDim.y};
   fiber.copies.clear();
   fiber.group = 0;
+  fiber.unshown = false;
   fiber.products.clear();
   fiber.product_group = 0;
   // As if RunThread had been called: an odd number of words above a 16-byte boundary.
@@ -322,10 +324,17 @@ void WaitForCopyGroups(size_t may_be_unfinished) {
       std::memset(copy->to, 0, copy->num_bytes);
     }
   }
+  fiber.unshown = fiber.unshown || copy != fiber.copies.begin();
   fiber.copies.erase(fiber.copies.begin(), copy);
 }
 
+void ShowCopies() { Current().unshown = false; }
+
 void BeginProduct(const Product& product) {
+  for (int thread = 0; thread < g_run.threads; ++thread) {
+    if (!g_run.fibers[static_cast<size_t>(thread)].unshown) continue;
+    Stop("wgmma: thread %d has not shown what its cp.async wrote", thread);
+  }
   const uint64_t operands[] = {product.a, product.b};
   const unsigned char* slots = ExchangeInWarp("wgmma", 0xffffffffu, operands, sizeof(operands));
   if (std::memcmp(slots, operands, sizeof(operands)) != 0) {

@@ -56,7 +56,9 @@ struct Product {
   float* d;
   uint64_t a, b;
 };
+// Ends the process where a thread has not shown what its cp.async wrote.
 void BeginProduct(const Product& product);
+void ShowCopies();
 void CloseProductGroup();
 void WaitForProductGroups(size_t may_be_unfinished);
 // The running thread's warp in its warpgroup: 0..3.

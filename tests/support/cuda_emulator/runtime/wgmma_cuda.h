@@ -12,7 +12,7 @@ namespace unipool {
 inline constexpr bool kHasWgmma = true;
 
 uint64_t WgmmaOperand(const void* first, int panel_bytes);
-inline void ShowSharedToWgmma() {}
+inline void ShowSharedToWgmma() { cuda_emulator::ShowCopies(); }
 inline void BeginWgmma() {}
 inline void CommitWgmma() { cuda_emulator::CloseProductGroup(); }
 template <int kYoungest>
