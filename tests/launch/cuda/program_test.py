@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import command_support as support
 
 SKIPPED = 77
-ONE_GPU = {"UNIPOOL_EMULATED_GPUS": "1", "CUDA_VISIBLE_DEVICES": "0"}
+ONE_GPU = {"CUDA_VISIBLE_DEVICES": "0"}
 SETTINGS = {"steps": 3, "model.hidden": 16, "model.layers": 2, "model.sequence": 16,
             "model.ffn": 16, "data.global_batch": 4, "eval.sequences": 2,
             "schedule.decay_steps": 4}

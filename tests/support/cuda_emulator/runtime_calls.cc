@@ -1,10 +1,13 @@
 #include <unistd.h>
-#include "tests/support/cuda_emulator/cuda_runtime.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <string>
+
+#include "tests/support/cuda_emulator/cuda_runtime.h"
 
 #include "tests/support/cuda_emulator/fibers.h"
 #include "tests/support/cuda_emulator/memory.h"
@@ -19,11 +22,16 @@ struct CUevent_st {
 namespace cuda_emulator {
 namespace {
 
-// Two, or as many as UNIPOOL_EMULATED_GPUS says.
+// Two, or as many as UNIPOOL_EMULATED_GPUS says; of them as many as CUDA_VISIBLE_DEVICES names.
 int Devices() {
   static const int devices = [] {
     const char* const told = std::getenv("UNIPOOL_EMULATED_GPUS");
-    return told != nullptr ? std::atoi(told) : 2;
+    const int all = told != nullptr ? std::atoi(told) : 2;
+    const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (visible == nullptr) return all;
+    const std::string names = visible;
+    const auto commas = std::count(names.begin(), names.end(), ',');
+    return names.empty() ? 0 : std::min(all, static_cast<int>(commas) + 1);
   }();
   return devices;
 }
