@@ -56,6 +56,10 @@ __device__ __forceinline__ void WaitWgmma() {
   }
 }
 
+// To be called for each sum between the wait for its products and its first use: the compiler takes
+// a sum for ready where its product was begun, and might move the use before the wait.
+__device__ __forceinline__ void TakeWgmmaSum(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
+
 // d = a * b, or d += a * b where `add`: 64 rows, n columns, 16 inner elements, bf16 in, float32
 // out. kAAcross, kBAcross: the operand lies across the rows. Warp w of the group holds rows
 // 16 w .. 16 w + 15, each 8 columns j as mma m16n8 does: d[4 j .. 4 j + 3].

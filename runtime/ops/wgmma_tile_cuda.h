@@ -62,6 +62,17 @@ __device__ __forceinline__ void BeginStage(const Bf16* stage, bool add, MmaSums<
   }
 }
 
+// Until all products that this warpgroup has begun are in their sums.
+template <typename Shape>
+__device__ __forceinline__ void WaitForSums(MmaSums<Shape>& sums) {
+  WaitWgmma<0>();
+#pragma unroll
+  for (int n = 0; n < Shape::kColumnFragments; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) TakeWgmmaSum(sums[0][n][i]);
+  }
+}
+
 // What MultiplyTiles (mma_tile_cuda.h) does. A step's product is still under way when the next one
 // begins: copies go to the stage of the step before the last, which all groups have finished.
 template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
@@ -94,7 +105,7 @@ __device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* share
       if (here.Last()) break;
       here.Next();
     }
-    if constexpr (!decltype(idle)::value) WaitWgmma<0>();
+    if constexpr (!decltype(idle)::value) WaitForSums<Shape>(sums);
   };
   while (!here.Done()) {
     if (__shfl_sync(kAllLanes, here.Idle() ? 1 : 0, 0) != 0) {

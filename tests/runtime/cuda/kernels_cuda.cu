@@ -109,7 +109,7 @@ __global__ void WgmmaKernel(const uint4* a, const uint4* b, float* d) {
     CommitWgmma();
     BeginStage<Shape, kAAlongRows, kBAlongRows>(stage, true, sums);
     CommitWgmma();
-    WaitWgmma<0>();
+    WaitForSums<Shape>(sums);
     for (int n = 0; n < kColumns / 8; ++n) {
       for (int i = 0; i < 4; ++i) {
         const int row = MmaRow<Shape>() + i / 2 * 8, column = MmaColumn<Shape>() + n * 8 + i % 2;
@@ -132,7 +132,7 @@ __global__ void UnshownWgmmaKernel(const uint32_t* from) {
     ClearSums<Shape>(sums);
     BeginStage<Shape, true, true>(stage, false, sums);
     CommitWgmma();
-    WaitWgmma<0>();
+    WaitForSums<Shape>(sums);
   }
 }
 
