@@ -2,7 +2,6 @@
 
 #include <cuda_runtime.h>
 #include <glog/logging.h>
-#include <nccl.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -19,7 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "comm/grown_memory.h"
-#include "comm/nccl_library.h"
+#include "comm/nccl_functions.h"
 #include "runtime/check_cuda.h"
 #include "runtime/copy.h"
 #include "runtime/gpu.h"
@@ -33,63 +32,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-#define UNIPOOL_NCCL_FUNCTIONS(DO) \
-  DO(GetVersion)                   \
-  DO(GetUniqueId)                  \
-  DO(GetErrorString)               \
-  DO(GetLastError)                 \
-  DO(CommInitRankConfig)           \
-  DO(CommSplit)                    \
-  DO(CommFinalize)                 \
-  DO(CommDestroy)                  \
-  DO(CommAbort)                    \
-  DO(CommGetAsyncError)            \
-  DO(AllReduce)                    \
-  DO(ReduceScatter)                \
-  DO(AllGather) DO(Broadcast) DO(Send) DO(Recv) DO(GroupStart) DO(GroupEnd)
-
-struct Functions {
-#define UNIPOOL_DECLARE(name) decltype(&nccl##name) name = nullptr;
-  UNIPOOL_NCCL_FUNCTIONS(UNIPOOL_DECLARE)
-#undef UNIPOOL_DECLARE
-};
-
-// ncclCommSplit came with it.
-constexpr int kOldestVersion = NCCL_VERSION(2, 18, 0);
-
-absl::StatusOr<Functions> LoadFunctions() {
-  ASSIGN_OR_RETURN(const NcclLibrary library, NcclLibrary::Open());
-  Functions functions;
-  const char* missing = nullptr;
-#define UNIPOOL_FIND(name)                                                              \
-  functions.name = reinterpret_cast<decltype(&nccl##name)>(library.Find("nccl" #name)); \
-  if (functions.name == nullptr && missing == nullptr) missing = "nccl" #name;
-  UNIPOOL_NCCL_FUNCTIONS(UNIPOOL_FIND)
-#undef UNIPOOL_FIND
-  int version = 0;
-  if (functions.GetVersion != nullptr) functions.GetVersion(&version);
-  if (version < kOldestVersion || missing != nullptr) {
-    return absl::UnavailableError(absl::StrCat(
-        library.name(), " is NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100,
-        missing != nullptr ? absl::StrCat(", without ", missing) : "", "; expected at least 2.18"));
-  }
-  return functions;
-}
-
-// What a call of NCCL says beside success, and that it is not done yet.
-bool IsError(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
-
-#define NCCL_CHECK(functions, expression)                                                      \
-  do {                                                                                         \
-    const ncclResult_t nccl_check_result = (expression);                                       \
-    if (IsError(nccl_check_result)) {                                                          \
-      GpuFail(#expression, __FILE__, __LINE__, (functions).GetErrorString(nccl_check_result)); \
-    }                                                                                          \
-  } while (false)
-
 class Session : public NcclSession {
  public:
-  Session(Options options, Functions functions)
+  Session(Options options, NcclFunctions functions)
       : options_(std::move(options)), functions_(functions) {
     UseDevice(options_.gpu);
     for (Pending& pending : pending_) {
@@ -107,7 +52,7 @@ class Session : public NcclSession {
   void NoteDoneCalls() override;
   void ActOnErrors() override;
 
-  const Functions& nccl() const { return functions_; }
+  const NcclFunctions& nccl() const { return functions_; }
   Device gpu() const { return options_.gpu; }
   CallLog& log() const { return *options_.log; }
   const Options& options() const { return options_; }
@@ -119,6 +64,13 @@ class Session : public NcclSession {
   void Remove(ncclComm_t comm) {
     const std::lock_guard lock(mutex_);
     std::erase(comms_, comm);
+  }
+  // Calls NCCL. A communicator that does not block has a job of its own for each call, which NCCL
+  // guards against no second thread: not even one that asks for errors.
+  template <typename Ask>
+  ncclResult_t Alone(const Ask& ask) const {
+    const std::lock_guard lock(nccl_mutex_);
+    return ask();
   }
   // Until what was asked of `comm` is done: its result, or ncclInProgress after the deadline.
   ncclResult_t Settle(ncclComm_t comm, absl::Duration deadline) const;
@@ -140,8 +92,9 @@ class Session : public NcclSession {
   void AbortAll();
 
   const Options options_;
-  const Functions functions_;
+  const NcclFunctions functions_;
   std::atomic<bool> is_lost_ = false;
+  mutable std::timed_mutex nccl_mutex_;  // taken after mutex_
   std::mutex mutex_;
   std::vector<ncclComm_t> comms_;
   std::array<Pending, 256> pending_;
@@ -250,7 +203,7 @@ ncclResult_t Session::Settle(ncclComm_t comm, absl::Duration deadline) const {
   while (true) {
     WaitWhereLost();
     ncclResult_t state = ncclSuccess;
-    NCCL_CHECK(functions_, functions_.CommGetAsyncError(comm, &state));
+    NCCL_CHECK(functions_, Alone([&] { return functions_.CommGetAsyncError(comm, &state); }));
     if (state != ncclInProgress || Clock::now() > until) return state;
     sched_yield();
   }
@@ -284,6 +237,9 @@ void Session::ActOnErrors() {
   {
     const std::lock_guard lock(mutex_);
     if (is_lost_) return;
+    // A call that does not come back is seen by its place in the log.
+    const std::unique_lock nccl_lock(nccl_mutex_, std::chrono::milliseconds(100));
+    if (!nccl_lock.owns_lock()) return;
     for (size_t i = 0; i < comms_.size() && !IsError(error); ++i) {
       NCCL_CHECK(functions_, functions_.CommGetAsyncError(comms_[i], &error));
     }
@@ -315,6 +271,8 @@ void Session::AbortAll() {
     const std::lock_guard lock(mutex_);
     comms = comms_;
   }
+  // Whether the thread that is inside of NCCL comes out of it or not.
+  const std::unique_lock nccl_lock(nccl_mutex_, std::chrono::seconds(1));
   for (ncclComm_t comm : comms) functions_.CommAbort(comm);
 }
 
@@ -334,7 +292,7 @@ NcclCommunicator::NcclCommunicator(Session& session, ncclComm_t comm, std::strin
 
 NcclCommunicator::~NcclCommunicator() {
   session_.Remove(comm_);
-  const Functions& nccl = session_.nccl();
+  const NcclFunctions& nccl = session_.nccl();
   stream_->Synchronize();
   // Together with the others, if they come; what is left of the run does not depend on it.
   const absl::Duration patience = std::min(session_.options().deadline, absl::Seconds(10));
@@ -365,7 +323,7 @@ void NcclCommunicator::Call(const char* call_name, Stream& stream, Enqueue enque
   const uint64_t number = next_number_++;
   const uint64_t index = session_.log().Begin(call_name, name_, number);
   const cudaStream_t cuda_stream = CudaStream(stream);
-  const ncclResult_t result = enqueue(session_.nccl(), cuda_stream);
+  const ncclResult_t result = session_.Alone([&] { return enqueue(session_.nccl(), cuda_stream); });
   if (result != ncclSuccess) {
     const std::string what = absl::StrCat(call_name, " #", number, " of group '", name_, "' (",
                                           session_.log().place().Read().InWords(), ")");
@@ -378,7 +336,7 @@ void NcclCommunicator::Call(const char* call_name, Stream& stream, Enqueue enque
 
 void NcclCommunicator::AllReduce(Tensor x, ReduceOp op, Stream& stream) {
   if (size_ == 1 || x.empty()) return;
-  Call("AllReduce", stream, [&](const Functions& nccl, cudaStream_t cuda_stream) {
+  Call("AllReduce", stream, [&](const NcclFunctions& nccl, cudaStream_t cuda_stream) {
     return nccl.AllReduce(x.data, x.data, Elements(x), TypeOf(x.dtype),
                           op == ReduceOp::kSum ? ncclSum : ncclMax, comm_, cuda_stream);
   });
@@ -388,7 +346,7 @@ void NcclCommunicator::ReduceScatter(Tensor input, Tensor output, Stream& stream
   CheckReduceScatter(*this, input, output);
   if (output.empty()) return;
   if (size_ == 1) return CopyOnGpu(input, output, stream);
-  Call("ReduceScatter", stream, [&](const Functions& nccl, cudaStream_t cuda_stream) {
+  Call("ReduceScatter", stream, [&](const NcclFunctions& nccl, cudaStream_t cuda_stream) {
     return nccl.ReduceScatter(input.data, output.data, Elements(output), TypeOf(input.dtype),
                               ncclSum, comm_, cuda_stream);
   });
@@ -398,7 +356,7 @@ void NcclCommunicator::AllGather(Tensor input, Tensor output, Stream& stream) {
   CheckAllGather(*this, input, output);
   if (input.empty()) return;
   if (size_ == 1) return CopyOnGpu(input, output, stream);
-  Call("AllGather", stream, [&](const Functions& nccl, cudaStream_t cuda_stream) {
+  Call("AllGather", stream, [&](const NcclFunctions& nccl, cudaStream_t cuda_stream) {
     return nccl.AllGather(input.data, output.data, Elements(input), TypeOf(input.dtype), comm_,
                           cuda_stream);
   });
@@ -409,7 +367,7 @@ void NcclCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_ro
   CheckAllToAllV(*this, input, send_rows, output, recv_rows);
   CHECK_EQ(send_rows[rank_], recv_rows[rank_]);
   const auto row_bytes = static_cast<size_t>(RowBytes(input));
-  Call("AllToAllV", stream, [&](const Functions& nccl, cudaStream_t cuda_stream) {
+  Call("AllToAllV", stream, [&](const NcclFunctions& nccl, cudaStream_t cuda_stream) {
     const char* from = static_cast<const char*>(input.data);
     char* to = static_cast<char*>(output.data);
     ncclResult_t result = nccl.GroupStart();
@@ -435,7 +393,7 @@ void NcclCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_ro
 void NcclCommunicator::Broadcast(Tensor x, int root, Stream& stream) {
   CHECK(0 <= root && root < size_) << root << " of " << size_;
   if (size_ == 1 || x.empty()) return;
-  Call("Broadcast", stream, [&](const Functions& nccl, cudaStream_t cuda_stream) {
+  Call("Broadcast", stream, [&](const NcclFunctions& nccl, cudaStream_t cuda_stream) {
     return nccl.Broadcast(x.data, x.data, Bytes(x), ncclInt8, root, comm_, cuda_stream);
   });
 }
@@ -469,7 +427,9 @@ std::unique_ptr<Communicator> NcclCommunicator::Split(int color, const std::stri
   const auto rank = std::count(colors.begin(), colors.begin() + rank_, color);
   const std::string what = absl::StrCat("Split into '", name, "' of group '", name_, "'");
   ncclComm_t part = nullptr;
-  NCCL_CHECK(session_.nccl(), session_.nccl().CommSplit(comm_, color, rank_, &part, nullptr));
+  NCCL_CHECK(session_.nccl(), session_.Alone([&] {
+    return session_.nccl().CommSplit(comm_, color, rank_, &part, nullptr);
+  }));
   // The new communicator may be there only when the old one is done with it.
   Settle(what);
   CHECK(part != nullptr) << what;
@@ -485,7 +445,7 @@ absl::StatusOr<std::unique_ptr<NcclSession>> NcclSession::Create(Options options
   CHECK(options.gpu.type == DeviceType::kCuda && options.log != nullptr);
   // Else connections of algorithms that large tensors take are made in the first step.
   setenv("NCCL_RUNTIME_CONNECT", "0", 0);
-  ASSIGN_OR_RETURN(const Functions functions, LoadFunctions());
+  ASSIGN_OR_RETURN(const NcclFunctions functions, LoadNcclFunctions());
   return std::make_unique<Session>(std::move(options), functions);
 }
 

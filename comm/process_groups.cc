@@ -28,7 +28,6 @@ absl::StatusOr<ProcessGroups> ProcessGroups::Create(std::unique_ptr<Communicator
   RETURN_IF_ERROR(CheckExpertParallel(expert_parallel, ranks));
   if (expert_parallel == 0) expert_parallel = ranks;
   ProcessGroups groups;
-  groups.data_ = world->Split(0, "data");
   groups.expert_ = world->Split(world->rank() / expert_parallel, "expert");
   groups.expert_data_ = world->Split(world->rank() % expert_parallel, "expert_data");
   groups.world_ = std::move(world);

@@ -23,9 +23,8 @@ class ProcessGroups {
   static absl::StatusOr<ProcessGroups> Create(std::unique_ptr<Communicator> world,
                                               int expert_parallel);
 
-  Communicator& world() const { return *world_; }
   // Ranks with their own slices of the global batch: all of them.
-  Communicator& data() const { return *data_; }
+  Communicator& world() const { return *world_; }
   // Ranks that together hold each expert once. My position in it decides which experts are mine.
   Communicator& expert() const { return *expert_; }
   // Ranks that hold the same experts as I do.
@@ -35,7 +34,6 @@ class ProcessGroups {
   ProcessGroups() = default;
 
   std::unique_ptr<Communicator> world_;
-  std::unique_ptr<Communicator> data_;
   std::unique_ptr<Communicator> expert_;
   std::unique_ptr<Communicator> expert_data_;
 };

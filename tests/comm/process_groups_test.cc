@@ -19,8 +19,8 @@ TEST(ProcessGroups, RanksAreAGridOfReplicasAndPositions) {
     const auto groups = ProcessGroups::Create(std::move(world), 3);
     ASSERT_OK(groups);
     EXPECT_EQ(groups->world().rank(), rank);
-    EXPECT_EQ(groups->data().size(), 6);
-    EXPECT_EQ(groups->data().rank(), rank);
+    EXPECT_EQ(groups->world().size(), 6);
+    EXPECT_EQ(groups->world().rank(), rank);
     EXPECT_EQ(groups->expert().size(), 3);
     EXPECT_EQ(groups->expert().rank(), rank % 3);
     EXPECT_EQ(groups->expert_data().size(), 2);
