@@ -26,7 +26,8 @@ int64_t FreeGpuBytes(Device device);
 // Zero-filled; null when the device has not that much. Waits for the device.
 void* AllocateOnGpu(Device device, int64_t bytes);
 void FreeOnGpu(Device device, void* data);
-// Page-locked memory of the host, zero-filled, that kernels of `device` may touch too.
+// Page-locked memory of the host, zero-filled, that kernels of `device` may touch too; null where
+// it is refused.
 void* AllocatePinnedFor(Device device, int64_t bytes);
 void FreePinned(void* data);
 

@@ -123,10 +123,12 @@ template <typename T>
 inline constexpr int kPack = static_cast<int>(16 / sizeof(T));
 template <typename T, int kSize = kPack<T>>
 __device__ __forceinline__ Pack<T, kSize> LoadPack(const T* from) {
+  ExpectAligned(from, sizeof(Pack<T, kSize>));
   return *reinterpret_cast<const Pack<T, kSize>*>(from);
 }
 template <typename T, int kSize>
 __device__ __forceinline__ void StorePack(T* to, const Pack<T, kSize>& pack) {
+  ExpectAligned(to, sizeof(Pack<T, kSize>));
   *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace unipool {
@@ -17,6 +18,9 @@ __device__ __forceinline__ T* DynamicShared() {
   extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
   return reinterpret_cast<T*>(dynamic_shared_memory);
 }
+
+// Here the GPU itself faults on an access that is not aligned to its size; an emulated one asks.
+__device__ __forceinline__ void ExpectAligned(const void* /*address*/, size_t /*bytes*/) {}
 
 // d += a * b over one warp, bf16 in, float32 out: d is 16 x 8, a 16 x 16 row-major, b 16 x 8
 // column-major (n rows of k). With g = lane / 4 and t = lane % 4 * 2, low half first:

@@ -44,12 +44,20 @@ __global__ void CastKernel(const From* x, To* y, int64_t count) {
 constexpr int kSumBlocks = 1024;  // also the number of partial sums
 constexpr int kSumThreads = 256;
 
+// Of an address that is aligned to four elements, or not.
+template <bool kAligned>
+__device__ __forceinline__ Pack<float, 4> LoadFour(const float* from) {
+  if constexpr (kAligned) return LoadPack<float, 4>(from);
+  return {from[0], from[1], from[2], from[3]};
+}
+
 // The order of the additions follows from the count alone.
+template <bool kAligned>
 __global__ void SumOfSquaresKernel(const float* x, int64_t count, double* partial) {
   const int64_t packs = count / 4;
   double sum = 0;
   for (int64_t i = GlobalThread(); i < packs; i += GridThreads()) {
-    const auto pack = LoadPack<float, 4>(x + i * 4);
+    const auto pack = LoadFour<kAligned>(x + i * 4);
 #pragma unroll
     for (int j = 0; j < 4; ++j) sum += double{pack.values[j]} * double{pack.values[j]};
   }
@@ -141,7 +149,8 @@ void ComputeOnCuda(const Cast& op, Stream& stream) {
 void ComputeOnCuda(const SumOfSquares& op, Stream& stream) {
   auto* partial = static_cast<double*>(ScratchOf(stream).data);
   LaunchKernel(CudaStream(stream), {.grid = dim3(kSumBlocks), .block = dim3(kSumThreads)},
-               SumOfSquaresKernel, op.x.as<float>(), op.x.numel(), partial);
+               Aligned(op.x.as<float>()) ? SumOfSquaresKernel<true> : SumOfSquaresKernel<false>,
+               op.x.as<float>(), op.x.numel(), partial);
   LaunchKernel(CudaStream(stream), {.grid = dim3(1), .block = dim3(kSumThreads)}, SumPartialKernel,
                partial, op.sum.as<double>());
 }

@@ -146,6 +146,9 @@ __global__ void __launch_bounds__(1024)
 
 unsigned ThreadsFor(int hidden, int size, int packs) {
   const int threads = CeilDivide(hidden, size * packs);
+  if (threads > MostThreads(packs)) {
+    GpuFail("RMS normalization", __FILE__, __LINE__, "the rows are longer than a block can hold");
+  }
   return static_cast<unsigned>(CeilDivide(threads < 1 ? 1 : threads, kWarp) * kWarp);
 }
 

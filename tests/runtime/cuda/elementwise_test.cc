@@ -71,5 +71,24 @@ TEST(ElementwiseOnBothDevices, SumOfSquaresIsTheSame) {
   }
 }
 
+// A part of a tensor may begin anywhere.
+TEST(ElementwiseOnBothDevices, SumOfSquaresOfAPartIsTheSame) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t begin : {1, 2, 3, 4}) {
+    Workbench bench;
+    testing::DeviceCopies copies;
+    SumOfSquares op{.x = bench.Random("x", {1000}), .sum = bench.arena().New<double>({1})};
+    op.sum.as<double>()[0] = 0;
+    SumOfSquares on_gpu = op;
+    copies.Move(&on_gpu.x, false);
+    copies.Move(&on_gpu.sum, false);
+    op.x = op.x.Rows(begin, 997);
+    on_gpu.x = on_gpu.x.Rows(begin, 997);
+    Compute(copies.ctx(), on_gpu);
+    Compute(bench.ctx(), op);
+    EXPECT_NEAR(copies.Read(on_gpu.sum)[0], op.sum.as<double>()[0], 1e-9) << begin;
+  }
+}
+
 }  // namespace
 }  // namespace unipool

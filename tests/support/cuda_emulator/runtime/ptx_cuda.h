@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace unipool {
@@ -11,6 +12,11 @@ namespace unipool {
 template <typename T>
 T* DynamicShared() {
   return reinterpret_cast<T*>(cuda_emulator::SharedMemory());
+}
+
+inline void ExpectAligned(const void* address, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes == 0) return;
+  cuda_emulator::Stop("an access of %zu bytes at %p: not aligned", bytes, address);
 }
 
 void MmaBf16M16N8K16(float* d, const uint32_t* a, const uint32_t* b);
