@@ -68,10 +68,14 @@ absl::Status ReadBack(const std::string& folder, const Manifest& part) {
   return absl::OkStatus();
 }
 
-// Pinned for a GPU, which then copies several times as fast, unless the host would miss the memory.
+// Pinned for a GPU, which then copies several times as fast, unless the host would miss the memory
+// or refuses it.
 absl::StatusOr<Buffer> AllocateCopy(const World& world, int64_t bytes) {
-  const bool small = bytes <= HostMemoryBytes() / 8 / world.ranks_on_host();
-  return small ? Buffer::AllocatePinned(world.device(), bytes) : Buffer::Allocate(Device{}, bytes);
+  if (bytes <= HostMemoryBytes() / 8 / world.ranks_on_host()) {
+    absl::StatusOr<Buffer> pinned = Buffer::AllocatePinned(world.device(), bytes);
+    if (pinned.ok()) return pinned;
+  }
+  return Buffer::Allocate(Device{}, bytes);
 }
 
 // By as many threads as the memory can use.
