@@ -101,7 +101,8 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Continue(const std::st
   ASSIGN_OR_RETURN(auto opened, Open(path, "r+"));
   opened->held_ = last;
   opened->held_step_ = last_step;
-  std::fseek(opened->file_, static_cast<int64_t>(kept.size()), SEEK_SET);
+  opened->written_ = static_cast<int64_t>(kept.size());
+  std::fseek(opened->file_, opened->written_, SEEK_SET);
   return opened;
 }
 
@@ -112,6 +113,7 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Open(const std::string
     return absl::FailedPreconditionError(
         absl::StrCat(path, ": cannot be written: ", std::strerror(errno)));
   }
+  std::setvbuf(file, nullptr, _IONBF, 0);  // so that what failed is not tried again by itself
   return std::unique_ptr<MetricsFile>(new MetricsFile(path, file));
 }
 
@@ -124,11 +126,20 @@ absl::Status MetricsFile::Write(const StepRecord& record) {
   } else {
     line = held_ + line;
   }
-  held_.clear();
   if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) {
+    held_.clear();
+    written_ += static_cast<int64_t>(line.size());
     return absl::OkStatus();
   }
-  return absl::DataLossError(absl::StrCat(path_, ": write failed: ", std::strerror(errno)));
+  const absl::Status status =
+      absl::DataLossError(absl::StrCat(path_, ": write failed: ", std::strerror(errno)));
+  // A part of a line would spoil the next one.
+  std::clearerr(file_);
+  std::fseek(file_, written_, SEEK_SET);
+  if (ftruncate(fileno(file_), written_) != 0) {
+    LOG_FIRST_N(WARNING, 1) << path_ << ": cannot be cut back: " << std::strerror(errno);
+  }
+  return status;
 }
 
 std::string ToJson(const StepRecord& record) {
@@ -169,8 +180,9 @@ bool ProgressLine::Due(const StepRecord& record) const {
 }
 
 void ProgressLine::Show(const StepRecord& record) {
-  seconds_per_step_ =
-      record.step <= 2 ? record.step_seconds : 0.9 * seconds_per_step_ + 0.1 * record.step_seconds;
+  // The first two steps of a start are slower than all others.
+  seconds_per_step_ = ++steps_seen_ <= 2 ? record.step_seconds
+                                         : 0.9 * seconds_per_step_ + 0.1 * record.step_seconds;
   if (!Due(record)) return;
   last_ = absl::Now();
   std::string line = absl::StrFormat(

@@ -57,6 +57,7 @@ class MetricsFile {
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
 
+  // After an error the file ends with the last record that was written whole.
   absl::Status Write(const StepRecord& record);
 
  private:
@@ -66,7 +67,8 @@ class MetricsFile {
 
   const std::string path_;
   std::FILE* const file_;
-  std::string held_;  // the record of `step` where it may still be joined
+  int64_t written_ = 0;  // bytes, of whole records
+  std::string held_;     // the record of `step` where it may still be joined
   int64_t held_step_ = -1;
 };
 
@@ -91,6 +93,7 @@ class ProgressLine {
   const bool live_;
   bool shown_ = false;
   absl::Time last_;
+  int64_t steps_seen_ = 0;
   double seconds_per_step_ = 0;  // smoothed
 };
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
 
@@ -179,6 +180,30 @@ TEST(MetricsFile, AFailedWriteNamesThePathAndTheReason) {
     EXPECT_STATUS(file->Write(Record(step)), kDataLoss,
                   "/dev/full: write failed: No space left on device");
   }
+}
+
+TEST(MetricsFile, APartOfALineNeverStays) {
+  const TempFolder folder;
+  const std::string path = folder.Path("metrics.jsonl");
+  const auto file = MetricsFile::Create(path).value();
+  ASSERT_OK(file->Write(Record(1)));
+  const std::string first = folder.ReadAll("metrics.jsonl");
+  {
+    const testing::FileSizeLimit full_disk(first.size() + 10);
+    EXPECT_STATUS(file->Write(Record(2)), kDataLoss, path + ": write failed: File too large");
+  }
+  EXPECT_EQ(folder.ReadAll("metrics.jsonl"), first);
+  ASSERT_OK(file->Write(Record(3)));
+  EXPECT_EQ(folder.ReadAll("metrics.jsonl"), absl::StrCat(first, ToJson(Record(3)), "\n"));
+}
+
+// Not a tenth of it, as a mean that begins at 0 would say.
+TEST(PlainProgress, TheTimeLeftOfARunThatGoesOnIsThatOfItsSteps) {
+  const std::string printed = Printed([] {
+    ProgressLine progress(100, false);
+    progress.Show(Record(61));
+  });
+  EXPECT_THAT(printed, ::testing::HasSubstr("left 1m18s"));
 }
 
 TEST(MetricsFile, AFileThatCannotBeMadeNamesThePathAndTheReason) {
