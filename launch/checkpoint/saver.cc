@@ -122,19 +122,20 @@ void CheckpointSaver::AfterStep(const TrainingState& state) {
   const int64_t failures = totals_.failures;
   Advance();
   if (due) Settle();
-  TellOfFailure(failures, state.step);  // of the save before
+  // Of the save before.
+  TellOfFailure(failures, due ? state.step : std::max(retry_at_, state.step + 1));
   if (!due) return;
   totals_.between_seconds += SecondsSince(std::exchange(counted_, absl::Now()));
   const int64_t failures_before = totals_.failures;
   Begin(state, settings_.asynchronous());
   if (!settings_.asynchronous()) Settle();
-  TellOfFailure(failures_before, state.step);
+  TellOfFailure(failures_before, std::max(retry_at_, state.step + 1));
 }
 
-void CheckpointSaver::TellOfFailure(int64_t failures_before, int64_t step) const {
+void CheckpointSaver::TellOfFailure(int64_t failures_before, int64_t next_try) const {
   LOG_IF(WARNING, totals_.failures > failures_before && world_.is_first())
       << "the checkpoint of step " << step_ << " FAILED: " << outcome_.message()
-      << "; training goes on, the next try is after step " << std::max(retry_at_, step);
+      << "; training goes on, the next try is after step " << next_try;
 }
 
 absl::StatusOr<std::string> CheckpointSaver::SaveNow(const TrainingState& state) {
@@ -159,6 +160,7 @@ void CheckpointSaver::Settle() {
 // Without a copy the caller waits, so that the state stays as it is.
 void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   step_ = state.step;
+  retry_at_ = -1;  // this is the try
   started_ = absl::Now();
   pieces_ = PiecesOf(state.parameters, state.optimizer, world_);
   manifest_ = Describe(state, world_);
@@ -274,7 +276,6 @@ void CheckpointSaver::Finish() {
   totals_.write_seconds += seconds;
   totals_.verify_seconds += verify_seconds_;
   gigabytes_per_second_ = static_cast<double>(bytes) / seconds / 1e9;
-  retry_at_ = -1;
   retry_wait_ = 1;
 }
 

@@ -76,8 +76,8 @@ class CheckpointSaver {
   void Conclude();
   void Finish();
   void NoteFailure();
-  // Where there are more failures than `failures_before`, after step `step`.
-  void TellOfFailure(int64_t failures_before, int64_t step) const;
+  // Where there are more failures than `failures_before`.
+  void TellOfFailure(int64_t failures_before, int64_t next_try) const;
   // On the side thread.
   void Write();
   void Publish();

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/trainer.h"
@@ -121,6 +123,20 @@ TEST_F(CheckpointSaverTest, AFailedSaveIsTriedAgainAndHarmsNothing) {
   EXPECT_EQ(totals.saves, 3);     // steps 4, 11 and 12
   EXPECT_THAT(Steps("run"), ElementsAre(12));
   EXPECT_OK(OpenCheckpoint(folder_.Path("run"))->Verify());
+}
+
+TEST_F(CheckpointSaverTest, OneSaveBesideTrainingMakesUpForAFailedOne) {
+  run_.mutable_checkpoint()->set_every_steps(6);
+  run_.mutable_checkpoint()->set_keep_last(0);
+  run_.mutable_checkpoint()->set_asynchronous(true);
+  std::optional<testing::FileSizeLimit> full_disk;
+  const SaveTotals totals = Train("run", 14, [&](int64_t step) {
+    if (step == 5) full_disk.emplace(5000);
+    if (step == 8) full_disk.reset();
+    absl::SleepFor(absl::Milliseconds(100));  // so that each step carries the save a phase further
+  });
+  EXPECT_EQ(totals.failures, 1);  // step 6, which is known at step 8
+  EXPECT_THAT(Steps("run"), ElementsAre(9, 12));
 }
 
 TEST_F(CheckpointSaverTest, WhatACrashLeftIsSwept) {
