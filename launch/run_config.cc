@@ -25,6 +25,7 @@ namespace {
 // Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
 constexpr double kLargestSize = 2147483647;
 constexpr int kMostThreads = 1024;
+constexpr int kMostSequences = 1 << 24;  // of a step
 constexpr int64_t kByteVocab = 257;
 constexpr int kMostSources = 65535;
 constexpr uint64_t kLargestMegatronSeed = 4294967295;
@@ -226,6 +227,8 @@ absl::Status CheckData(const config::Run& run, const Rules& rules) {
                                 "a third weight above 0 for eval.test"));
   RETURN_IF_ERROR(CheckTokenizer(data, rules));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
+  RETURN_IF_ERROR(rules.Require(data.global_batch() <= kMostSequences, "data.global_batch",
+                                absl::StrCat("at most ", kMostSequences)));
   RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
   return rules.Require(data.micro_batch() <= data.global_batch(), "data.micro_batch",
                        absl::StrCat("at most ", rules.Other("data.global_batch")));

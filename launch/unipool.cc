@@ -103,4 +103,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace unipool
 
-int main(int argc, char** argv) { return unipool::Main(argc, argv); }
+int main(int argc, char** argv) {
+  const int status = unipool::Main(argc, argv);
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return status;
+  std::fputs("unipool: the standard output cannot be written\n", stderr);
+  return status == unipool::kExitDone ? unipool::kExitFailure : status;
+}

@@ -67,10 +67,15 @@ absl::Duration Deadline(const config::Run& run) {
 }
 
 // OpenMP runs our loops and calls OpenBLAS from inside them, one thread each. It has read
-// OMP_NUM_THREADS itself.
+// OMP_NUM_THREADS itself; it would end in a crash with more than the system can start.
 void SetThreads(int threads, int ranks_on_host) {
+  constexpr int kMostThreads = 1024;
   SetBlasThreads(1);
-  if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) {
+    if (omp_get_max_threads() <= kMostThreads) return;
+    LOG(WARNING) << "OMP_NUM_THREADS: expected at most " << kMostThreads << ", found "
+                 << omp_get_max_threads() << "; a rank takes its share of the cores";
+  }
   omp_set_num_threads(threads > 0 ? threads : std::max(1, HostCores() / ranks_on_host));
 }
 
