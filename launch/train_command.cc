@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -27,6 +28,7 @@
 #include "launch/loaders.h"
 #include "launch/metrics.h"
 #include "launch/run_config.h"
+#include "launch/run_lock.h"
 #include "launch/signals.h"
 #include "launch/time_limit.h"
 #include "launch/trainer.h"
@@ -60,6 +62,7 @@ struct Request {
 
 // What one rank keeps open while it trains; only the first rank has files and a terminal.
 struct Outputs {
+  std::unique_ptr<RunLock> lock;
   std::unique_ptr<MetricsFile> metrics;
   std::unique_ptr<ProgressLine> progress;
 };
@@ -94,17 +97,55 @@ absl::StatusOr<Outputs> FillRunFolder(const config::Run& run, const Request& req
   return outputs;
 }
 
+// True where launch/mpirun.sh starts the run again: it goes on, whatever it replaced at first.
+bool IsRestart() {
+  const char* restart = std::getenv("UNIPOOL_RESTART");
+  return restart != nullptr && absl::string_view(restart) != "0";
+}
+
+// A start again may come before the system knows that the last one is gone, on another machine too.
+absl::StatusOr<std::unique_ptr<RunLock>> LockFolder(const std::string& folder) {
+  const char* const requeued = std::getenv("SLURM_RESTART_COUNT");
+  const bool again = IsRestart() || (requeued != nullptr && absl::string_view(requeued) != "0");
+  return RunLock::Take(folder, again ? absl::Seconds(120) : absl::Seconds(5));
+}
+
+// Null where there is no folder yet.
+absl::StatusOr<std::unique_ptr<RunLock>> LockIfThere(const std::string& folder) {
+  ASSIGN_OR_RETURN(const bool is_there, Exists(folder));
+  if (!is_there) return nullptr;
+  return LockFolder(folder);
+}
+
 // The run folder. A new one that cannot be filled is taken away again.
 absl::StatusOr<Outputs> OpenOutputs(const config::Run& run, const Request& request,
-                                    int64_t resumed_from) {
-  ASSIGN_OR_RETURN(const bool existed, Exists(run.run_dir()));
+                                    int64_t resumed_from, std::unique_ptr<RunLock> lock) {
+  const bool existed = lock != nullptr;
+  if (!existed) {
+    RETURN_IF_ERROR(MakeFolders(run.run_dir()));
+    ASSIGN_OR_RETURN(lock, LockFolder(run.run_dir()));
+    ASSIGN_OR_RETURN(const bool is_run, Exists(run.run_dir() + "/config.textproto"));
+    if (is_run) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(run.run_dir(), ": another run has been made in it just now"));
+    }
+  }
   absl::StatusOr<Outputs> outputs = FillRunFolder(run, request, resumed_from);
+  if (outputs.ok()) outputs->lock = std::move(lock);
   if (!outputs.ok() && !existed) RemoveTree(run.run_dir()).IgnoreError();
   return outputs;
 }
 
-// A new run takes no other one's place unasked.
+// A new run takes no other one's place unasked, and never that of something else.
 absl::Status CheckFresh(const config::Run& run, const Request& request) {
+  ASSIGN_OR_RETURN(const bool is_run, Exists(run.run_dir() + "/config.textproto"));
+  for (const char* name : {"loads", "checkpoints"}) {
+    ASSIGN_OR_RETURN(const bool is_there, Exists(absl::StrCat(run.run_dir(), "/", name)));
+    if (!is_there || is_run || !request.force) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(run.run_dir(), ": holds ", name, " but no run (config.textproto), so nothing ",
+                     "is replaced; expected a new folder (--run-dir)"));
+  }
   for (const char* name : {"metrics.jsonl", "checkpoints"}) {
     ASSIGN_OR_RETURN(const bool is_there, Exists(absl::StrCat(run.run_dir(), "/", name)));
     if (!is_there || !request.fresh || request.force) continue;
@@ -250,10 +291,12 @@ absl::Duration FirstSaveEstimate(const config::Run& run, const World& world) {
   return absl::Seconds(static_cast<double>(plan.values + plan.moments) / kBytesPerSecond);
 }
 
+constexpr char kTimeLimit[] = "time limit";
+
 // What asked this run to leave: the lowest rank that was asked says what. Collective.
 std::string StopReason(bool near_limit, const World& world) {
   const int signal = NotedSignal();
-  const std::string mine = signal != 0 ? SignalName(signal) : near_limit ? "time limit" : "";
+  const std::string mine = signal != 0 ? SignalName(signal) : near_limit ? kTimeLimit : "";
   const std::vector<std::string> reasons = world.Gather(mine);
   int rank = 0;
   while (rank + 1 < world.size() && reasons[rank].empty()) ++rank;
@@ -262,6 +305,11 @@ std::string StopReason(bool near_limit, const World& world) {
 
 // The status of a run that was asked to leave: saved, to be gone on with.
 absl::Status Stopped(int64_t step, const std::string& reason, const std::string& checkpoint) {
+  if (step == 0 && absl::StartsWith(reason, kTimeLimit)) {
+    return absl::FailedPreconditionError(
+        "the time limit came before the first step: it would come there every time; expected a "
+        "longer one, or a shorter first validation (eval.sequences)");
+  }
   return absl::CancelledError(absl::StrCat("stopped after step ", step, " (", reason, "), saved ",
                                            checkpoint, ": the same command goes on from there"));
 }
@@ -345,10 +393,15 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   RETURN_IF_ERROR(CheckRanks(run, world.size()));
   const absl::StatusOr<std::unique_ptr<Corpus>> corpus = Corpus::Open(run.data());
   RETURN_IF_ERROR(world.Agree(corpus.status()));
+  absl::StatusOr<std::unique_ptr<RunLock>> lock = nullptr;
+  if (world.is_first()) lock = LockIfThere(run.run_dir());
+  RETURN_IF_ERROR(world.Agree(lock.status()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                    MakeTrainer(&run, request, **corpus, world));
   absl::StatusOr<Outputs> outputs = Outputs{};
-  if (world.is_first()) outputs = OpenOutputs(run, request, trainer->resumed_from());
+  if (world.is_first()) {
+    outputs = OpenOutputs(run, request, trainer->resumed_from(), *std::move(lock));
+  }
   RETURN_IF_ERROR(world.Agree(outputs.status()));
   google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
 
@@ -377,7 +430,11 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
     NoteSaves(before, saver->totals(), &limit);
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(TrainAndGoBack(report, {run, world, *trainer, *saver, *outputs}));
+  const absl::Status trained = TrainAndGoBack(report, {run, world, *trainer, *saver, *outputs});
+  if (!trained.ok()) {
+    saver->Settle();  // a save under way is of a sound step
+    return trained;
+  }
   if ((run.checkpoint().save_final() || !trainer->finished()) && trainer->changed()) {
     ASSIGN_OR_RETURN(summary.checkpoint, saver->SaveNow(trainer->state()));
   }
@@ -397,12 +454,6 @@ absl::StatusOr<config::Run> LoadRun(const CommandLine& line) {
     overrides.push_back(absl::StrCat("run_dir=", line.Value("run-dir", "")));
   }
   return LoadRunConfig(line.Value("config", ""), overrides);
-}
-
-// True where launch/mpirun.sh starts the run again: it goes on, whatever it replaced at first.
-bool IsRestart() {
-  const char* restart = std::getenv("UNIPOOL_RESTART");
-  return restart != nullptr && absl::string_view(restart) != "0";
 }
 
 absl::StatusOr<Request> ParseRequest(const CommandLine& line, absl::Time job_start) {

@@ -89,7 +89,7 @@ class BadInputTest(support.TextTest):
         self.expect_refusal({}, "a-file", run_dir=os.path.join(blocker, "run"))
 
     def test_a_run_folder_that_cannot_be_looked_up_is_refused(self):
-        self.expect_refusal({}, "cannot be listed: File name too long",
+        self.expect_refusal({}, "cannot be looked up: File name too long",
                             run_dir=os.path.join(self.folder.name, "x" * 300))
 
     def test_a_model_larger_than_the_memory_is_refused(self):
@@ -140,6 +140,31 @@ class BadInputTest(support.TextTest):
         self.assertEqual(refused.returncode, BAD_INPUT)
         self.assertIn("--force", refused.stderr)
         self.assertEqual(weights.read_text(), "precious")
+
+    def test_force_takes_the_place_of_a_run_only(self):
+        run_dir = pathlib.Path(self.folder.name, "not-a-run")
+        (run_dir / "checkpoints").mkdir(parents=True)
+        (run_dir / "checkpoints" / "mine.txt").write_text("precious")
+        refused = support.run(support.train_command(self.prefix, run_dir) + ["--force"])
+        self.assertEqual(refused.returncode, BAD_INPUT)
+        self.assertIn("holds checkpoints but no run", refused.stderr)
+        self.assertEqual((run_dir / "checkpoints" / "mine.txt").read_text(), "precious")
+
+    def test_output_that_cannot_be_written_is_not_done(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([support.PROGRAM, "config", "show",
+                                   str(support.ROOT / "configs/quickstart.textproto")],
+                                  stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr, "unipool: the standard output cannot be written\n")
+
+    def test_more_threads_than_can_be_started_are_a_warning(self):
+        run_dir = os.path.join(self.folder.name, "threads")
+        command = support.train_command(self.prefix, run_dir, {"steps": 1,
+                                                               "schedule.warmup_steps": 0})
+        done = support.run(command, environment={"OMP_NUM_THREADS": "99999"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("OMP_NUM_THREADS: expected at most 1024, found 99999", done.stderr)
 
     def test_a_fresh_start_in_a_run_folder_is_refused_unless_forced(self):
         run_dir = os.path.join(self.folder.name, "used")

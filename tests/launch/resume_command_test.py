@@ -234,6 +234,34 @@ class ResumeTest(support.TextTest):
         for path in sorted(folder.glob("step_*")):
             self.assertEqual(support.run(["checkpoint", "verify", path]).returncode, 0, path)
 
+    def test_a_second_run_in_the_folder_is_refused(self):
+        run_dir = self.path("shared")
+        job = processes.Job(support.train_command(self.prefix, run_dir, processes.LONG))
+        for cleanup in (job.process.stdout.close, job.process.stderr.close, job.kill):
+            self.addCleanup(cleanup)
+        processes.wait_for(lambda: processes.last_step(run_dir) > 5, 60, "steps")
+        for flags in ([], ["--force"]):
+            refused = support.run(support.train_command(self.prefix, run_dir,
+                                                        processes.LONG) + flags)
+            self.assertEqual(refused.returncode, 2, refused.stderr)
+            self.assertRegex(refused.stderr,
+                             rf"shared: another run is in it \(process {job.process.pid} on ")
+        job.signal(signal.SIGTERM)
+        status, _, errors = job.finish()
+        self.assertEqual(status, 75, errors)
+        self.assertFalse(pathlib.Path(run_dir, ".lock").exists())
+        again = support.run(support.train_command(self.prefix, run_dir, processes.LONG) +
+                            ["--time-limit", "2s"])
+        self.assertIn("goes on after step", again.stdout)
+
+    def test_a_save_under_way_is_finished_when_the_run_diverges(self):
+        settings = {"steps": 9, "checkpoint.every_steps": 2, "schedule.lr": 1e38,
+                    "schedule.min_lr": 1e37, "schedule.warmup_steps": 2}
+        run_dir = self.path("diverged")
+        done = support.run(support.train_command(self.prefix, run_dir, settings))
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertEqual(processes.checkpoints(run_dir), ["step_00000002"])
+
     def test_a_run_without_a_checkpoint_begins_again_and_keeps_its_records(self):
         run_dir = pathlib.Path(self.path("killed-early"))
         run_dir.mkdir()

@@ -125,6 +125,14 @@ class SignalsTest(support.TextTest):
                 self.assertLess(processes.time.monotonic() - begin, 15)
                 self.assertGreater(processes.last_step(run_dir), 0)
 
+    def test_a_time_limit_before_the_first_step_is_not_worth_another_start(self):
+        run_dir = os.path.join(self.folder.name, "no-step")
+        settings = dict(processes.LONG, **{"eval.every_steps": 1, "eval.sequences": 0})
+        done = support.run(support.train_command(self.prefix, run_dir, settings) +
+                           ["--time-limit", "1ms"])
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("the time limit came before the first step", done.stderr)
+
     def test_a_time_limit_is_checked(self):
         for text in ("soon", "0s", "-5m", "1:99:00", "1-2"):
             done = support.run(["train", "--time-limit", text])
