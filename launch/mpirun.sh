@@ -8,7 +8,7 @@
 # A setting that is already in the environment stays as it is.
 set -eu
 
-readonly run_again=75 lost_peer=76 interrupted=130
+readonly bad_input=2 run_again=75 lost_peer=76 interrupted=130
 
 say() { echo "mpirun.sh: $*" >&2; }
 
@@ -73,11 +73,20 @@ if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
   say "--restarts $restarts: expected a number of at least 0"
   exit 2
 fi
+if [[ -n "$ranks" ]] && ! [[ "$ranks" =~ ^0*[1-9][0-9]*$ ]]; then
+  say "-np $ranks: expected a number of at least 1"
+  exit 2
+fi
+if [[ -n "$hostfile" && (! -r "$hostfile" || -d "$hostfile") ]]; then
+  say "--hostfile $hostfile: cannot be read"
+  exit 2
+fi
 
 # The first word after what a paragraph is cut at.
 word_after() { local rest="${2#*"$1"}"; rest="${rest#"${rest%%[! ]*}"}"; echo "${rest%% *}"; }
 
-# What mpirun says between two rulers, in a line: false where it is nothing that we know.
+# What mpirun says between two rulers, in a line: false where it is nothing that we know. A program
+# that cannot be started sets `refused`: mpirun's own statuses for it are those of crashes.
 paragraph_in_a_line() {
   case "$1" in
     *"terminated normally, but"* | *"processes exited with non-zero status"*) ;;
@@ -91,14 +100,22 @@ paragraph_in_a_line() {
       say "$(word_after "Local host:" "$1") cannot connect to $(word_after "connect() to" "$1")" ;;
     *"unable to reliably start one or more daemons"*)
       say "a host cannot be started on, or is lost" ;;
+    *"unable to find the specified executable"* | *"could not access or execute an executable"*)
+      refused=$bad_input
+      say "$(word_after "Executable:" "$1"): no program that can be started on" \
+        "$(word_after "Node:" "$1")" ;;
+    *"No executable was specified"*)
+      refused=$bad_input
+      say "no program is given: expected one after the options" ;;
     *) return 1 ;;
   esac
 }
 
 # The end of a job as mpirun tells it, several lines between rulers, becomes a line each.
+# Its status is $bad_input where mpirun refused to start the program.
 errors_in_lines() {
   trap '' INT TERM HUP USR1 USR2
-  local line held=() block=""
+  local line held=() block="" refused=0
   flush() { [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2; held=() block=""; }
   while IFS= read -r line || [[ -n "$line" ]]; do
     if [[ "$line" =~ ^-{70,}$ ]]; then
@@ -118,6 +135,7 @@ errors_in_lines() {
     fi
   done
   flush
+  return "$refused"
 }
 
 mpirun_pid="" asked="" interrupts=0
@@ -170,7 +188,7 @@ run_job() {
   wait "$mpirun_pid" || status=$?
   mpirun_pid=""
   exec {errors}>&-
-  wait "$reader" || true
+  wait "$reader" || [[ $? -ne $bad_input ]] || status=$bad_input
 }
 
 # One status for whatever mpirun says of a rank or a host that is gone, and of ranks that a request
@@ -189,7 +207,7 @@ translate_status() {
 # Done, bad input, diverged, asked to leave, not to be found: the same would come again.
 worth_a_restart() {
   case "$status" in
-    0 | 2 | 3 | "$run_again" | 126 | 127 | "$interrupted") return 1 ;;
+    0 | "$bad_input" | 3 | "$run_again" | 126 | 127 | "$interrupted") return 1 ;;
     *) [[ -z "$asked" ]] ;;
   esac
 }

@@ -184,6 +184,22 @@ class RestartsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("--restarts often: expected a number", done.stderr)
 
+    def test_what_cannot_be_started_is_bad_input_and_not_tried_again(self):
+        nowhere = os.path.join(self.folder.name, "nowhere")
+        for options, said in (
+                (["-np", "2", nowhere], f"{nowhere}: no program that can be started on"),
+                (["-np", "2", "no-such-program"], "no-such-program: no program that can be"),
+                (["-np", "2"], "no program is given"),
+                (["-np", "abc", "true"], "-np abc: expected a number of at least 1"),
+                (["-np", "0", "true"], "-np 0: expected a number of at least 1"),
+                (["-np", "2", "--hostfile", nowhere, "true"], f"--hostfile {nowhere}: cannot be")):
+            with self.subTest(options=options):
+                done = subprocess.run([support.LAUNCHER, "--restarts", "2", *options], timeout=90,
+                                      capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                self.assertIn(f"mpirun.sh: {said}", done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
