@@ -15,13 +15,42 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 420, 260, 52, 34, 36
 COLORS = ["#1f6feb", "#d1570b", "#1a7f37", "#8250df", "#bf3989"]
 
 
+def refuse(what):
+    print(f"plot_run.py: {what}", file=sys.stderr)
+    sys.exit(2)
+
+
+def read_record(line, place):
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        refuse(f"{place}: {error.msg} at column {error.colno}, expected a JSON object")
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        refuse(f"{place}: expected an object with a number \"step\"")
+    return record
+
+
 def read_run(folder):
     path = os.path.join(folder, "metrics.jsonl")
     try:
         with open(path) as file:
-            return [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        sys.exit(f"plot_run.py: {path}: {error}")
+            records = [read_record(line, f"{path} line {number}")
+                       for number, line in enumerate(file, start=1)]
+    except UnicodeDecodeError:
+        refuse(f"{path}: not UTF-8 text")
+    except OSError as error:
+        refuse(f"{path}: {error.strerror}")
+    if not series(records, "lm_loss"):
+        refuse(f"{path}: no record of a training step, expected one or more")
+    return records
+
+
+def read_line(text):
+    name, _, loss = text.partition("=")
+    try:
+        return name, float(loss)
+    except ValueError:
+        refuse(f"--line {text}: expected NAME=LOSS")
 
 
 def smooth(points, share=0.02):
@@ -127,9 +156,13 @@ def main():
     parser.add_argument("--line", action="append", default=[], metavar="NAME=LOSS")
     args = parser.parse_args()
     runs = [(os.path.basename(os.path.normpath(run)), read_run(run)) for run in args.runs]
-    lines = [(text.split("=")[0], float(text.split("=")[1])) for text in args.line]
-    with open(args.output, "w") as file:
-        file.write(draw(runs, lines))
+    lines = [read_line(text) for text in args.line]
+    drawing = draw(runs, lines)
+    try:
+        with open(args.output, "w") as file:
+            file.write(drawing)
+    except OSError as error:
+        refuse(f"{args.output}: {error.strerror}")
 
 
 if __name__ == "__main__":
