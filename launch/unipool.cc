@@ -26,7 +26,7 @@ constexpr char kUsage[] =
     "  train         trains a model: --config FILE [--set model.layers=4 ...]\n"
     "  config show   the resolved config, its parameter counts and the memory of each rank\n"
     "  checkpoint    inspect | verify | diff | export\n"
-    "  data          prepare | inspect | bigram: token files from text\n"
+    "  data          prepare | inspect | batch | bigram: token files from text\n"
     "  evaluate      a trained model's loss, its routes, and its accuracy on tasks\n"
     "  score         log-probabilities of the tokens of JSON lines\n"
     "  probe         randomize | reuse | utilization: how layers share experts\n"

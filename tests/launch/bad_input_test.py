@@ -58,7 +58,9 @@ class BadInputTest(support.TextTest):
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertEqual(done.stdout, "")
 
-    def test_each_command_of_several_words_has_its_own_help(self):
+    def test_each_command_has_its_own_help_and_is_listed(self):
+        listed = {line.split()[0]: line
+                  for line in support.run(["--help"]).stdout.splitlines()[1:]}
         for words in ("config show", "checkpoint inspect", "checkpoint verify", "checkpoint diff",
                       "checkpoint export", "data prepare", "data inspect", "data batch",
                       "data bigram", "probe randomize", "probe reuse", "probe utilization",
@@ -68,6 +70,9 @@ class BadInputTest(support.TextTest):
             usages = [line for line in done.stdout.splitlines() if line.startswith("usage:")]
             self.assertEqual(len(usages), 1, done.stdout)
             self.assertTrue(usages[0].startswith(f"usage: unipool {words}"), usages)
+            command, *sub = words.split()
+            for name in sub:
+                self.assertRegex(listed[command], rf"\b{name}\b")
 
     def test_missing_data_names_the_file(self):
         self.expect_refusal({}, "/nowhere/text.idx", prefix="/nowhere/text")
