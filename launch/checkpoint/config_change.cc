@@ -30,6 +30,8 @@ constexpr std::array<absl::string_view, 16> kFree = {"run_dir",
                                                      "divergence",
                                                      "profile"};
 
+constexpr char kNewRun[] = "a new run (--run-dir, or --force in place of this one)";
+
 bool IsFree(const config::Run& run, const std::string& path) {
   // Megatron's order of the data is made for a number of steps.
   if (path == "steps" && run.data().order() == config::Data::MEGATRON) return false;
@@ -98,9 +100,9 @@ std::string ScheduleNote(const config::Run& given, const config::Run& adopted) {
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,
                           const config::Run& run) {
   if (run.steps() < saved.step()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("steps = ", run.steps(), ": ", folder, " is after step ", saved.step(),
-                     ": expected at least that, or a new run (--fresh, --run-dir)"));
+    return absl::InvalidArgumentError(absl::StrCat("steps = ", run.steps(), ": ", folder,
+                                                   " is after step ", saved.step(),
+                                                   ": expected at least that, or ", kNewRun));
   }
   std::vector<std::string> changes;
   for (const std::string& path : FieldPaths(run)) {
@@ -114,7 +116,7 @@ absl::Status CheckSameRun(const std::string& folder, const config::Manifest& sav
   if (changes.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(folder, ": cannot go on with another ", absl::StrJoin(changes, ", "),
-                   ": expected the values of the checkpoint, or a new run (--fresh, --run-dir)"));
+                   ": expected the values of the checkpoint, or ", kNewRun));
 }
 
 absl::Status CheckSameData(const std::string& folder, const config::Manifest& saved,
@@ -128,9 +130,8 @@ absl::Status CheckSameData(const std::string& folder, const config::Manifest& sa
     change = DataChange(datasets[i], data[i]);
   }
   if (change.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(folder, ": cannot go on with other data: ", change,
-                   "; a new run (--fresh, --run-dir) takes any data"));
+  return absl::InvalidArgumentError(absl::StrCat(folder, ": cannot go on with other data: ", change,
+                                                 "; ", kNewRun, " takes any data"));
 }
 
 std::string LocalStatisticsWarning(const config::Manifest& saved, const config::Run& run,

@@ -55,9 +55,9 @@ absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t
     if (!damaged) return status;
     LOG_IF(WARNING, TellsOf(status)) << "passed over: " << status.message();
   }
-  return absl::DataLossError(absl::StrCat(
-      checkpoints, ": none of ", steps.size(),
-      " checkpoints is whole: expected a good one, or --fresh --force to replace the run"));
+  return absl::DataLossError(
+      absl::StrCat(checkpoints, ": none of ", steps.size(),
+                   " checkpoints is whole: expected a good one, or --force to replace the run"));
 }
 
 }  // namespace

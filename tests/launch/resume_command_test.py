@@ -16,6 +16,7 @@ import command_support as support
 import process_support as processes
 
 SETTINGS = {"steps": 8, "eval.every_steps": 3, "data.micro_batch": 2}
+NEW_RUN = "a new run (--run-dir, or --force in place of this one)"
 SMALL_FILES = 30000  # bytes: metrics and configs fit, tensors do not
 
 
@@ -120,7 +121,7 @@ class ResumeTest(support.TextTest):
         self.train("fewer", "--stop-after", "4")
         refused = self.train("fewer", settings={"steps": 3}, code=2)
         self.assertRegex(refused.stderr, r"^unipool: steps = 3: \S+/step_00000004 is after step 4: "
-                                         r"expected at least that, .*\n$")
+                                         rf"expected at least that, or {re.escape(NEW_RUN)}\n$")
 
     def test_stop_after_says_how_to_go_on(self):
         done = self.train("told", "--stop-after", "4")
@@ -144,11 +145,13 @@ class ResumeTest(support.TextTest):
     def test_changes_are_refused_field_by_field(self):
         self.train("changed", "--stop-after", "2")
         before = pathlib.Path(self.path("changed"), "metrics.jsonl").read_bytes()
-        refused = self.train("changed", settings={"model.layers": 2, "optimizer.beta2": 0.5},
-                             code=2)
+        changes = {"model.layers": 2, "optimizer.beta2": 0.5}
+        refused = self.train("changed", settings=changes, code=2)
         self.assertIn("model.layers = 2 (the checkpoint has 3)", refused.stderr)
         self.assertIn("optimizer.beta2 = 0.5 (the checkpoint has 0.999)", refused.stderr)
         self.assertEqual(pathlib.Path(self.path("changed"), "metrics.jsonl").read_bytes(), before)
+        self.assertIn(NEW_RUN, refused.stderr)
+        self.train("changed", "--force", settings=changes)
 
     def test_other_data_under_the_same_name_are_refused(self):
         for ranks in (0, 2):
@@ -168,7 +171,7 @@ class ResumeTest(support.TextTest):
                 self.assertEqual(len(lines), 1, refused.stderr)
                 self.assertRegex(lines[0], r"step_00000002: cannot go on with other data: "
                                  rf"{prefix}.idx: expected 60 documents, \d+ tokens, .* found 61 "
-                                 "documents")
+                                 rf"documents.*; {re.escape(NEW_RUN)} takes any data")
                 self.assertEqual(pathlib.Path(self.path(name), "metrics.jsonl").read_bytes(),
                                  before)
 
