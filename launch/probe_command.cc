@@ -47,6 +47,16 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const CommandLine& line
   return text;
 }
 
+// The default is left out where the pool has no more experts.
+absl::StatusOr<int> ParseMatched(const CommandLine& line, const config::Pool& pool) {
+  ASSIGN_OR_RETURN(const int64_t matched, line.Integer("matched", 8, 0));
+  if (matched == 0 || (!line.Has("matched") && matched >= pool.experts())) return 0;
+  if (matched >= pool.top_k() && matched < pool.experts()) return static_cast<int>(matched);
+  return absl::InvalidArgumentError(
+      absl::StrCat("--matched ", matched, ": expected 0, or at least pool.top_k = ", pool.top_k(),
+                   " and less than pool.experts = ", pool.experts()));
+}
+
 absl::StatusOr<RandomizeSettings> ParseSettings(const CommandLine& line, const config::Run& run) {
   RandomizeSettings settings;
   ASSIGN_OR_RETURN(settings.layers, ParseLayers(line.Value("layers", "deep"),
@@ -55,13 +65,7 @@ absl::StatusOr<RandomizeSettings> ParseSettings(const CommandLine& line, const c
   ASSIGN_OR_RETURN(settings.routes.draw, ParseDraw(line.Value("draw", "token")));
   ASSIGN_OR_RETURN(const int64_t seed, line.Integer("seed", 0, 0));
   settings.routes.seed = static_cast<uint64_t>(seed);
-  ASSIGN_OR_RETURN(const int64_t matched, line.Integer("matched", 8, 0));
-  const int64_t experts = run.pool().experts();
-  settings.matched = matched < experts ? static_cast<int>(matched) : 0;
-  if (settings.matched != 0 && settings.matched < run.pool().top_k()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--matched ", matched, ": expected 0, or at least pool.top_k = ", run.pool().top_k()));
-  }
+  ASSIGN_OR_RETURN(settings.matched, ParseMatched(line, run.pool()));
   return settings;
 }
 
@@ -71,10 +75,15 @@ struct FoundOn {
   TextPart part;
 };
 
-absl::StatusOr<FoundOn> OpenFoundOn(const CommandLine& line, InferenceModel& model) {
-  FoundOn found;
-  ASSIGN_OR_RETURN(found.part.split, ParseSplit(line.Value("find-split", "validation")));
-  ASSIGN_OR_RETURN(found.part.sequences, line.Integer("find-sequences", kFindSequences, 1));
+absl::StatusOr<TextPart> ParseFoundOn(const CommandLine& line) {
+  TextPart part;
+  ASSIGN_OR_RETURN(part.split, ParseSplit("find-split", line.Value("find-split", "validation")));
+  ASSIGN_OR_RETURN(part.sequences, line.Integer("find-sequences", kFindSequences, 1));
+  return part;
+}
+
+absl::StatusOr<FoundOn> OpenFoundOn(const TextPart& part, InferenceModel& model) {
+  FoundOn found{.text = nullptr, .part = part};
   auto text = EvaluationText::Open(model.run(), found.part);
   RETURN_IF_ERROR(model.world().Agree(text.status()));
   found.part = (*text)->part();
@@ -101,9 +110,10 @@ void AppendChange(const std::string& name, const RandomizeReport& report,
 
 absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, InferenceModel& model) {
   ASSIGN_OR_RETURN(const RandomizeSettings settings, ParseSettings(line, model.run()));
+  ASSIGN_OR_RETURN(const TextPart found_on, ParseFoundOn(line));
   FoundOn found;
   if (settings.matched != 0) {
-    ASSIGN_OR_RETURN(found, OpenFoundOn(line, model));
+    ASSIGN_OR_RETURN(found, OpenFoundOn(found_on, model));
   }
   Yardsticks yardsticks{.tasks = line.Values("tasks")};
   absl::StatusOr<std::unique_ptr<EvaluationText>> text = nullptr;
@@ -112,6 +122,7 @@ absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, Infer
     ASSIGN_OR_RETURN(TextPart part, ParseTextPart(line, model.run()));
     if (!line.Has("first") && settings.matched != 0 && found.part.split == part.split) {
       part.first = found.part.sequences;
+      part.first_flag = "find-sequences";
     }
     text = EvaluationText::Open(model.run(), part);
     RETURN_IF_ERROR(model.world().Agree(text.status()));

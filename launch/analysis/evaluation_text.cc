@@ -9,12 +9,12 @@
 
 namespace unipool {
 
-absl::StatusOr<Split> ParseSplit(const std::string& name) {
+absl::StatusOr<Split> ParseSplit(const std::string& flag, const std::string& name) {
   for (const Split split : {Split::kTrain, Split::kValidation, Split::kTest}) {
     if (name == SplitName(split)) return split;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("--split ", name, ": expected validation, test or train"));
+      absl::StrCat("--", flag, " ", name, ": expected validation, test or train"));
 }
 
 const char* SplitName(Split split) {
@@ -33,9 +33,10 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const confi
   TextPart part = wanted;
   const int64_t left = source->samples_per_epoch() - wanted.first;
   if (left <= 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        run.data().prefix(), ": the ", SplitName(wanted.split), " part has ",
-        source->samples_per_epoch(), " sequences, expected more than --first ", wanted.first));
+    return absl::InvalidArgumentError(
+        absl::StrCat(run.data().prefix(), ": the ", SplitName(wanted.split), " part has ",
+                     source->samples_per_epoch(), " sequences, expected more than --",
+                     wanted.first_flag, " ", wanted.first));
   }
   // A blend has no end: all of it is what the run's own validations take.
   const int64_t all = run.data().source().empty() ? left : run.eval().sequences();

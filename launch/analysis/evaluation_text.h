@@ -23,9 +23,11 @@ struct TextPart {
   Split split = Split::kValidation;
   int64_t first = 0;
   int64_t sequences = 0;
+  const char* first_flag = "first";  // that says how many are left out
 };
 
-absl::StatusOr<Split> ParseSplit(const std::string& name);
+// The value of a flag, which errors name.
+absl::StatusOr<Split> ParseSplit(const std::string& flag, const std::string& name);
 const char* SplitName(Split split);
 
 class EvaluationText {

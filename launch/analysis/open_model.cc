@@ -99,7 +99,7 @@ int OpenModel(const CommandLine& line, const LookAtModel& look) {
 
 absl::StatusOr<TextPart> ParseTextPart(const CommandLine& line, const config::Run& run) {
   TextPart part;
-  ASSIGN_OR_RETURN(part.split, ParseSplit(line.Value("split", "validation")));
+  ASSIGN_OR_RETURN(part.split, ParseSplit("split", line.Value("split", "validation")));
   ASSIGN_OR_RETURN(part.first, line.Integer("first", 0, 0));
   ASSIGN_OR_RETURN(part.sequences, line.Integer("sequences", run.eval().sequences(), 0));
   return part;

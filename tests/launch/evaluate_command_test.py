@@ -175,6 +175,16 @@ class EvaluateTest(support.TextTest):
         self.expect_refusal(["evaluate", "--set", "data.splt=1"], "splt")
         self.expect_refusal(["probe", "randomize", "--gate", "half"], "--gate half")
         self.expect_refusal(["probe", "randomize", "--layers", "7"], "0 to 2")
+        self.expect_refusal(["probe", "randomize", "--matched", "3", "--find-split", "foo"],
+                            "--find-split foo: expected validation")
+        self.expect_refusal(["probe", "randomize", "--matched", "0", "--find-split", "foo"],
+                            "--find-split foo: expected validation")
+        self.expect_refusal(["probe", "randomize", "--matched", "3", "--find-sequences", "1000"],
+                            "expected more than --find-sequences ")
+        for matched in ("7", "99"):
+            self.expect_refusal(["probe", "randomize", "--matched", matched], f"--matched {matched}"
+                                ": expected 0, or at least pool.top_k = 1 and less than "
+                                "pool.experts = 7")
         self.expect_refusal(["probe", "reuse"], "dense", run="dense")
         done = support.run(["evaluate", "--checkpoint", "/nowhere"])
         self.assertEqual(done.returncode, BAD_INPUT)
