@@ -46,23 +46,22 @@ std::string CountsText(const RouteCounts& counts) {
 absl::Status Evaluate(const CommandLine& line, const ModelOrigin& origin, InferenceModel& model) {
   const World& world = model.world();
   Yardsticks yardsticks{.tasks = line.Values("tasks")};
-  absl::StatusOr<std::unique_ptr<EvaluationText>> text = nullptr;
+  std::unique_ptr<EvaluationText> text;
   const bool wants_text = yardsticks.tasks.empty() || line.Has("split");
   if (wants_text) {
     ASSIGN_OR_RETURN(const TextPart part, ParseTextPart(line, model.run()));
-    text = EvaluationText::Open(model.run(), part);
-    RETURN_IF_ERROR(world.Agree(text.status()));
-    yardsticks.text = text->get();
+    ASSIGN_OR_RETURN(text, OpenText(part, model));
+    yardsticks.text = text.get();
   }
   const bool is_moe = model.run().model().ffn_kind() == config::Model::MOE;
   nlohmann::ordered_json json = OriginJson(origin, model.run());
-  if (wants_text) json.update(PartJson((*text)->part()));
+  if (wants_text) json.update(PartJson(text->part()));
   std::string told;
   if (wants_text && is_moe) {
     // Questions are padded: their tokens are not counted.
     RouteCounter counter(model.run());
     Measurement measured;
-    ASSIGN_OR_RETURN(measured.text, MeasureTextLoss(**text, &counter, model));
+    ASSIGN_OR_RETURN(measured.text, MeasureTextLoss(*text, &counter, model));
     SumOverRanks(&counter.counts().counts, model);
     yardsticks.text = nullptr;
     ASSIGN_OR_RETURN(Measurement tasks, Measure(yardsticks, nullptr, model));

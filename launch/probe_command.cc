@@ -39,12 +39,10 @@ struct Probe {
   absl::Status (*run)(const CommandLine&, const ModelOrigin&, InferenceModel&);
 };
 
-absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const CommandLine& line,
-                                                         InferenceModel& model) {
+absl::StatusOr<std::unique_ptr<EvaluationText>> OpenGivenText(const CommandLine& line,
+                                                              InferenceModel& model) {
   ASSIGN_OR_RETURN(const TextPart part, ParseTextPart(line, model.run()));
-  auto text = EvaluationText::Open(model.run(), part);
-  RETURN_IF_ERROR(model.world().Agree(text.status()));
-  return text;
+  return OpenText(part, model);
 }
 
 // The default is left out where the pool has no more experts.
@@ -83,11 +81,9 @@ absl::StatusOr<TextPart> ParseFoundOn(const CommandLine& line) {
 }
 
 absl::StatusOr<FoundOn> OpenFoundOn(const TextPart& part, InferenceModel& model) {
-  FoundOn found{.text = nullptr, .part = part};
-  auto text = EvaluationText::Open(model.run(), found.part);
-  RETURN_IF_ERROR(model.world().Agree(text.status()));
-  found.part = (*text)->part();
-  found.text = *std::move(text);
+  FoundOn found;
+  ASSIGN_OR_RETURN(found.text, OpenText(part, model));
+  found.part = found.text->part();
   return found;
 }
 
@@ -116,7 +112,7 @@ absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, Infer
     ASSIGN_OR_RETURN(found, OpenFoundOn(found_on, model));
   }
   Yardsticks yardsticks{.tasks = line.Values("tasks")};
-  absl::StatusOr<std::unique_ptr<EvaluationText>> text = nullptr;
+  std::unique_ptr<EvaluationText> text;
   Json json = OriginJson(origin, model.run());
   if (yardsticks.tasks.empty() || line.Has("split")) {
     ASSIGN_OR_RETURN(TextPart part, ParseTextPart(line, model.run()));
@@ -124,10 +120,9 @@ absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, Infer
       part.first = found.part.sequences;
       part.first_flag = "find-sequences";
     }
-    text = EvaluationText::Open(model.run(), part);
-    RETURN_IF_ERROR(model.world().Agree(text.status()));
-    yardsticks.text = text->get();
-    json.update(PartJson((*text)->part()));
+    ASSIGN_OR_RETURN(text, OpenText(part, model));
+    yardsticks.text = text.get();
+    json.update(PartJson(text->part()));
   }
   ASSIGN_OR_RETURN(const RandomizeReport report,
                    RunRandomize(settings, found.text.get(), yardsticks, model));
@@ -141,7 +136,7 @@ absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, Infer
 }
 
 absl::Status Reuse(const CommandLine& line, const ModelOrigin& origin, InferenceModel& model) {
-  ASSIGN_OR_RETURN(const auto text, OpenText(line, model));
+  ASSIGN_OR_RETURN(const auto text, OpenGivenText(line, model));
   DistinctCounter counter(model.run());
   RETURN_IF_ERROR(MeasureTextLoss(*text, &counter, model).status());
   SumOverRanks(&counter.histogram(), model);
@@ -195,7 +190,7 @@ std::string UtilizationText(const RouteCounts& counts, const RoutingReport& repo
 
 absl::Status Utilization(const CommandLine& line, const ModelOrigin& origin,
                          InferenceModel& model) {
-  ASSIGN_OR_RETURN(const auto text, OpenText(line, model));
+  ASSIGN_OR_RETURN(const auto text, OpenGivenText(line, model));
   RouteCounter counter(model.run());
   Measurement measured;
   ASSIGN_OR_RETURN(measured.text, MeasureTextLoss(*text, &counter, model));

@@ -28,6 +28,12 @@ EvaluationText::EvaluationText(std::unique_ptr<Corpus> corpus, std::unique_ptr<S
 
 absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const config::Run& run,
                                                                      const TextPart& wanted) {
+  const bool is_megatron = run.data().order() == config::Data::MEGATRON;
+  if (wanted.sequences == 0 && (is_megatron || !run.data().source().empty())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--sequences 0: ", is_megatron ? "data.order = MEGATRON" : "a blend",
+                     " has no end, expected at least 1"));
+  }
   ASSIGN_OR_RETURN(auto corpus, Corpus::Open(run.data()));
   ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split));
   TextPart part = wanted;
@@ -38,9 +44,7 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const confi
                      source->samples_per_epoch(), " sequences, expected more than --",
                      wanted.first_flag, " ", wanted.first));
   }
-  // A blend has no end: all of it is what the run's own validations take.
-  const int64_t all = run.data().source().empty() ? left : run.eval().sequences();
-  part.sequences = wanted.sequences == 0 ? all : std::min(left, wanted.sequences);
+  part.sequences = wanted.sequences == 0 ? left : std::min(left, wanted.sequences);
   return std::unique_ptr<EvaluationText>(
       new EvaluationText(std::move(corpus), std::move(source), part, run.model().vocab()));
 }

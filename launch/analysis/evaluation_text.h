@@ -32,7 +32,8 @@ const char* SplitName(Split split);
 
 class EvaluationText {
  public:
-  // Opens the data that `run` names; `wanted.sequences` = 0 takes all from `first` on.
+  // Opens the data that `run` names; `wanted.sequences` = 0 takes all from `first` on, which
+  // MEGATRON's order and a blend do not have; part() has fewer than wanted where no more are left.
   static absl::StatusOr<std::unique_ptr<EvaluationText>> Open(const config::Run& run,
                                                               const TextPart& wanted);
 

@@ -1,5 +1,7 @@
 #include "launch/analysis/open_model.h"
 
+#include <glog/logging.h>
+
 #include <memory>
 #include <utility>
 
@@ -78,7 +80,8 @@ std::vector<Flag> WithModelFlags(std::vector<Flag> flags) {
 std::vector<Flag> TextFlags() {
   return {{"split", "NAME", "validation, test or train part of the data (default validation)"},
           {"first", "N", "skips the part's first N sequences (default 0)"},
-          {"sequences", "N", "sequences of the part; 0 = all (default eval.sequences)"}};
+          {"sequences", "N",
+           "sequences of the part; 0 = all, of a part that ends (default eval.sequences)"}};
 }
 
 int OpenModel(const CommandLine& line, const LookAtModel& look) {
@@ -95,6 +98,21 @@ int OpenModel(const CommandLine& line, const LookAtModel& look) {
   if (!model.ok()) return Report(model.status());
   const ModelOrigin origin{.checkpoint = checkpoint->folder(), .step = checkpoint->step()};
   return Report(look(origin, **model));
+}
+
+absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
+                                                         InferenceModel& model) {
+  auto text = EvaluationText::Open(model.run(), wanted);
+  RETURN_IF_ERROR(model.world().Agree(text.status()));
+  const int64_t found = (*text)->part().sequences;
+  const bool is_megatron = model.run().data().order() == config::Data::MEGATRON;
+  LOG_IF(WARNING, found < wanted.sequences && model.world().is_first())
+      << wanted.sequences << " sequences of the " << SplitName(wanted.split)
+      << " part were asked for, " << found << " are there"
+      << (is_megatron ? ": as many as data.order = MEGATRON is made for; a larger eval.sequences "
+                        "makes it longer"
+                      : "");
+  return text;
 }
 
 absl::StatusOr<TextPart> ParseTextPart(const CommandLine& line, const config::Run& run) {

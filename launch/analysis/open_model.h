@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,10 @@ struct ModelOrigin {
 // where it is given, else also the checkpoint's; --set overrides either.
 using LookAtModel = std::function<absl::Status(const ModelOrigin&, InferenceModel&)>;
 int OpenModel(const CommandLine& line, const LookAtModel& look);
+
+// On all ranks; warns where there are fewer sequences than wanted.
+absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
+                                                         InferenceModel& model);
 
 absl::StatusOr<TextPart> ParseTextPart(const CommandLine& line, const config::Run& run);
 

@@ -85,6 +85,19 @@ class EvaluateTest(support.TextTest):
         self.assertEqual((report["first"], report["sequences"], report["tokens"]), (1, 3, 96))
         self.assertIn(f"loss {report['loss']:.4f}", text)
 
+    def test_fewer_sequences_than_asked_for_are_told_of(self):
+        for order, sequences in (("STATELESS", None), ("MEGATRON", 8)):
+            command = ["evaluate", "--json", "--checkpoint", self.runs["unipool"],
+                       "--set", f"data.order={order}", "--set", "eval.every_steps=0"]
+            done = support.run(command + ["--sequences", "5"])
+            self.assertNotIn("were asked for", done.stderr)
+            done = support.run(command + ["--sequences", "5000"])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = json.loads(done.stdout)["sequences"]
+            self.assertIn(f"5000 sequences of the validation part were asked for, {found} are",
+                          done.stderr)
+            self.assertEqual(found, sequences or found)
+
     def test_scores_are_in_order_and_sum_to_the_loss(self):
         lines = [{"text": "pool expert token"}, {"tokens": []}, {"tokens": [112, 111, 111]},
                  {"tokens": [7]}, {"text": "layer rank loss gate"}]
@@ -170,6 +183,8 @@ class EvaluateTest(support.TextTest):
         self.expect_refusal(["score"], "--input")
         self.expect_refusal(["evaluate", "--split", "half"], "half", "validation")
         self.expect_refusal(["evaluate", "--first", "100000"], "100000")
+        self.expect_refusal(["evaluate", "--sequences", "0", "--set", "data.order=MEGATRON"],
+                            "--sequences 0: data.order = MEGATRON has no end", ranks=2)
         self.expect_refusal(["evaluate", "--tasks", bad], "bad.jsonl:1", "choices")
         self.expect_refusal(["evaluate", "--set", "data.prefix=/nowhere/x"], "/nowhere/x", ranks=2)
         self.expect_refusal(["evaluate", "--set", "data.splt=1"], "splt")

@@ -124,5 +124,17 @@ TEST_F(InferenceTest, APartBeyondTheTextIsRefused) {
   EXPECT_THAT(text.status().message(), ::testing::HasSubstr("test part has"));
 }
 
+TEST_F(InferenceTest, AllOfATextWithoutEndIsRefused) {
+  config::Run run = Run(Variant::kUniPool);
+  EXPECT_OK(EvaluationText::Open(run, {Split::kTest, 0, 0}).status());
+  run.mutable_data()->set_order(config::Data::MEGATRON);
+  EXPECT_STATUS(EvaluationText::Open(run, {Split::kTest, 0, 0}), kInvalidArgument,
+                "--sequences 0: data.order = MEGATRON has no end, expected at least 1");
+  run.mutable_data()->clear_order();
+  run.mutable_data()->add_source()->set_prefix(prefix_);
+  EXPECT_STATUS(EvaluationText::Open(run, {Split::kTest, 0, 0}), kInvalidArgument,
+                "--sequences 0: a blend has no end, expected at least 1");
+}
+
 }  // namespace
 }  // namespace unipool
