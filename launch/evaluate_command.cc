@@ -45,6 +45,7 @@ std::string CountsText(const RouteCounts& counts) {
 
 absl::Status Evaluate(const CommandLine& line, const ModelOrigin& origin, InferenceModel& model) {
   const World& world = model.world();
+  RETURN_IF_ERROR(CheckOutput(line, "output", world));
   Yardsticks yardsticks{.tasks = line.Values("tasks")};
   std::unique_ptr<EvaluationText> text;
   const bool wants_text = yardsticks.tasks.empty() || line.Has("split");

@@ -60,6 +60,20 @@ absl::Status MakeFolders(const std::string& path) {
       absl::StrCat(path, ": the folder cannot be made: ", error.message()));
 }
 
+absl::Status CheckWritable(const std::string& path) {
+  std::error_code error;
+  if (path.empty() || std::filesystem::is_directory(path, error)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("\"", path, "\": cannot be written: expected the path of a file"));
+  }
+  const std::string temporary = path + ".tmp";
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return FileError(path, "cannot be written", errno);
+  close(fd);
+  unlink(temporary.c_str());
+  return absl::OkStatus();
+}
+
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view text) {
   const std::string temporary = path + ".tmp";
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

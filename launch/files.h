@@ -17,6 +17,8 @@ absl::Status RemoveTree(const std::string& path);
 absl::Status Rename(const std::string& from, const std::string& to);
 // mkdir -p. FAILED_PRECONDITION with the path and the reason.
 absl::Status MakeFolders(const std::string& path);
+// Whether WriteFileAtomically would find its place, before the work whose result it writes.
+absl::Status CheckWritable(const std::string& path);
 // Writes beside `path`, syncs, renames.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view text);
 // Makes renames inside a folder durable.

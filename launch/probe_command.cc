@@ -190,6 +190,7 @@ std::string UtilizationText(const RouteCounts& counts, const RoutingReport& repo
 
 absl::Status Utilization(const CommandLine& line, const ModelOrigin& origin,
                          InferenceModel& model) {
+  RETURN_IF_ERROR(CheckOutput(line, "html", model.world()));
   ASSIGN_OR_RETURN(const auto text, OpenGivenText(line, model));
   RouteCounter counter(model.run());
   Measurement measured;
@@ -249,6 +250,7 @@ CommandSpec SpecOf(const Probe& probe) {
 int RunProbe(const Probe& probe, const CommandLine& line) {
   return OpenModel(line, [&](const ModelOrigin& origin, InferenceModel& model) {
     if (model.run().model().ffn_kind() == config::Model::MOE) {
+      RETURN_IF_ERROR(CheckOutput(line, "output", model.world()));
       return probe.run(line, origin, model);
     }
     return absl::InvalidArgumentError(

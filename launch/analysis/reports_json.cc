@@ -163,6 +163,11 @@ Json RandomizeJson(const RandomizeSettings& settings, const RandomizeReport& rep
   return json;
 }
 
+absl::Status CheckOutput(const CommandLine& line, const char* flag, const World& world) {
+  const bool is_mine = world.is_first() && line.Has(flag);
+  return world.Agree(is_mine ? CheckWritable(line.Value(flag, "")) : absl::OkStatus());
+}
+
 absl::Status Deliver(const CommandLine& line, const Json& json, const std::string& text,
                      const World& world) {
   absl::Status status;

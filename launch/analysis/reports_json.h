@@ -31,6 +31,8 @@ nlohmann::ordered_json CountsJson(const RouteCounts& counts);
 nlohmann::ordered_json RandomizeJson(const RandomizeSettings& settings,
                                      const RandomizeReport& report);
 
+// Whether the file of a flag, where it is given, can be written: for before the work. Collective.
+absl::Status CheckOutput(const CommandLine& line, const char* flag, const World& world);
 // On the first rank: JSON to --output FILE, and to standard output JSON with --json, else `text`.
 // Collective.
 absl::Status Deliver(const CommandLine& line, const nlohmann::ordered_json& json,

@@ -185,6 +185,10 @@ class EvaluateTest(support.TextTest):
         self.expect_refusal(["evaluate", "--first", "100000"], "100000")
         self.expect_refusal(["evaluate", "--sequences", "0", "--set", "data.order=MEGATRON"],
                             "--sequences 0: data.order = MEGATRON has no end", ranks=2)
+        nowhere = self.path("nowhere/x")
+        for command in (["evaluate", "--output"], ["probe", "reuse", "--output"],
+                        ["probe", "utilization", "--html"]):
+            self.expect_refusal(command + [nowhere], f"{nowhere}: cannot be written", ranks=2)
         self.expect_refusal(["evaluate", "--tasks", bad], "bad.jsonl:1", "choices")
         self.expect_refusal(["evaluate", "--set", "data.prefix=/nowhere/x"], "/nowhere/x", ranks=2)
         self.expect_refusal(["evaluate", "--set", "data.splt=1"], "splt")

@@ -51,6 +51,21 @@ TEST(WriteFileAtomically, AMissingFolderIsNamed) {
                 folder.Path("missing/file.tmp") + ": cannot be written: No such file or directory");
 }
 
+TEST(CheckWritable, LeavesNoTraceAndNamesWhatIsInTheWay) {
+  const TempFolder folder;
+  folder.Write("old", "stays");
+  folder.Write("place/inside", "");
+  EXPECT_OK(CheckWritable(folder.Path("old")));
+  EXPECT_OK(CheckWritable(folder.Path("new")));
+  EXPECT_THAT(folder.Names(), ElementsAre("old", "place"));
+  EXPECT_EQ(folder.ReadAll("old"), "stays");
+  EXPECT_STATUS(CheckWritable(folder.Path("place")), kFailedPrecondition,
+                "place\": cannot be written: expected the path of a file");
+  EXPECT_STATUS(CheckWritable(""), kFailedPrecondition, "expected the path of a file");
+  EXPECT_STATUS(CheckWritable(folder.Path("missing/file")), kFailedPrecondition,
+                folder.Path("missing/file") + ": cannot be written: No such file or directory");
+}
+
 TEST(MakeFolders, MakesAllThatAreMissingAndKeepsWhatIsThere) {
   const TempFolder folder;
   ASSERT_OK(MakeFolders(folder.Path("a/b/c")));
