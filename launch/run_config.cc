@@ -150,6 +150,7 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Require(
       pool.layers_per_pool() == 0 || run.model().layers() % pool.layers_per_pool() == 0,
       "pool.layers_per_pool", absl::StrCat("a divisor of ", rules.Other("model.layers"))));
+  RETURN_IF_ERROR(rules.Integer("pool.gradient_layers", 0));
   RETURN_IF_ERROR(rules.NotNegative("pool.router_eps"));
   RETURN_IF_ERROR(rules.NotNegative("pool.router_c"));
   RETURN_IF_ERROR(rules.NotNegative("pool.bias_rate"));

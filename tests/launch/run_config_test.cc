@@ -258,6 +258,7 @@ TEST_F(RunConfig, ImpossiblePoolsAreRefused) {
                              {"pool.top_k=0", "at least 1"},
                              {"pool.layers_per_pool=4", "a divisor of model.layers = 6"},
                              {"pool.layers_per_pool=7", "a divisor of model.layers = 6"},
+                             {"pool.gradient_layers=-5", "at least 0"},
                              {"pool.router_eps=-1", "at least 0"},
                              {"pool.router_c=nan", "at least 0"},
                              {"pool.bias_rate=-1", "at least 0"},
