@@ -23,7 +23,10 @@ namespace {
 
 const CommandSpec kPrepare{
     .flags = {
-        {"input", "FILE", "text or JSON lines, .gz or .zst as well, or a folder of such", true},
+        {"input", "FILE",
+         "text or JSON lines, .gz or .zst as well, or a folder of such; hidden files in it are "
+         "left out",
+         true},
         {"output", "PREFIX", "of PREFIX.bin and PREFIX.idx"},
         {"tokenizer", "byte|gpt2", "gpt2: byte-level BPE (default byte)"},
         {"vocab", "FILE", "vocab.json of --tokenizer gpt2"},
@@ -31,7 +34,7 @@ const CommandSpec kPrepare{
         {"workers", "N", "threads that tokenize; any N writes the same bytes (default: all cores)"},
         {"format", "auto|text|jsonl", "auto: .jsonl and .json are JSON lines, all others text"},
         {"text-field", "NAME", "of a JSON line's document (default text)"},
-        {"skip-bad", "", "counts malformed lines instead of stopping"},
+        {"skip-bad", "", "counts malformed lines, and files that are not UTF-8, and goes on"},
         {"overwrite", "", "replaces the output"},
         {"help", "", "prints this"}}};
 const CommandSpec kBigram{
@@ -88,7 +91,7 @@ absl::Status Prepare(const CommandLine& line) {
       options.output, report.documents, report.tokens, report.files, report.input_bytes / 1e6,
       report.seconds, report.input_bytes / 1e6 / std::max(report.seconds, 1e-9));
   if (report.bad_lines > 0) {
-    absl::PrintF("%d malformed lines skipped, the first: %s\n", report.bad_lines,
+    absl::PrintF("%d malformed lines or files skipped, the first: %s\n", report.bad_lines,
                  report.first_bad_line);
   }
   return absl::OkStatus();

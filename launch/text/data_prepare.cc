@@ -39,6 +39,7 @@ absl::Status FileError(const fs::path& path, const std::error_code& error) {
   return absl::ErrnoToStatus(error.value(), absl::StrCat(path.string(), ": cannot read"));
 }
 
+// Hidden files, such as those of version control, are no text.
 absl::Status AddFolder(const fs::path& folder, std::vector<fs::path>* files) {
   std::error_code error;
   const size_t before = files->size();
@@ -46,11 +47,17 @@ absl::Status AddFolder(const fs::path& folder, std::vector<fs::path>* files) {
   for (; !error && entry != end; entry.increment(error)) {
     // A link to nowhere is listed too, so that it is named below.
     std::error_code unknown;
-    if (!entry->is_directory(unknown)) files->push_back(entry->path());
+    const bool is_folder = entry->is_directory(unknown);
+    if (entry->path().filename().native().front() == '.') {
+      if (is_folder) entry.disable_recursion_pending();
+    } else if (!is_folder) {
+      files->push_back(entry->path());
+    }
   }
   if (error) return FileError(folder, error);
   if (files->size() == before) {
-    return absl::NotFoundError(absl::StrCat(folder.string(), ": a folder without files"));
+    return absl::NotFoundError(
+        absl::StrCat(folder.string(), ": a folder without files that are not hidden"));
   }
   std::sort(files->begin() + static_cast<int64_t>(before), files->end());
   return absl::OkStatus();
@@ -87,8 +94,7 @@ absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
   for (const char* packed : {".xz", ".bz2", ".zip"}) {
     if (file.extension() != packed) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat(file.string(), ": packed as ", packed,
-                     ", expected .gz, .zst or plain (--format text takes it as it is)"));
+        absl::StrCat(file.string(), ": packed as ", packed, ", expected .gz, .zst or plain"));
   }
   const bool is_packed = !TextSource::PackingOf(file.string()).empty();
   const fs::path extension = is_packed ? file.stem().extension() : file.extension();
@@ -99,6 +105,11 @@ absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
 // left between the two renames, where the index still has its temporary name; else a stranger's.
 absl::Status PrepareOutput(const PrepareOptions& options) {
   if (options.output.empty()) return absl::InvalidArgumentError("no output: expected a PREFIX");
+  const fs::path name = fs::path(options.output).filename();
+  if (name.empty() || name == "." || name == "..") {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.output, ": a folder, expected the PREFIX of a .bin and an .idx file"));
+  }
   std::error_code error;
   const std::string bin = options.output + ".bin", idx = options.output + ".idx";
   const bool has_idx = fs::exists(idx, error);
@@ -203,8 +214,9 @@ class Preparation {
   }
 
   absl::Status NoteBadLines(const TextBlock& block, const std::string& path) {
-    const std::string first =
-        absl::StrCat(path, " line ", lines_ + block.first_bad_line, ": ", block.first_bad_line_is);
+    const std::string line =
+        block.is_json_lines ? absl::StrCat(" line ", lines_ + block.first_bad_line) : "";
+    const std::string first = absl::StrCat(path, line, ": ", block.first_bad_line_is);
     if (!options_.skip_bad) return absl::InvalidArgumentError(first);
     if (report_.bad_lines == 0) report_.first_bad_line = first;
     report_.bad_lines += block.bad_lines;

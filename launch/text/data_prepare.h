@@ -17,14 +17,14 @@ enum class TextFormat {
 };
 
 struct PrepareOptions {
-  std::vector<std::string> inputs;  // files, or folders with all files below, in order of name
+  std::vector<std::string> inputs;  // files, or folders: all below but hidden ones, by name
   std::string output;               // PREFIX of PREFIX.bin and PREFIX.idx; its folder is made
   TextFormat format = TextFormat::kAuto;
   std::string text_field = "text";
   std::string vocab_file;   // of a GPT-2 tokenizer; without the two files
   std::string merges_file;  // the vocabulary is that of bytes
   int workers = 1;          // threads that tokenize; any number writes the same bytes
-  bool skip_bad = false;    // malformed lines are counted instead of ending the work
+  bool skip_bad = false;    // malformed lines and files are counted instead of ending the work
   bool overwrite = false;   // of an output that is there
 };
 
@@ -39,9 +39,10 @@ struct PrepareReport {
 };
 
 // An end of document comes after each text that is not empty. An error names the file, and the line
-// of a malformed one or the byte where packed data is damaged, and leaves no output; of several it
-// is the first in the order of the input. A killed call leaves temporary files only, which the next
-// one writes anew. Progress goes to standard error. `report` may be null.
+// of a malformed one or the byte where packed data is damaged or text is not UTF-8, and leaves no
+// output; of several it is the first in the order of the input. A killed call leaves temporary
+// files only, which the next one writes anew. Progress goes to standard error. `report` may be
+// null.
 absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report = nullptr);
 
 }  // namespace unipool

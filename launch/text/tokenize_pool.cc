@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "launch/text/json_lines.h"
+#include "launch/text/utf8.h"
 
 namespace unipool {
 namespace {
@@ -27,7 +29,7 @@ class BlockTokenizer {
     if (block->is_json_lines) {
       AddLines(block);
     } else {
-      AddDocument(block->text, block);
+      AddPlain(block);
     }
   }
 
@@ -48,6 +50,14 @@ class BlockTokenizer {
       }
       if (!rules_.skip_bad) return;
     }
+  }
+
+  void AddPlain(TextBlock* block) {
+    const size_t valid = ValidUtf8Bytes(block->text);
+    if (valid == block->text.size()) return AddDocument(block->text, block);
+    block->bad_lines = 1;
+    block->first_bad_line_is =
+        absl::StrCat("byte ", valid, " of the text is not UTF-8; expected text in UTF-8");
   }
 
   void AddDocument(absl::string_view text, TextBlock* block) {

@@ -24,7 +24,7 @@ struct TextBlock {
   std::vector<int32_t> ids;       // of all documents, each with its end
   std::vector<int64_t> ends;      // in `ids`, of each document; an empty text has no ids
   int64_t lines = 0;              // seen; where the first bad one ended the work, its number
-  int64_t bad_lines = 0;          // without a document
+  int64_t bad_lines = 0;          // without a document; 1 where the one document is bad
   int64_t first_bad_line = 0;     // from 1, in this block
   std::string first_bad_line_is;  // what is wrong with it, and what was expected
 };

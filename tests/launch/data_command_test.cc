@@ -99,7 +99,8 @@ TEST(DataCommand, ReportsSkippedLines) {
       Call({"prepare", "--input", input, "--output", folder.Path("x"), "--format", "jsonl",
             "--text-field", "body", "--skip-bad", "--overwrite"});
   EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
-  EXPECT_THAT(outcome.out, HasSubstr("1 malformed lines skipped, the first: " + input + " line 2"));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("1 malformed lines or files skipped, the first: " + input + " line 2"));
 }
 
 TEST(DataCommand, InspectsAnEmptyDataset) {

@@ -142,6 +142,45 @@ TEST_F(PrepareDataTest, InputsThatCannotBeReadAreNamed) {
   EXPECT_FALSE(SomethingIsLeft());
 }
 
+TEST_F(PrepareDataTest, HiddenFilesInAFolderAreLeftOut) {
+  folder_.Write("in/.git/index", "\xff");
+  folder_.Write("in/.git/objects/a.txt", "hidden");
+  folder_.Write("in/.hidden.jsonl", "hidden");
+  EXPECT_STATUS(PrepareData(Options({folder_.Path("in")})), kNotFound, "without files");
+  folder_.Write("in/b/a.txt", "seen");
+  ASSERT_OK(PrepareData(Options({folder_.Path("in")})));
+  EXPECT_THAT(Documents(), ElementsAre("seen"));
+  auto options = Options({folder_.Path("in/.git/objects")});
+  options.overwrite = true;
+  ASSERT_OK(PrepareData(options));
+  EXPECT_THAT(Documents(), ElementsAre("hidden"));
+}
+
+TEST_F(PrepareDataTest, APlainFileThatIsNotTextIsNamedWithTheByte) {
+  folder_.Write("in/a.txt", "caf\xc3\xa9");
+  folder_.Write("in/b.bin", "caf\xe9 a long way on");
+  folder_.Write("in/c.txt.gz", testing::Gzip("\xff"));
+  auto options = Options({folder_.Path("in")});
+  EXPECT_STATUS(PrepareData(options), kInvalidArgument,
+                "in/b.bin: byte 3 of the text is not UTF-8; expected text in UTF-8");
+  EXPECT_FALSE(SomethingIsLeft());
+  options.skip_bad = true;
+  PrepareReport report;
+  ASSERT_OK(PrepareData(options, &report));
+  EXPECT_THAT(Documents(), ElementsAre("caf\xc3\xa9"));
+  EXPECT_EQ(report.bad_lines, 2);
+  EXPECT_THAT(report.first_bad_line, ::testing::HasSubstr("in/b.bin: byte 3"));
+}
+
+TEST_F(PrepareDataTest, AFolderAsOutputIsRefused) {
+  auto options = Options({folder_.Write("a.txt", "x")});
+  for (const char* output : {"out/", "out/.", "out/.."}) {
+    options.output = folder_.Path(output);
+    EXPECT_STATUS(PrepareData(options), kInvalidArgument, ": a folder, expected the PREFIX");
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.Path("out")));
+}
+
 TEST_F(PrepareDataTest, AnOutputThatCannotBeWrittenIsNamed) {
   auto options = Options({folder_.Write("a.txt", "x")});
   options.output = folder_.Path("a.txt/data");
