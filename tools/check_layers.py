@@ -28,6 +28,7 @@ FLOORS = {
 DOORS = [
     (r"mpi\.h", r"comm/mpi_(communicator|messenger)\.cc|launch/world\.cc|(tests|tools)/.*"),
     (r"nccl\.h", r"comm/nccl_functions\.h|(tests|tools)/.*"),
+    (r"comm/nccl_functions\.h", r"comm/nccl_(communicator|functions)\.cc"),
     (r"cuda.*\.h(pp)?|cub/.*|mma\.h",
      r".*_cuda\.(cu|cc|h)|comm/nccl_communicator\.cc|(tests|tools)/.*"),
     (r"runtime/.*_cuda\.h",
