@@ -41,6 +41,7 @@ absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Take(const std::string& folder
                                                        absl::Duration patience) {
   const std::string path = folder + "/.lock";
   const absl::Time until = absl::Now() + patience;
+  bool told = false;
   while (true) {
     const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0) {
@@ -62,6 +63,11 @@ absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Take(const std::string& folder
       LOG(WARNING) << path << ": no locks here (" << std::strerror(error)
                    << "): a second run in this folder would not be noticed";
       return std::unique_ptr<RunLock>(new RunLock(path, -1));
+    }
+    if (!told && patience > absl::Seconds(10)) {
+      LOG(WARNING) << folder << ": another run is in it" << holder << "; waits up to "
+                   << absl::FormatDuration(patience) << " for its end";
+      told = true;
     }
     if (absl::Now() > until) {
       return absl::FailedPreconditionError(

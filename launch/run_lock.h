@@ -15,8 +15,9 @@ namespace unipool {
 // is the system's, on FOLDER/.lock, which is gone with it.
 class RunLock {
  public:
-  // `folder` is there. Waits for `patience` where another run holds it, then FAILED_PRECONDITION,
-  // naming that one's process. A file system without locks is a warning.
+  // `folder` is there. Waits for `patience` where another run holds it, and says so where that is
+  // long; then FAILED_PRECONDITION, naming that one's process. A file system without locks is a
+  // warning.
   static absl::StatusOr<std::unique_ptr<RunLock>> Take(const std::string& folder,
                                                        absl::Duration patience);
   ~RunLock();
