@@ -24,7 +24,6 @@ namespace {
 
 // Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
 constexpr double kLargestSize = 2147483647;
-constexpr int kMostThreads = 1024;
 constexpr int kMostSequences = 1 << 24;  // of a step
 constexpr int64_t kByteVocab = 257;
 constexpr int kMostSources = 65535;

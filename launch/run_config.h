@@ -12,6 +12,8 @@
 
 namespace unipool {
 
+inline constexpr int kMostThreads = 1024;  // of a rank
+
 // Parses `file` ("" = none), applies overrides like "model.layers=4" in order, checks and resolves.
 absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
                                           const std::vector<std::string>& overrides);

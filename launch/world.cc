@@ -20,6 +20,7 @@
 #include "configs/run.pb.h"
 #include "launch/device_choice.h"
 #include "launch/exit_codes.h"
+#include "launch/run_config.h"
 #include "launch/signals.h"
 #include "runtime/blas.h"
 #include "runtime/build_config.h"
@@ -69,7 +70,6 @@ absl::Duration Deadline(const config::Run& run) {
 // OpenMP runs our loops and calls OpenBLAS from inside them, one thread each. It has read
 // OMP_NUM_THREADS itself; it would end in a crash with more than the system can start.
 void SetThreads(int threads, int ranks_on_host) {
-  constexpr int kMostThreads = 1024;
   SetBlasThreads(1);
   if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) {
     if (omp_get_max_threads() <= kMostThreads) return;
