@@ -11,10 +11,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 
-#include "runtime/build_config.h"
 #include "runtime/check_cuda.h"
 #include "runtime/dtype.h"
 #include "runtime/ptx_cuda.h"
@@ -75,18 +72,6 @@ inline int64_t NumMultiprocessors(Stream& stream) {
   int count = 0;
   CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, stream.device().index));
   return count;
-}
-
-// Whether kernels may use wgmma (wgmma_cuda.h): on Hopper, in builds for sm_90a, unless the
-// environment has UNIPOOL_WGMMA=0.
-inline bool HasWgmma(Stream& stream) {
-  if constexpr (!kForSm90a) return false;
-  const char* const wish = std::getenv("UNIPOOL_WGMMA");
-  if (wish != nullptr && std::strcmp(wish, "0") == 0) return false;
-  int major = 0;
-  CUDA_CHECK(
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device().index));
-  return major == 9;
 }
 
 __device__ __forceinline__ int64_t GlobalThread() {

@@ -4,8 +4,10 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 
+#include "runtime/build_config.h"
 #include "runtime/check_cuda.h"
 #include "runtime/gpu.h"
 
@@ -135,6 +137,16 @@ GemmPlans& PlansOf(Stream& stream) {
 
 std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind) {
   return std::make_unique<GpuStream>(device, kind);
+}
+
+bool HasWgmma(Stream& stream) {
+  if constexpr (!kForSm90a) return false;
+  const char* const wish = std::getenv("UNIPOOL_WGMMA");
+  if (wish != nullptr && std::strcmp(wish, "0") == 0) return false;
+  int major = 0;
+  CUDA_CHECK(
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device().index));
+  return major == 9;
 }
 
 }  // namespace unipool

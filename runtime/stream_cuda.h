@@ -13,6 +13,9 @@ namespace unipool {
 void UseDevice(Device device);
 // The handle of a stream of a GPU (CHECKed), whose device it makes this thread's.
 cudaStream_t CudaStream(Stream& stream);
+// Whether kernels may use wgmma (wgmma_cuda.h): on Hopper, in builds for sm_90a, unless the
+// environment has UNIPOOL_WGMMA=0.
+bool HasWgmma(Stream& stream);
 // Memory of the device that belongs to the stream, for one op's partial results or a library's
 // workspace: what it holds is gone with the next op on the stream. Made when first asked for.
 struct Scratch {

@@ -34,12 +34,14 @@ struct WgmmaShape {
   __device__ static int IdleRow() { return GroupRow(); }
 };
 
-// Where 16 x kOuter elements of an operand with kOuterAll outer elements lie.
-template <int kOuterAll, bool kAlongRows>
+// Where an operand of a stage has its 16 inner elements from `inner` on, of the outer ones from
+// `outer` on.
+template <typename Shape, bool kAlongRows>
 __device__ __forceinline__ uint64_t OperandAt(const Bf16* shared, int outer, int inner) {
-  constexpr int kPanel = SharedTile<kOuterAll, 64>::kPanel;
+  constexpr int kPanel = SharedTile<Shape::kInner, Shape::kRows>::kPanel;
+  static_assert(Shape::kInner == kPanel);  // along the rows there is one panel
   if constexpr (kAlongRows) return WgmmaOperand(shared + outer * kPanel + inner, 0);
-  constexpr int kPanelElements = 64 * kPanel;
+  constexpr int kPanelElements = Shape::kInner * kPanel;
   return WgmmaOperand(shared + outer / kPanel * kPanelElements + inner * kPanel,
                       kPanelElements * static_cast<int>(sizeof(Bf16)));
 }
@@ -52,8 +54,8 @@ __device__ __forceinline__ void BeginStage(const Bf16* stage, bool add, MmaSums<
   BeginWgmma();
 #pragma unroll
   for (int inner = 0; inner < Shape::kInner; inner += 16) {
-    const uint64_t a_at = OperandAt<Shape::kRows, kAAlongRows>(stage, Shape::GroupRow(), inner);
-    const uint64_t b_at = OperandAt<Shape::kColumns, kBAlongRows>(b, Shape::GroupColumn(), inner);
+    const uint64_t a_at = OperandAt<Shape, kAAlongRows>(stage, Shape::GroupRow(), inner);
+    const uint64_t b_at = OperandAt<Shape, kBAlongRows>(b, Shape::GroupColumn(), inner);
     if constexpr (Shape::kGroupColumns == 128) {
       WgmmaN128<!kAAlongRows, !kBAlongRows>(sums[0][0], a_at, b_at, add || inner > 0);
     } else {
