@@ -46,28 +46,52 @@ constexpr size_t kGuardBytes = 4096;
 
 enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kDone };
 
-struct PendingCopy {
+// What is done when the group that it was begun in is waited for.
+template <typename T>
+class Groups {
+ public:
+  void Begin(const T& work) { pending_.push_back({work, closed_}); }
+  void Close() { ++closed_; }
+  bool empty() const { return pending_.empty(); }
+  void Clear() {
+    pending_.clear();
+    closed_ = 0;
+  }
+  // Does all but the work of the last `may_be_unfinished` groups; tells whether there was any.
+  template <typename Do>
+  bool Wait(size_t may_be_unfinished, const Do& to_do) {
+    if (closed_ < may_be_unfinished) return false;
+    const size_t end = closed_ - may_be_unfinished;
+    auto at = pending_.begin();
+    for (; at != pending_.end() && at->group < end; ++at) to_do(at->work);
+    const bool any = at != pending_.begin();
+    pending_.erase(pending_.begin(), at);
+    return any;
+  }
+
+ private:
+  struct Pending {
+    T work;
+    size_t group;
+  };
+  std::vector<Pending> pending_;
+  size_t closed_ = 0;  // groups
+};
+
+struct Copy {
   void* to;
   const void* from;
   size_t num_bytes;
-  size_t group;
   bool valid;
-};
-
-struct PendingProduct {
-  Product product;
-  size_t group;
 };
 
 struct Fiber {
   void* top = nullptr;
   State state = State::kDone;
   Size3 place = {};
-  std::vector<PendingCopy> copies;
-  size_t group = 0;      // the number of groups closed
+  Groups<Copy> copies;
   bool unshown = false;  // copies have arrived since the last ShowCopies
-  std::vector<PendingProduct> products;
-  size_t product_group = 0;
+  Groups<Product> products;
 };
 
 struct Warp {
@@ -155,11 +179,9 @@ void StartThread(int thread) {
   fiber.state = State::kReady;
   fiber.place = {place % blockDim.x, place / blockDim.x % blockDim.y,
                  place / blockDim.x / blockDim.y};
-  fiber.copies.clear();
-  fiber.group = 0;
+  fiber.copies.Clear();
   fiber.unshown = false;
-  fiber.products.clear();
-  fiber.product_group = 0;
+  fiber.products.Clear();
   // As if RunThread had been called: an odd number of words above a 16-byte boundary.
   auto** top = reinterpret_cast<void**>(g_run.stacks + (place + size_t{1}) * kStackBytes);
   *--top = nullptr;
@@ -307,25 +329,20 @@ void BeginCopy(void* to, const void* from, size_t num_bytes, bool valid) {
     Stop("cp.async of %zu bytes from %p to %p: not aligned", num_bytes, from, to);
   }
   std::memset(to, 0xff, num_bytes);
-  Current().copies.push_back({to, from, num_bytes, Current().group, valid});
+  Current().copies.Begin({to, from, num_bytes, valid});
 }
 
-void CloseCopyGroup() { ++Current().group; }
+void CloseCopyGroup() { Current().copies.Close(); }
 
 void WaitForCopyGroups(size_t may_be_unfinished) {
-  Fiber& fiber = Current();
-  if (fiber.group < may_be_unfinished) return;
-  const size_t end = fiber.group - may_be_unfinished;
-  auto copy = fiber.copies.begin();
-  for (; copy != fiber.copies.end() && copy->group < end; ++copy) {
-    if (copy->valid) {
-      std::memcpy(copy->to, copy->from, copy->num_bytes);
+  const bool any = Current().copies.Wait(may_be_unfinished, [](const Copy& copy) {
+    if (copy.valid) {
+      std::memcpy(copy.to, copy.from, copy.num_bytes);
     } else {
-      std::memset(copy->to, 0, copy->num_bytes);
+      std::memset(copy.to, 0, copy.num_bytes);
     }
-  }
-  fiber.unshown = fiber.unshown || copy != fiber.copies.begin();
-  fiber.copies.erase(fiber.copies.begin(), copy);
+  });
+  Current().unshown = Current().unshown || any;
 }
 
 void ShowCopies() { Current().unshown = false; }
@@ -340,20 +357,13 @@ void BeginProduct(const Product& product) {
   if (std::memcmp(slots, operands, sizeof(operands)) != 0) {
     Stop("wgmma: its operands are not those of lane 0");
   }
-  Current().products.push_back({product, Current().product_group});
+  Current().products.Begin(product);
 }
 
-void CloseProductGroup() { ++Current().product_group; }
+void CloseProductGroup() { Current().products.Close(); }
 
 void WaitForProductGroups(size_t may_be_unfinished) {
-  Fiber& fiber = Current();
-  if (fiber.product_group < may_be_unfinished) return;
-  const size_t end = fiber.product_group - may_be_unfinished;
-  auto pending = fiber.products.begin();
-  for (; pending != fiber.products.end() && pending->group < end; ++pending) {
-    pending->product.run(pending->product);
-  }
-  fiber.products.erase(fiber.products.begin(), pending);
+  Current().products.Wait(may_be_unfinished, [](const Product& product) { product.run(product); });
 }
 
 int WarpOfGroup() { return g_run.current / kWarp % 4; }

@@ -22,7 +22,7 @@ void WaitWgmma() {
 
 inline void TakeWgmmaSum(float&) {}
 
-// Any columns that a multiple of 8 is.
+// `columns` is a multiple of 8.
 void BeginProduct(int columns, bool a_across, bool b_across, float* d, uint64_t a, uint64_t b,
                   bool add);
 template <bool kAAcross, bool kBAcross>
