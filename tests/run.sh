@@ -20,9 +20,13 @@ configure() {
 }
 
 # run_label FOLDER LABEL JOBS LABELS-LEFT-OUT: rank tests have processes of their own and run one by
-# one.
+# one. Tests that run beside each other have a thread each, else those that spin for each other on
+# too few cores may come to their time limit.
 run_label() {
-  ctest --test-dir "$1" -L "^$2\$" -LE "^($4)\$" -j "$3" --output-on-failure --no-tests=error \
+  local environment=()
+  [ "$3" -eq 1 ] || environment=("OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}")
+  env "${environment[@]}" \
+    ctest --test-dir "$1" -L "^$2\$" -LE "^($4)\$" -j "$3" --output-on-failure --no-tests=error \
     --test-output-size-passed 1000000 --test-output-size-failed 1000000 \
     --output-junit "$PWD/build/junit_$2.xml"
 }

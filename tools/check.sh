@@ -52,7 +52,8 @@ check_build() {
 
 # check_tests FOLDER LABEL
 check_tests() {
-  ctest --test-dir "$1" -L "^$2\$" --output-on-failure -j2 --no-tests=error \
+  OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} \
+    ctest --test-dir "$1" -L "^$2\$" --output-on-failure -j2 --no-tests=error \
     > "$1/check.log" 2>&1 || { cat "$1/check.log"; failed "tests of $1"; }
 }
 
