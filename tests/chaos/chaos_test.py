@@ -81,10 +81,11 @@ def final_state(run_dir):
 
 
 class ChaosTest(support.TextTest):
-    def job(self, name, steps):
+    def job(self, name, steps, environment=None):
         run_dir = os.path.join(self.folder.name, name)
         return run_dir, process.Job(
-            support.train_command(self.prefix, run_dir, settings(steps)), RANKS)
+            support.train_command(self.prefix, run_dir, settings(steps)), RANKS,
+            environment=environment)
 
     def aims(self, hit):
         """Every phase in turn, KILLS kills in all; then those that were missed, some times more."""
@@ -104,7 +105,7 @@ class ChaosTest(support.TextTest):
         self.assertEqual(calm.finish(300)[0], 0)
         hit = collections.Counter()
         for kill, name in self.aims(hit):
-            run_dir, job = self.job("chaos", steps)
+            run_dir, job = self.job("chaos", steps, process.SLOW_DISK)
             last_step = process.last_step(run_dir)
             phase = Phase(run_dir, generator)
             # Looked up before the moment, since that takes a while.

@@ -12,6 +12,10 @@ import command_support as support
 LONG = {"steps": 100000, "eval.every_steps": 0, "checkpoint.save_final": "true",
         "checkpoint.every_steps": 0}
 
+# Of a run whose saves are long enough to be met (tests/support/slow_disk.cc).
+SLOW_DISK = {"LD_PRELOAD": os.environ.get("UNIPOOL_SLOW_DISK", str(
+    support.ROOT / "build" / "tests" / "libslow_disk.so"))}
+
 
 def state(pid):
     """The letter of /proc for a process, "" where there is none; dead ones may stay as Z."""

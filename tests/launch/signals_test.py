@@ -90,7 +90,8 @@ class SignalsTest(support.TextTest):
             with self.subTest(ranks=ranks):
                 whole, whole_dir = self.start(f"save-whole-{ranks}", ranks, settings)
                 self.assertEqual(whole.finish()[0], 0)
-                job, run_dir = self.start(f"save-{ranks}", ranks, settings)
+                job, run_dir = self.start(f"save-{ranks}", ranks, settings,
+                                          environment=processes.SLOW_DISK)
                 saving = pathlib.Path(run_dir, "checkpoints")
                 processes.wait_for(lambda: list(saving.glob("*.tmp")), 60, "a save")
                 job.signal(signal.SIGTERM)
