@@ -162,7 +162,7 @@ trap '[[ -z "$mpirun_pid" ]] || kill -USR2 "$mpirun_pid" 2> /dev/null || true' U
 # Runs the job to its end; its exit status is left in `status`. The terminal's signals come to us
 # alone (setsid), and when we are killed, so is mpirun.
 run_job() {
-  local placed=() reader sleeper
+  local placed=() reader sleeper asks=0
   [[ -z "$ranks" ]] || placed+=(-np "$ranks")
   [[ ${#hosts[@]} -eq 0 ]] || placed+=(--host "$(IFS=,; echo "${hosts[*]}")")
   [[ -z "$hostfile" ]] || placed+=(--hostfile "$hostfile")
@@ -179,7 +179,8 @@ run_job() {
       continue
     fi
     # Asked while ranks were being started, they may not have heard it.
-    sleep 2 &
+    asks=$((asks + 1))
+    if [[ $asks -lt 10 ]]; then sleep 0.2 & else sleep 2 & fi
     sleeper=$!
     wait -n "$mpirun_pid" "$sleeper" || true
     kill "$sleeper" 2> /dev/null || true

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "launch"))
@@ -21,6 +22,8 @@ def cannot_run(*programs):
     """Why this machine cannot take the part of a cluster, or nothing."""
     if os.geteuid() != 0:
         return "hosts are namespaces, which only root can make"
+    if pathlib.Path(tempfile.gettempdir()).resolve().is_relative_to("/dev/shm"):
+        return "the folder for temporary files is in /dev/shm, of which each host has its own"
     for program in ("ip", "nsenter", "unshare", "mpirun") + programs:
         if shutil.which(program) is None:
             return f"{program} is not installed (tools/setup.sh --cluster)"

@@ -12,6 +12,11 @@ import process_support as processes
 RUN_AGAIN = 75
 
 
+def long_steps(sequences):
+    """Settings of steps of so many sequences, which a machine of any speed is long at."""
+    return {"data.global_batch": sequences, "data.micro_batch": 12, "eval.sequences": 1}
+
+
 class SignalsTest(support.TextTest):
     def start(self, name, ranks=0, settings=None, flags=(), **more):
         run_dir = os.path.join(self.folder.name, name)
@@ -66,7 +71,7 @@ class SignalsTest(support.TextTest):
     def test_at_start_up(self):
         for ranks in (1, 2):
             with self.subTest(ranks=ranks):
-                job, run_dir = self.start(f"start-{ranks}", ranks)
+                job, run_dir = self.start(f"start-{ranks}", ranks, long_steps(6000))
                 processes.wait_for(lambda: job.pid_of(0), 30, "rank 0 is there")
                 job.signal(signal.SIGTERM)
                 status, output, errors = job.finish()
@@ -105,10 +110,9 @@ class SignalsTest(support.TextTest):
                 support.expect_same(self, whole_dir, run_dir)
 
     def test_a_second_interrupt_leaves_at_once(self):
-        long_steps = {"data.global_batch": 30000, "data.micro_batch": 12, "eval.sequences": 1}
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
-                job, run_dir = self.start(f"twice-{ranks}", ranks, long_steps)
+                job, run_dir = self.start(f"twice-{ranks}", ranks, long_steps(300000))
                 self.await_step(run_dir, 0)
                 job.signal(signal.SIGINT)
                 processes.time.sleep(0.3)
