@@ -162,7 +162,7 @@ trap '[[ -z "$mpirun_pid" ]] || kill -USR2 "$mpirun_pid" 2> /dev/null || true' U
 # Runs the job to its end; its exit status is left in `status`. The terminal's signals come to us
 # alone (setsid), and when we are killed, so is mpirun.
 run_job() {
-  local placed=() reader sleeper asks=0
+  local placed=() reader sleeper pause
   [[ -z "$ranks" ]] || placed+=(-np "$ranks")
   [[ ${#hosts[@]} -eq 0 ]] || placed+=(--host "$(IFS=,; echo "${hosts[*]}")")
   [[ -z "$hostfile" ]] || placed+=(--hostfile "$hostfile")
@@ -174,17 +174,14 @@ run_job() {
   [[ -z "$asked" ]] || ask_to_stop "$asked"
   status=0
   while kill -0 "$mpirun_pid" 2> /dev/null; do
-    if [[ -z "$asked" ]]; then
-      wait "$mpirun_pid" || true
-      continue
-    fi
-    # Asked while ranks were being started, they may not have heard it.
-    asks=$((asks + 1))
-    if [[ $asks -lt 10 ]]; then sleep 0.2 & else sleep 2 & fi
+    # Asked while ranks were being started, they may not have heard it, and a request may come right
+    # before the wait: so none lasts.
+    [[ -z "$asked" ]] && pause=2 || pause=0.2
+    sleep "$pause" &
     sleeper=$!
     wait -n "$mpirun_pid" "$sleeper" || true
     kill "$sleeper" 2> /dev/null || true
-    [[ $interrupts -gt 1 ]] || kill -USR1 "$mpirun_pid" 2> /dev/null || true
+    [[ -z "$asked" || $interrupts -gt 1 ]] || kill -USR1 "$mpirun_pid" 2> /dev/null || true
   done
   wait "$mpirun_pid" || status=$?
   mpirun_pid=""
