@@ -1,4 +1,5 @@
-// Ranks that are processes and share GPUs, through memory of the host.
+// Ranks that are processes and share GPUs, through memory of the host. What is asserted:
+// collective_checks.cc.
 #include <gtest/gtest.h>
 
 #include <utility>
