@@ -18,10 +18,10 @@ Attention::Attention(ParameterList& parameters, const std::string& prefix,
       output_(parameters, {{absl::StrCat(prefix, ".o_proj.weight"), shape.hidden}},
               shape.heads * shape.head_dim, output_init_std) {}
 
-void Attention::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
+void Attention::Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const {
   saved->qkv = Activations(ctx, {tokens, qkv_.out()});
   saved->out = Activations(ctx, {tokens, shape_.heads * shape_.head_dim});
-  saved->lse = ctx.arena->New({tokens, shape_.heads});
+  saved->lse = ctx.arena->New({tokens / sequence, shape_.heads, sequence});
 }
 
 void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor base, Tensor y,

@@ -30,7 +30,7 @@ class Attention {
             float init_std, float output_init_std);
 
   // Takes the memory of `saved` from the arena.
-  void Allocate(Context& ctx, int64_t tokens, Saved* saved) const;
+  void Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
   // y += attention(x); x, y [tokens, hidden]: sequences as long as rope_table [sequence, head_dim].
   // Fills `saved`.
   void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor base, Tensor y,

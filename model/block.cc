@@ -11,14 +11,14 @@ Block::Block(Norm attention_norm, Attention attention, Norm ffn_norm,
       ffn_norm_(std::move(ffn_norm)),
       ffn_(std::move(ffn)) {}
 
-void Block::Allocate(Context& ctx, int64_t tokens, Saved* saved) const {
+void Block::Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const {
   const int64_t hidden = attention_norm_.hidden();
   saved->attention_in = Activations(ctx, {tokens, hidden});
   saved->attention_rstd = ctx.arena->New({tokens});
   saved->middle = Activations(ctx, {tokens, hidden});
   saved->ffn_in = Activations(ctx, {tokens, hidden});
   saved->ffn_rstd = ctx.arena->New({tokens});
-  attention_.Allocate(ctx, tokens, &saved->attention);
+  attention_.Allocate(ctx, tokens, sequence, &saved->attention);
   ffn_->Allocate(ctx, tokens, &saved->ffn);
 }
 

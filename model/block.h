@@ -27,7 +27,7 @@ class Block {
   Block(Norm attention_norm, Attention attention, Norm ffn_norm, std::unique_ptr<FeedForward> ffn);
 
   // Takes the memory of what Recompute gives from the arena.
-  void Allocate(Context& ctx, int64_t tokens, Saved* saved) const;
+  void Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
   // Returns the block's output [tokens, hidden], from the arena. `saved` is Allocated.
   // `rope_table` [sequence, head_dim] says how long the sequences are.
   Tensor Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass, Saved* saved) const;

@@ -203,8 +203,9 @@ void Transformer::Evaluate(Context& ctx, const Evaluation& evaluation, Saved& sa
 }
 
 // Layers whose backward recomputes need this memory one after the other, so all have the same.
-void Transformer::AllocateTogether(Context& ctx, int64_t tokens, Saved* saved) const {
-  blocks_[0].Allocate(ctx, tokens, &saved->blocks[0]);
+void Transformer::AllocateTogether(Context& ctx, int64_t tokens, int64_t sequence,
+                                   Saved* saved) const {
+  blocks_[0].Allocate(ctx, tokens, sequence, &saved->blocks[0]);
   std::fill(saved->blocks.begin() + 1, saved->blocks.end(), saved->blocks[0]);
 }
 
@@ -212,20 +213,21 @@ Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, cons
                             Saved* saved) const {
   Tensor x = Activations(ctx, {tokens.numel(), hidden_});
   embedding_->Forward(ctx, tokens, x);
+  const int64_t sequence = rope_table.dim(0);
   const bool training = pass.sums != nullptr, together = training && recompute_blocks_;
-  if (together) AllocateTogether(ctx, x.dim(0), saved);
+  if (together) AllocateTogether(ctx, x.dim(0), sequence, saved);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     SetPlace(ctx, "forward", static_cast<int>(layer));
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
     if (training) {
-      if (!together) blocks_[layer].Allocate(ctx, x.dim(0), &saved->blocks[layer]);
+      if (!together) blocks_[layer].Allocate(ctx, x.dim(0), sequence, &saved->blocks[layer]);
       x = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
       continue;
     }
     ArenaScope scope(*ctx.arena);  // no backward comes that needs what the layer saved
-    blocks_[layer].Allocate(ctx, x.dim(0), &saved->blocks[layer]);
+    blocks_[layer].Allocate(ctx, x.dim(0), sequence, &saved->blocks[layer]);
     const Tensor y = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
     Compute(ctx, Copy{.x = y, .y = x});
   }

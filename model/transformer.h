@@ -81,7 +81,7 @@ class Transformer {
   // dx holds the gradient of Forward's result.
   void Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx);
   void BackwardBlocks(Context& ctx, Saved& saved, Tensor dx);
-  void AllocateTogether(Context& ctx, int64_t tokens, Saved* saved) const;
+  void AllocateTogether(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
 
   int64_t hidden_ = 0;
   int64_t gradient_layers_ = 0;

@@ -295,7 +295,7 @@ void Bench::Attention() {
                                  .kv_heads = s.kv_heads,
                                  .sequence = s.sequence,
                                  .out = Random(kBf16, {s.tokens, width}),
-                                 .lse = Random(kF32, {s.tokens, s.heads})};
+                                 .lse = Random(kF32, {s.tokens / s.sequence, s.heads, s.sequence})};
   const double product = 1.0 * s.tokens * (s.sequence + 1) * width;
   Arithmetic("attention", 2 * product, forward);
   Arithmetic("attention backward", 5 * product,

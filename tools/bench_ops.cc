@@ -125,7 +125,7 @@ void BenchAttention(benchmark::State& state, int64_t kv_heads, int64_t sequence,
       .kv_heads = kv_heads,
       .sequence = sequence,
       .out = Random(arena, {kTokens, kHeads * kHeadDim}),
-      .lse = Random(arena, {kTokens, kHeads})};
+      .lse = Random(arena, {kTokens / sequence, kHeads, sequence})};
   const AttentionBackward gradient{.dout = Random(arena, {kTokens, kHeads * kHeadDim}),
                                    .qkv = forward.qkv,
                                    .out = forward.out,

@@ -21,7 +21,8 @@ struct AttentionForward {
   int64_t kv_heads;
   int64_t sequence;  // tokens is a multiple of it
   Tensor out;        // out [tokens, heads * head_dim]
-  Tensor lse;        // out float32 [tokens, heads]: log sum_j exp(score), kept for the backward
+  // out float32 [tokens / sequence, heads, sequence]: log sum_j exp(score), kept for the backward
+  Tensor lse;
   auto Inputs() { return std::array{&qkv}; }
   auto Outputs() { return std::array{&out, &lse}; }
   void Check() const;

@@ -82,13 +82,13 @@ struct MmaQueryGradient {
     dot += __shfl_xor_sync(kAllLanes, dot, 1);
     if (half == 0) dots[row] = dot;
     if (half == 0 && row < block.rows_left) {
-      arguments.dot[(Token() + row) * layout.heads + block.head] = dot;
+      arguments.dot[layout.Statistic(block.origin, block.head, block.first + row)] = dot;
     }
   }
 
   __device__ ScoreGradient GradientOf(int row) const {
     const HeadLayout& layout = arguments.layout;
-    const int64_t at = (Token() + row) * layout.heads + block.head;
+    const int64_t at = layout.Statistic(block.origin, block.head, block.first + row);
     const float lse = row < block.rows_left ? arguments.lse[at] : INFINITY;
     return {layout.scale * kLog2E, lse * kLog2E, dots[row]};
   }
@@ -189,7 +189,9 @@ struct MmaKeyGradient {
         Queries(step) + kStepElements / 2);
     const int row = static_cast<int>(threadIdx.x);
     if (row >= kQueries) return;
-    const int64_t at = (token + row) * layout.heads + head;
+    // The division costs less than the registers without it, of which the kernel has none to spare.
+    const int64_t sequence_id = static_cast<uint32_t>(block.origin) / layout.sequence;
+    const int64_t at = layout.Statistic(sequence_id * layout.sequence, head, first + row);
     Rows(step)[row] = row < rows_left ? arguments.lse[at] * kLog2E : INFINITY;
     Rows(step)[kQueries + row] = row < rows_left ? arguments.dot[at] : 0.0f;
   }

@@ -34,6 +34,8 @@ struct Layout {
     return query(token, heads + kv_heads + kv_head);
   }
   int64_t out(int64_t token, int64_t head) const { return token * out_stride + head * head_dim; }
+  // Of a sequence's first token; those of its later ones follow.
+  int64_t lse(int64_t origin, int64_t head) const { return origin * heads + head * sequence; }
 };
 
 template <typename Op>
@@ -55,12 +57,14 @@ void CheckLayout(const Op& op) {
   CHECK_GE(op.kv_heads, 1);
   CHECK_GE(op.heads, 1);
   CHECK_EQ(op.heads % op.kv_heads, 0);
-  CHECK(op.qkv.rank == 2 && op.out.rank == 2 && op.lse.rank == 2);
+  CHECK(op.qkv.rank == 2 && op.out.rank == 2 && op.lse.rank == 3);
   CHECK_EQ(op.qkv.dim(0), op.out.dim(0));
   CHECK_EQ(op.out.dim(0) % op.sequence, 0) << op.out.ShapeString();
   CHECK_EQ(op.out.dim(1) % op.heads, 0) << op.out.ShapeString();
   CHECK_EQ(op.qkv.dim(1), op.out.dim(1) / op.heads * (op.heads + 2 * op.kv_heads));
-  CHECK(op.lse.dim(0) == op.out.dim(0) && op.lse.dim(1) == op.heads) << op.lse.ShapeString();
+  CHECK(op.lse.dim(0) * op.sequence == op.out.dim(0) && op.lse.dim(1) == op.heads &&
+        op.lse.dim(2) == op.sequence)
+      << op.lse.ShapeString();
 }
 
 // Room for a block's scores, kept by the thread from call to call. Every thread of a team asks for
@@ -127,10 +131,9 @@ void ForwardBlock(const AttentionForward& op, const Layout& layout, const Block&
                   float* scores) {
   const float* qkv = op.qkv.as<float>();
   Scores(layout, block, qkv, scores);
+  float* lse = op.lse.as<float>() + layout.lse(block.origin, block.head) + block.first;
   for (int64_t i = 0; i < block.queries; ++i) {
-    const int64_t token = block.origin + block.first + i;
-    op.lse.as<float>()[token * layout.heads + block.head] =
-        SoftmaxRow(scores + i * block.keys, block.first + i + 1, block.keys);
+    lse[i] = SoftmaxRow(scores + i * block.keys, block.first + i + 1, block.keys);
   }
   RunSgemm({.m = block.queries,
             .n = layout.head_dim,
@@ -210,11 +213,11 @@ void ScoreGradients(const AttentionBackward& op, const Layout& layout, const Blo
             .b = {qkv + layout.value(block.origin, block.kv_head), layout.qkv_stride, true},
             .c = ds,
             .c_stride = block.keys});
+  const float* lse = op.lse.as<float>() + layout.lse(block.origin, block.head) + block.first;
   for (int64_t i = 0; i < block.queries; ++i) {
-    const int64_t token = block.origin + block.first + i;
-    const int64_t row = layout.out(token, block.head);
+    const int64_t row = layout.out(block.origin + block.first + i, block.head);
     const RowGradient gradient{
-        .lse = op.lse.as<float>()[token * layout.heads + block.head],
+        .lse = lse[i],
         .dot = DotProduct(dout + row, op.out.as<float>() + row, layout.head_dim),
         .scale = layout.scale,
         .visible = block.first + i + 1,

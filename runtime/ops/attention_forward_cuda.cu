@@ -150,17 +150,15 @@ struct MmaForward {
     StoreRows<kDim>(out, row, block.rows_left, layout.head_dim, 1 / low, 1 / high,
                     arguments.out + layout.Out(token, block.head), layout.out_stride());
     const int place = row + LaneId() / 4;
-    float* lse = arguments.lse + (token + place) * layout.heads + block.head;
     if (LaneId() % 4 != 0) return;
+    float* lse = arguments.lse + layout.Statistic(block.origin, block.head, block.first + place);
     if (place < block.rows_left) lse[0] = softmax.largest[0] * layout.scale + logf(low);
-    if (place + 8 < block.rows_left) {
-      lse[8 * layout.heads] = softmax.largest[1] * layout.scale + logf(high);
-    }
+    if (place + 8 < block.rows_left) lse[8] = softmax.largest[1] * layout.scale + logf(high);
   }
 };
 
 template <int kDim, int kFragments>
-__global__ void __launch_bounds__(kThreads) MmaForwardKernel(Arguments<Bf16> arguments) {
+__global__ void __launch_bounds__(kThreads, 2) MmaForwardKernel(Arguments<Bf16> arguments) {
   using Shape = ForwardShape<kDim, kFragments>;
   Bf16* shared = DynamicShared<Bf16>();
   const HeadBlock block = HeadBlock::Of(arguments.layout, arguments.layout.heads, Shape::kQueries,

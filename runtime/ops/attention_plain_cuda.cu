@@ -50,7 +50,9 @@ __global__ void __launch_bounds__(kThreads) ForwardKernel(AttentionForwardArgume
   for (int d = LaneId(); d < layout.head_dim; d += kWarp) {
     arguments.out[layout.Out(token, head) + d] = FromFloat<T>(out[d] / sum);
   }
-  if (LaneId() == 0) arguments.lse[token * layout.heads + head] = largest + logf(sum);
+  if (LaneId() == 0) {
+    arguments.lse[layout.Statistic(origin, head, token - origin)] = largest + logf(sum);
+  }
 }
 
 // Any type and head_dim. A warp has one query, or one key, and each of its lanes one of the other
@@ -113,7 +115,8 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kWarps + WarpId();
   if (item >= layout.tokens * layout.heads) return;
   const int head = static_cast<int>(item % layout.heads), kv_head = head / layout.group();
-  const int64_t token = item / layout.heads;
+  const int64_t token = item / layout.heads, origin = token - token % layout.sequence;
+  const int64_t at = layout.Statistic(origin, head, token - origin);
   const T* dout = arguments.dout + layout.Out(token, head);
   const T* out = arguments.out + layout.Out(token, head);
   const WarpRow<T> row = WarpRow<T>::Of(layout);
@@ -121,13 +124,13 @@ __global__ void __launch_bounds__(kThreads)
   float dot = 0;
   for (int d = LaneId(); d < layout.head_dim; d += kWarp) dot += ToFloat(dout[d]) * ToFloat(out[d]);
   dot = WarpSum(dot);
-  if (LaneId() == 0) arguments.dot[item] = dot;
-  for (int64_t begin = token - token % layout.sequence; begin <= token; begin += kWarp) {
+  if (LaneId() == 0) arguments.dot[at] = dot;
+  for (int64_t begin = origin; begin <= token; begin += kWarp) {
     float ds = 0;
     if (begin + LaneId() <= token) {
       const T* key = arguments.qkv + layout.Key(begin + LaneId(), kv_head);
       const T* value = arguments.qkv + layout.Value(begin + LaneId(), kv_head);
-      const float p = expf(row.Dot(0, key) * layout.scale - arguments.lse[item]);
+      const float p = expf(row.Dot(0, key) * layout.scale - arguments.lse[at]);
       ds = p * (row.Dot(1, value) - dot);
     }
     row.SetWeights(ds, 0);
@@ -144,8 +147,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kWarps + WarpId();
   if (item >= layout.tokens * layout.kv_heads) return;
   const int kv_head = static_cast<int>(item % layout.kv_heads);
-  const int64_t token = item / layout.kv_heads;
-  const int64_t end = token - token % layout.sequence + layout.sequence;
+  const int64_t token = item / layout.kv_heads, origin = token - token % layout.sequence;
+  const int64_t end = origin + layout.sequence;
   const WarpRow<T> row = WarpRow<T>::Of(layout);
   row.Begin(arguments.qkv + layout.Key(token, kv_head),
             arguments.qkv + layout.Value(token, kv_head));
@@ -153,7 +156,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int64_t begin = token; begin < end; begin += kWarp) {
       float p = 0, ds = 0;
       if (begin + LaneId() < end) {
-        const int64_t query = begin + LaneId(), at = query * layout.heads + head;
+        const int64_t query = begin + LaneId();
+        const int64_t at = layout.Statistic(origin, head, query - origin);
         p = expf(row.Dot(0, arguments.qkv + layout.Query(query, head)) * layout.scale -
                  arguments.lse[at]);
         ds = p * (row.Dot(1, arguments.dout + layout.Out(query, head)) - arguments.dot[at]);

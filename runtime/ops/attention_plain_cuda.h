@@ -21,7 +21,7 @@ struct AttentionBackwardArguments {
   const T* qkv;
   const T* out;
   const float* lse;
-  float* dot;  // scratch [tokens, heads]: sum_d dout * out of each query
+  float* dot;  // scratch, as lse lies: sum_d dout * out of each query
   T* dqkv;
 };
 

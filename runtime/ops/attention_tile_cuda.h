@@ -43,6 +43,10 @@ struct HeadLayout {
   __device__ int64_t Out(int64_t token, int head) const {
     return token * out_stride() + head * head_dim;
   }
+  // Where the lse of a query lies, and its dot; `origin` is its sequence's first token.
+  __device__ int64_t Statistic(int64_t origin, int head, int64_t query) const {
+    return origin * heads + int64_t{head} * sequence + query;
+  }
 };
 
 // A block of threads has `rows` tokens of one head of one sequence. The blocks at a sequence's end

@@ -23,6 +23,10 @@ struct Shape {
 
   int64_t tokens() const { return sequences * sequence; }
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
+  // Of a query's log-sum-exp in [sequences, heads, sequence].
+  int64_t lse(int64_t token, int64_t head) const {
+    return (token / sequence * heads + head) * sequence + token % sequence;
+  }
 };
 
 // One token, odd lengths, one and several query blocks, one key head for all, one for each.
@@ -35,7 +39,7 @@ AttentionForward NewForward(Workbench& bench, const Shape& shape) {
           .kv_heads = shape.kv_heads,
           .sequence = shape.sequence,
           .out = bench.Poisoned({shape.tokens(), shape.heads * shape.head_dim}),
-          .lse = bench.Poisoned({shape.tokens(), shape.heads})};
+          .lse = bench.Poisoned({shape.sequences, shape.heads, shape.sequence})};
 }
 
 AttentionBackward NewBackward(Workbench& bench, const AttentionForward& forward) {
@@ -89,11 +93,12 @@ TEST(Attention, ForwardMatchesADoubleReference) {
     const AttentionForward op = NewForward(bench, shape);
     Compute(bench.ctx(), op);
     const Tensor out = bench.Zeros({shape.tokens(), shape.heads * shape.head_dim});
-    const Tensor lse = bench.Zeros({shape.tokens(), shape.heads});
+    const Tensor lse = bench.Zeros({shape.sequences, shape.heads, shape.sequence});
     for (int64_t i = 0; i < lse.numel(); ++i) {
-      const Row row = ReferenceRow(op.qkv, shape, i / shape.heads, i % shape.heads);
+      const int64_t token = i / shape.heads, head = i % shape.heads;
+      const Row row = ReferenceRow(op.qkv, shape, token, head);
       std::copy(row.out.begin(), row.out.end(), out.as<float>() + i * shape.head_dim);
-      lse.as<float>()[i] = static_cast<float>(row.lse);
+      lse.as<float>()[shape.lse(token, head)] = static_cast<float>(row.lse);
     }
     ExpectNear(op.out, out, 2e-6, 2e-6);
     ExpectNear(op.lse, lse, 2e-6, 2e-6);
@@ -119,7 +124,7 @@ TEST(Attention, GradientsMatchFiniteDifferences) {
 TEST(Attention, ATokenAloneCopiesItsValue) {
   Workbench bench;
   const Tensor qkv = bench.Floats({1, 6}, {5, -7, 3, 2, 10, 20});
-  const Tensor out = bench.Poisoned({1, 2}), lse = bench.Poisoned({1, 1});
+  const Tensor out = bench.Poisoned({1, 2}), lse = bench.Poisoned({1, 1, 1});
   Compute(bench.ctx(),
           AttentionForward{
               .qkv = qkv, .heads = 1, .kv_heads = 1, .sequence = 1, .out = out, .lse = lse});
@@ -137,7 +142,10 @@ TEST(Attention, ALaterTokenChangesNoEarlierOutput) {
   std::fill_n(op.qkv.as<float>() + changed * shape.columns(), shape.columns(), 50.0f);
   Compute(bench.ctx(), op);
   EXPECT_EQ(ToVector(op.out.Rows(0, changed)), ToVector(out.Rows(0, changed)));
-  EXPECT_EQ(ToVector(op.lse.Rows(0, changed)), ToVector(lse.Rows(0, changed)));
+  for (int64_t i = 0; i < changed * shape.heads; ++i) {
+    const int64_t at = shape.lse(i / shape.heads, i % shape.heads);
+    ASSERT_EQ(op.lse.as<float>()[at], lse.as<float>()[at]) << i;
+  }
   EXPECT_NE(ToVector(op.out.Rows(changed, 200)), ToVector(out.Rows(changed, 200)));
 }
 

@@ -31,7 +31,7 @@ AttentionForward NewForward(Workbench& bench, const Shape& shape) {
           .kv_heads = shape.kv_heads,
           .sequence = shape.sequence,
           .out = bench.Poisoned({shape.tokens(), shape.heads * shape.head_dim}),
-          .lse = bench.Poisoned({shape.tokens(), shape.heads})};
+          .lse = bench.Poisoned({shape.sequences, shape.heads, shape.sequence})};
 }
 
 AttentionBackward NewBackward(Workbench& bench, const AttentionForward& forward) {
