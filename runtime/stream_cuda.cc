@@ -32,6 +32,7 @@ class GpuStream : public Stream {
 
   ~GpuStream() override {
     Synchronize();
+    cudnn_plans_.reset();  // knows the stream
     for (cudaEvent_t event : events_) CUDA_CHECK(cudaEventDestroy(event));
     if (scratch_ != nullptr) CUDA_CHECK(cudaFree(scratch_));
     CUDA_CHECK(cudaStreamDestroy(stream_));
@@ -47,6 +48,10 @@ class GpuStream : public Stream {
   GemmPlans& plans() {
     if (plans_ == nullptr) plans_ = NewGemmPlans();
     return *plans_;
+  }
+  CudnnPlans& cudnn_plans() {
+    if (cudnn_plans_ == nullptr) cudnn_plans_ = NewCudnnPlans(*this);
+    return *cudnn_plans_;
   }
   // An event whose place has been taken again since happens later: waiting for it is still right.
   cudaEvent_t EventOf(uint64_t sequence) const { return events_[sequence % kEvents]; }
@@ -106,6 +111,7 @@ class GpuStream : public Stream {
   cudaStream_t stream_ = nullptr;
   void* scratch_ = nullptr;
   GemmPlansPointer plans_;
+  CudnnPlansPointer cudnn_plans_;
   std::array<cudaEvent_t, kEvents> events_ = {};
   std::array<Slot, kSlots> slots_;
   uint64_t recorded_ = 0;
@@ -133,6 +139,11 @@ Scratch ScratchOf(Stream& stream) {
 GemmPlans& PlansOf(Stream& stream) {
   UseDevice(stream.device());
   return static_cast<GpuStream&>(stream).plans();
+}
+
+CudnnPlans& CudnnPlansOf(Stream& stream) {
+  UseDevice(stream.device());
+  return static_cast<GpuStream&>(stream).cudnn_plans();
 }
 
 std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind) {

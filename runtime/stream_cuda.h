@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "runtime/cublas_cuda.h"
+#include "runtime/cudnn_cuda.h"
 #include "runtime/device.h"
 #include "runtime/stream.h"
 
@@ -26,5 +27,7 @@ inline constexpr size_t kScratchBytes = size_t{32} << 20;
 Scratch ScratchOf(Stream& stream);
 // The stream's plans for dense products, made when first asked for.
 GemmPlans& PlansOf(Stream& stream);
+// Likewise for attention by cuDNN.
+CudnnPlans& CudnnPlansOf(Stream& stream);
 
 }  // namespace unipool

@@ -115,6 +115,9 @@ test_kernels() {
     # With the kernels for GPUs other than Hopper too.
     [[ $test != */cuda_grouped_gemm_test ]] ||
       UNIPOOL_WGMMA=0 run_test cuda_grouped_gemm_test_by_mma "$test"
+    # Without cuDNN too.
+    [[ $test != */cuda_attention_test ]] ||
+      UNIPOOL_CUDNN=0 run_test cuda_attention_test_by_own_kernels "$test"
   done
   note "kernels' tests" "$passed passed, $failed programs failed, $skipped skipped" "all pass" \
     "$([[ $failed -eq 0 && $passed -gt 0 ]] && echo ok || echo FAILED)"

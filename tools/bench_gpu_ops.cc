@@ -103,7 +103,8 @@ class Bench {
   void DenseProducts();
   void GroupedProducts(int64_t rows_each, const std::string& kernels);
   void GroupedProductsByMma();
-  void Attention();
+  void Attention(const std::string& kernels);
+  void AttentionByOwnKernels();
   void Router();
   void MovingRows();
   void PointwiseAndNorms();
@@ -286,7 +287,7 @@ void Bench::GroupedProductsByMma() {
 }
 
 // Operations of the visible half of the scores only.
-void Bench::Attention() {
+void Bench::Attention(const std::string& kernels) {
   const Sizes& s = sizes_;
   ArenaScope scope(arena_);
   const int64_t width = s.heads * s.head_dim, all = (s.heads + 2 * s.kv_heads) * s.head_dim;
@@ -297,8 +298,8 @@ void Bench::Attention() {
                                  .out = Random(kBf16, {s.tokens, width}),
                                  .lse = Random(kF32, {s.tokens / s.sequence, s.heads, s.sequence})};
   const double product = 1.0 * s.tokens * (s.sequence + 1) * width;
-  Arithmetic("attention", 2 * product, forward);
-  Arithmetic("attention backward", 5 * product,
+  Arithmetic("attention" + kernels, 2 * product, forward);
+  Arithmetic("attention backward" + kernels, 5 * product,
              AttentionBackward{.dout = Random(kBf16, {s.tokens, width}),
                                .qkv = forward.qkv,
                                .out = forward.out,
@@ -307,6 +308,13 @@ void Bench::Attention() {
                                .kv_heads = s.kv_heads,
                                .sequence = s.sequence,
                                .dqkv = Random(kBf16, {s.tokens, all})});
+}
+
+// Where cuDNN is there, for comparison.
+void Bench::AttentionByOwnKernels() {
+  setenv("UNIPOOL_CUDNN", "0", /*overwrite=*/1);
+  Attention(", by own kernels");
+  unsetenv("UNIPOOL_CUDNN");
 }
 
 void Bench::Router() {
@@ -441,7 +449,8 @@ void Bench::RunAll() {
   DenseProducts();
   for (const int64_t rows : sizes_.rows) GroupedProducts(rows, "");
   GroupedProductsByMma();
-  Attention();
+  Attention("");
+  AttentionByOwnKernels();
   Router();
   MovingRows();
   PointwiseAndNorms();

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a relocatable folder out of a build, to run on another x86-64 Linux that has a driver,
-# CUDA's libraries (cuBLAS; NCCL for several GPUs) and nothing else installed, and packs it:
+# CUDA's libraries (cuBLAS; NCCL for several GPUs; cuDNN if wanted) and nothing else installed, and
+# packs it:
 #   tools/bundle.sh [BUILD_FOLDER] OUTPUT.tar.gz
 # In it: unipool with its libraries other than CUDA's and glibc's, the kernels' tests, bench_gpu,
 # configs, a small prepared corpus, Open MPI where it is installed, and gpu.sh, which tests the lot.

@@ -1,9 +1,11 @@
-# Looks for the CUDA toolkit and for NCCL as UNIPOOL_WITH_CUDA and UNIPOOL_WITH_NCCL ask, prints a
-# line for each, and sets UNIPOOL_HAVE_CUDA (there is a GPU to compile for, real or emulated),
-# UNIPOOL_EMULATES_CUDA and UNIPOOL_HAVE_NCCL. unipool_cuda_sources adds kernels to a library.
+# Looks for the CUDA toolkit, NCCL and cuDNN as UNIPOOL_WITH_CUDA, UNIPOOL_WITH_NCCL and
+# UNIPOOL_WITH_CUDNN ask, prints a line for each, and sets UNIPOOL_HAVE_CUDA (there is a GPU to
+# compile for, real or emulated), UNIPOOL_EMULATES_CUDA, UNIPOOL_HAVE_NCCL and UNIPOOL_HAVE_CUDNN.
+# unipool_cuda_sources adds kernels to a library.
 set(UNIPOOL_HAVE_CUDA FALSE)
 set(UNIPOOL_EMULATES_CUDA FALSE)
 set(UNIPOOL_HAVE_NCCL FALSE)
+set(UNIPOOL_HAVE_CUDNN FALSE)
 
 # unipool_report(CUDA found "what was found" "what was expected")
 function(unipool_report name found what expected)
@@ -22,12 +24,16 @@ endfunction()
 if(NOT UNIPOOL_WITH_CUDA MATCHES "^(AUTO|ON|OFF|EMULATE)$")
   message(FATAL_ERROR "UNIPOOL_WITH_CUDA=${UNIPOOL_WITH_CUDA}: expected AUTO, ON, OFF or EMULATE")
 endif()
-if(NOT UNIPOOL_WITH_NCCL MATCHES "^(AUTO|ON|OFF)$")
-  message(FATAL_ERROR "UNIPOOL_WITH_NCCL=${UNIPOOL_WITH_NCCL}: expected AUTO, ON or OFF")
-endif()
-if(UNIPOOL_WITH_CUDA MATCHES "^(OFF|EMULATE)$" AND UNIPOOL_WITH_NCCL STREQUAL "ON")
-  message(FATAL_ERROR "UNIPOOL_WITH_NCCL=ON needs CUDA: expected UNIPOOL_WITH_CUDA=AUTO or ON")
-endif()
+foreach(library NCCL CUDNN)
+  if(NOT UNIPOOL_WITH_${library} MATCHES "^(AUTO|ON|OFF)$")
+    message(FATAL_ERROR
+      "UNIPOOL_WITH_${library}=${UNIPOOL_WITH_${library}}: expected AUTO, ON or OFF")
+  endif()
+  if(UNIPOOL_WITH_CUDA MATCHES "^(OFF|EMULATE)$" AND UNIPOOL_WITH_${library} STREQUAL "ON")
+    message(FATAL_ERROR
+      "UNIPOOL_WITH_${library}=ON needs CUDA: expected UNIPOOL_WITH_CUDA=AUTO or ON")
+  endif()
+endforeach()
 
 # nvcc is often on PATH of login shells only, so the usual places are looked at by name. The
 # driver's stub (CUDA::cuda_driver) is never linked: such a program does not start without a driver.
@@ -105,3 +111,33 @@ elseif(UNIPOOL_WITH_NCCL AND UNIPOOL_HAVE_CUDA)
 endif()
 unipool_report(NCCL ${UNIPOOL_HAVE_NCCL} "${NCCL_INCLUDE_DIR}/nccl.h"
   "CUDA, and nccl.h beside it or in NCCL_HOME")
+
+# cuDNN's own headers come with the toolkit or as a package of Python's, those of its front-end as a
+# package (nvidia-cudnn-frontend), whose folder CUDNN_FRONTEND_HOME names where it is only unpacked.
+# The library is opened at run time here too.
+if(UNIPOOL_WITH_CUDNN AND UNIPOOL_HAVE_CUDA AND NOT UNIPOOL_EMULATES_CUDA)
+  execute_process(COMMAND python3 -c "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    OUTPUT_VARIABLE python_packages OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS $ENV{CUDNN_FRONTEND_HOME}/include
+    ${python_packages}/include ${CUDAToolkit_INCLUDE_DIRS})
+  find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS $ENV{CUDNN_HOME}/include ${CUDAToolkit_INCLUDE_DIRS}
+    ${python_packages}/nvidia/cudnn/include)
+  if(CUDNN_FRONTEND_INCLUDE_DIR)
+    file(STRINGS ${CUDNN_FRONTEND_INCLUDE_DIR}/cudnn_frontend_version.h cudnn_frontend_version
+      REGEX "define CUDNN_FRONTEND_(MAJOR|MINOR)_VERSION +[0-9]+")
+    string(REGEX MATCHALL "[0-9]+" cudnn_frontend_version "${cudnn_frontend_version}")
+    list(JOIN cudnn_frontend_version "." cudnn_frontend_version)
+  endif()
+  if(CUDNN_INCLUDE_DIR AND cudnn_frontend_version VERSION_GREATER_EQUAL 1.22)
+    set(UNIPOOL_HAVE_CUDNN TRUE)
+    add_library(unipool_cudnn_frontend INTERFACE)
+    target_include_directories(unipool_cudnn_frontend SYSTEM INTERFACE
+      ${CUDNN_FRONTEND_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR})
+    target_compile_definitions(unipool_cudnn_frontend INTERFACE
+      NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING CUDNN_FRONTEND_SKIP_JSON_LIB)
+  endif()
+endif()
+unipool_report(CUDNN ${UNIPOOL_HAVE_CUDNN}
+  "${CUDNN_INCLUDE_DIR}/cudnn.h, front-end ${cudnn_frontend_version} in ${CUDNN_FRONTEND_INCLUDE_DIR}"
+  "CUDA, cudnn.h beside it or in CUDNN_HOME, and the headers of its front-end 1.22 or later in \
+CUDNN_FRONTEND_HOME or from 'pip install nvidia-cudnn-frontend'")

@@ -311,10 +311,20 @@ void Run(const Arguments<Bf16>& arguments, Stream& stream) {
   RunMma<128>(arguments, stream);
 }
 
+bool RunByCudnn(const AttentionBackward& op, Stream& stream) {
+  if (op.dqkv.dtype == DType::kFloat32) return false;
+  CudnnAttention attention = CudnnAttentionOf(op);
+  attention.shape.backward = true;
+  attention.dout = op.dout.data;
+  attention.dqkv = op.dqkv.data;
+  return RunCudnnAttention(attention, stream);
+}
+
 }  // namespace
 
 // As many sequences at a time as the dots of their queries fit into the scratch.
 void ComputeOnCuda(const AttentionBackward& op, Stream& stream) {
+  if (RunByCudnn(op, stream)) return;
   const Scratch scratch = ScratchOf(stream);
   const int64_t fit = static_cast<int64_t>(scratch.bytes / sizeof(float)) / op.heads;
   CUDA_CHECK(fit >= op.sequence ? cudaSuccess : cudaErrorMemoryAllocation);

@@ -190,6 +190,7 @@ void RunMma(const AttentionForward& op, Stream& stream) {
 
 void ComputeOnCuda(const AttentionForward& op, Stream& stream) {
   if (op.out.dtype == DType::kFloat32) return RunPlainAttention(ArgumentsOf<float>(op), stream);
+  if (RunCudnnAttention(CudnnAttentionOf(op), stream)) return;
   const int64_t head_dim = op.out.dim(1) / op.heads;
   const bool chunks = head_dim % 8 == 0 && Aligned(op.qkv.as<Bf16>(), op.out.as<Bf16>());
   if (!chunks || head_dim > 128) return RunPlainAttention(ArgumentsOf<Bf16>(op), stream);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "runtime/cudnn_cuda.h"
 #include "runtime/ops/mma_tile_cuda.h"
 #include "runtime/tensor.h"
 
@@ -48,6 +49,20 @@ struct HeadLayout {
     return origin * heads + int64_t{head} * sequence + query;
   }
 };
+
+// The op as cuDNN takes it, but for the gradients.
+template <typename Op>
+CudnnAttention CudnnAttentionOf(const Op& op) {
+  return {.shape = {.backward = false,
+                    .sequences = op.out.dim(0) / op.sequence,
+                    .sequence = op.sequence,
+                    .heads = op.heads,
+                    .kv_heads = op.kv_heads,
+                    .head_dim = op.out.dim(1) / op.heads},
+          .qkv = op.qkv.data,
+          .out = op.out.data,
+          .lse = op.lse.template as<float>()};
+}
 
 // A block of threads has `rows` tokens of one head of one sequence. The blocks at a sequence's end
 // come first: of queries they have the most work, and what is left for last is small.

@@ -65,6 +65,17 @@ TEST(CudaAttention, BackwardAgrees) {
   }
 }
 
+// More than cuDNN's backward takes at once, and a last chunk that is smaller.
+TEST(CudaAttention, ManySequencesAgree) {
+  SKIP_WITHOUT_GPU();
+  if (GpuIsEmulated()) GTEST_SKIP() << "takes minutes where the GPU is emulated";
+  Workbench bench;
+  const AttentionForward forward = NewForward(bench, {40, 1024, 4, 2, 64});
+  Compute(bench.ctx(), forward);
+  ExpectOnBothDevices(forward, {&AttentionForward::lse}, {.looser = 3});
+  ExpectOnBothDevices(NewBackward(bench, forward), {&AttentionBackward::lse}, {.looser = 3});
+}
+
 // The scores' maximum is subtracted before anything overflows.
 TEST(CudaAttention, HugeScoresStayFinite) {
   SKIP_WITHOUT_GPU();
