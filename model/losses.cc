@@ -69,18 +69,14 @@ void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor tar
   const bool choose = !results.likeliest.absent();
   const Tensor logits = ctx.arena->New({std::min(tokens, kChunkTokens), head.out()});
   const Tensor largest = ctx.arena->New({choose ? logits.dim(0) : 0, 1});
-  const Tensor counts = ctx.arena->New<int64_t>({choose ? head.out() : 0});
-  if (choose) Compute(ctx, Fill{.x = counts, .value = 0});
   for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
     const int64_t end = std::min(tokens, begin + kChunkTokens);
     const Tensor chunk = logits.Rows(0, end - begin);
     head.Forward(ctx, x.Rows(begin, end), Tensor{}, chunk);
     if (choose) {
       Compute(ctx, TopK{.scores = chunk,
-                        .bias = {},
                         .ids = results.likeliest.Rows(begin, end),
-                        .gates = largest.Rows(0, end - begin),
-                        .counts = counts});
+                        .values = largest.Rows(0, end - begin)});
     }
     Compute(ctx, CrossEntropyForward{.logits = chunk,
                                      .targets = targets.Rows(begin, end),

@@ -1,15 +1,28 @@
 #include "model/router.h"
 
+#include <glog/logging.h>
+
 #include "absl/strings/str_cat.h"
 #include "runtime/ops/compute.h"
-#include "runtime/ops/router_scores.h"
-#include "runtime/ops/sigmoid_router.h"
-#include "runtime/ops/top_k.h"
+#include "runtime/ops/route_tokens.h"
+#include "runtime/ops/router_bias.h"
 
 namespace unipool {
 namespace {
 
 using Kind = RouterSettings::Kind;
+
+ScoreKind KindOfScores(Kind kind) {
+  switch (kind) {
+    case Kind::kNorm:
+      return ScoreKind::kNorm;
+    case Kind::kSoftmax:
+      return ScoreKind::kSoftmax;
+    case Kind::kSigmoidBias:
+      return ScoreKind::kSigmoid;
+  }
+  LOG(FATAL) << static_cast<int>(kind);
+}
 
 const Parameter* AddScale(ParameterList& parameters, const std::string& prefix) {
   return parameters.Add({.name = absl::StrCat(prefix, ".scale"),
@@ -49,65 +62,53 @@ void Router::Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const 
   const int64_t tokens = x.dim(0);
   saved->ids = ctx.arena->New<int32_t>({tokens, settings_.top_k});
   saved->gates = ctx.arena->New({tokens, settings_.top_k});
-  Score(ctx, x, *saved);
-  Compute(ctx, TopK{.scores = saved->scores,
-                    .bias = bias_ == nullptr ? Tensor{} : bias_->weight,
-                    .ids = saved->ids,
-                    .gates = saved->gates,
-                    .counts = counts});
-  if (!normalizes()) return;
-  saved->gate_sums = ctx.arena->New({tokens});
-  Compute(ctx, NormalizeGates{.gates = saved->gates, .sums = saved->gate_sums});
+  if (normalizes()) saved->gate_sums = ctx.arena->New({tokens});
+  Route(ctx, x, *saved, counts);
 }
 
 void Router::Score(Context& ctx, Tensor x, const Saved& saved) const {
-  const Tensor scores = saved.scores;
-  const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : scores;
+  Saved scored;
+  scored.logits = saved.logits;
+  scored.scores = saved.scores;
+  Route(ctx, x, scored, Tensor{});
+}
+
+void Router::Route(Context& ctx, Tensor x, const Saved& saved, Tensor counts) const {
+  const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : saved.scores;
+  const bool biased = bias_ != nullptr && !saved.ids.absent();
   weight_.Forward(ctx, x, Tensor{}, logits);
-  if (settings_.kind == Kind::kNorm) {
-    Compute(ctx, NormScoresForward{.logits = logits,
-                                   .scale = scale_->weight,
-                                   .c = settings_.c,
-                                   .eps = settings_.eps,
-                                   .scores = scores});
-  } else if (settings_.kind == Kind::kSoftmax) {
-    Compute(ctx, SoftmaxScoresForward{.logits = logits, .scores = scores});
-  } else {
-    Compute(ctx, SigmoidScoresForward{.logits = logits, .scores = scores});
-  }
+  Compute(ctx, RouteTokens{.kind = KindOfScores(settings_.kind),
+                           .c = settings_.c,
+                           .eps = settings_.eps,
+                           .logits = logits,
+                           .scale = scale_ == nullptr ? Tensor{} : scale_->weight,
+                           .bias = biased ? bias_->weight : Tensor{},
+                           .scores = saved.scores,
+                           .ids = saved.ids,
+                           .gates = saved.gates,
+                           .gate_sums = saved.gate_sums,
+                           .counts = counts});
 }
 
 void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, const Saved& saved,
                       Tensor dx) const {
+  const bool norm = settings_.kind == Kind::kNorm;
   ArenaScope scope(*ctx.arena);
-  if (normalizes()) {
-    Compute(ctx, NormalizeGatesBackward{
-                     .gates = saved.gates, .sums = saved.gate_sums, .dgates = dgates});
-  }
-  const Tensor dscores = ctx.arena->New({x.dim(0), settings_.experts});
-  Compute(ctx,
-          ScoresGradient{.ids = saved.ids, .dgates = dgates, .column = column, .dscores = dscores});
-  ScoresBackward(ctx, saved, dscores);
-  weight_.Backward(ctx, dscores, x, dx, false);
-}
-
-// In place: dscores becomes the gradient of the logits.
-void Router::ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const {
-  if (settings_.kind == Kind::kNorm) {
-    Compute(ctx, NormScoresBackward{.dscores = dscores,
-                                    .logits = saved.logits,
-                                    .scale = scale_->weight,
-                                    .c = settings_.c,
-                                    .eps = settings_.eps,
-                                    .dlogits = dscores,
-                                    .dscale = scale_->grad});
-  } else if (settings_.kind == Kind::kSoftmax) {
-    Compute(ctx,
-            SoftmaxScoresBackward{.dscores = dscores, .scores = saved.scores, .dlogits = dscores});
-  } else {
-    Compute(ctx,
-            SigmoidScoresBackward{.dscores = dscores, .scores = saved.scores, .dlogits = dscores});
-  }
+  const Tensor dlogits = ctx.arena->New({x.dim(0), settings_.experts});
+  Compute(ctx, RouteTokensBackward{.kind = KindOfScores(settings_.kind),
+                                   .c = settings_.c,
+                                   .eps = settings_.eps,
+                                   .dgates = dgates,
+                                   .column = column,
+                                   .logits = saved.logits,
+                                   .scale = norm ? scale_->weight : Tensor{},
+                                   .scores = norm ? Tensor{} : saved.scores,
+                                   .ids = saved.ids,
+                                   .gates = normalizes() ? saved.gates : Tensor{},
+                                   .gate_sums = saved.gate_sums,
+                                   .dlogits = dlogits,
+                                   .dscale = norm ? scale_->grad : Tensor{}});
+  weight_.Backward(ctx, dlogits, x, dx, false);
 }
 
 void Router::MoveBias(Context& ctx, Tensor counts) const {

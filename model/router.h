@@ -40,8 +40,8 @@ class Router {
   void Score(Context& ctx, Tensor x, const Saved& saved) const;
   // Scores x and chooses. Adds the choices to `counts`, int64 [experts].
   void Forward(Context& ctx, Tensor x, Tensor counts, Saved* saved) const;
-  // Overwrites dx and dgates, given the gradient of the gates [tokens, k] and `column` [experts],
-  // the gradient that balance losses give to the scores of every token.
+  // Overwrites dx, given the gradient of the gates [tokens, k] and `column` [experts], the gradient
+  // that balance losses give to the scores of every token.
   void Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, const Saved& saved,
                 Tensor dx) const;
   // After a step, given its choices over all ranks, int64 [experts]: kSigmoidBias moves its bias.
@@ -51,7 +51,8 @@ class Router {
   bool normalizes() const {
     return settings_.kind == RouterSettings::Kind::kSigmoidBias && settings_.top_k > 1;
   }
-  void ScoresBackward(Context& ctx, const Saved& saved, Tensor dscores) const;
+  // `saved` and `counts` say what is wanted: without ids, scores alone.
+  void Route(Context& ctx, Tensor x, const Saved& saved, Tensor counts) const;
 
   RouterSettings settings_;
   Linear weight_;

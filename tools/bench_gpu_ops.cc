@@ -23,7 +23,7 @@
 #include "runtime/ops/permute.h"
 #include "runtime/ops/rms_norm.h"
 #include "runtime/ops/rope.h"
-#include "runtime/ops/router_scores.h"
+#include "runtime/ops/route_tokens.h"
 #include "runtime/ops/swiglu.h"
 #include "runtime/ops/top_k.h"
 #include "runtime/rng.h"
@@ -323,32 +323,35 @@ void Bench::Router() {
   const Tensor logits = Random(kF32, {s.tokens, s.experts});
   const Tensor scores = Random(kF32, {s.tokens, s.experts}), scale = Random(kF32, {1});
   const Tensor ids = arena_.New<int32_t>({s.tokens, 1}), counts = arena_.New<int64_t>({s.experts});
-  const double matrix = 1.0 * logits.bytes();
-  Memory(
-      "router norm scores", 2 * matrix,
-      NormScoresForward{.logits = logits, .scale = scale, .c = 1, .eps = 1e-8f, .scores = scores});
-  Memory("router top-1", matrix + 8.0 * s.tokens,
-         TopK{.scores = scores,
-              .bias = {},
-              .ids = ids,
-              .gates = Random(kF32, {s.tokens, 1}),
-              .counts = counts});
+  const double matrix = 1.0 * logits.bytes(), choices = 8.0 * s.tokens;
+  Memory("router norm top-1", 2 * matrix + choices,
+         RouteTokens{.kind = ScoreKind::kNorm,
+                     .c = 1,
+                     .eps = 1e-8f,
+                     .logits = logits,
+                     .scale = scale,
+                     .bias = {},
+                     .scores = scores,
+                     .ids = ids,
+                     .gates = Random(kF32, {s.tokens, 1}),
+                     .gate_sums = {},
+                     .counts = counts});
   Memory("router column sums", matrix,
          ColumnSums{.scores = scores, .sums = arena_.New<double>({s.experts})});
-  const Tensor dscores = Random(kF32, {s.tokens, s.experts});
-  Memory("router scores gradient", matrix + 8.0 * s.tokens,
-         ScoresGradient{.ids = ids,
-                        .dgates = Random(kF32, {s.tokens, 1}),
-                        .column = Random(kF32, {s.experts}),
-                        .dscores = dscores});
-  Memory("router norm scores backward", 3 * matrix,
-         NormScoresBackward{.dscores = dscores,
-                            .logits = logits,
-                            .scale = scale,
-                            .c = 1,
-                            .eps = 1e-8f,
-                            .dlogits = dscores,
-                            .dscale = Random(kF32, {1})});
+  Memory("router norm top-1 backward", 2 * matrix + choices,
+         RouteTokensBackward{.kind = ScoreKind::kNorm,
+                             .c = 1,
+                             .eps = 1e-8f,
+                             .dgates = Random(kF32, {s.tokens, 1}),
+                             .column = Random(kF32, {s.experts}),
+                             .logits = logits,
+                             .scale = scale,
+                             .scores = {},
+                             .ids = ids,
+                             .gates = {},
+                             .gate_sums = {},
+                             .dlogits = Random(kF32, {s.tokens, s.experts}),
+                             .dscale = Random(kF32, {1})});
 }
 
 void Bench::MovingRows() {

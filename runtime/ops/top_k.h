@@ -1,4 +1,5 @@
-// Choosing experts: the k largest scores of each token, ties to the lowest expert id.
+// The k largest scores of each token, ties to the lowest id, of words or whatever is scored; and
+// sums over tokens of what a router gave. The router itself chooses in RouteTokens.
 #pragma once
 
 #include <array>
@@ -9,38 +10,18 @@ namespace unipool {
 
 class Stream;
 
-// ids[t,0..k) by falling scores[t,e] + bias[e]; gates[t,j] = scores[t, ids[t,j]], without the bias
-// and not renormalized.
-// counts[e] += the number of (t, j) with ids[t,j] == e.
+// ids[t,0..k) by falling scores[t,i]; values[t,j] = scores[t, ids[t,j]].
 struct TopK {
   static constexpr char kName[] = "top_k";
-  Tensor scores;  // [tokens, experts]
-  Tensor bias;    // [experts]; absent means zeros
-  Tensor ids;     // out int32 [tokens, k], 1 <= k <= experts
-  Tensor gates;   // out [tokens, k]
-  Tensor counts;  // in/out int64 [experts], added to
-  auto Inputs() { return std::array{&scores, &bias}; }
-  auto Outputs() { return std::array{&ids, &gates, &counts}; }
+  Tensor scores;  // [tokens, count]
+  Tensor ids;     // out int32 [tokens, k], 1 <= k <= count
+  Tensor values;  // out [tokens, k]
+  auto Inputs() { return std::array{&scores}; }
+  auto Outputs() { return std::array{&ids, &values}; }
   void Check() const;
 };
 void ComputeOnCpu(const TopK& op);
 void ComputeOnCuda(const TopK& op, Stream& stream);
-
-// The gradient of everything that reads the scores:
-//   dscores[t,e] = column[e] + sum_j 1[ids[t,j] == e] dgates[t,j]
-// `column` is the balance losses' gradient, the same for each token.
-struct ScoresGradient {
-  static constexpr char kName[] = "scores_gradient";
-  Tensor ids;      // int32 [tokens, k]
-  Tensor dgates;   // [tokens, k]
-  Tensor column;   // [experts]
-  Tensor dscores;  // out [tokens, experts]
-  auto Inputs() { return std::array{&ids, &dgates, &column}; }
-  auto Outputs() { return std::array{&dscores}; }
-  void Check() const;
-};
-void ComputeOnCpu(const ScoresGradient& op);
-void ComputeOnCuda(const ScoresGradient& op, Stream& stream);
 
 // sums[e] += sum_t scores[t,e], in double; the CPU takes the tokens in order, CUDA in pieces that
 // follow from their number.
@@ -59,7 +40,7 @@ void ComputeOnCuda(const ColumnSums& op, Stream& stream);
 // sends them to the lowest expert ids with a gate of zero, so that the layer adds nothing to them.
 struct CountUnrouted {
   static constexpr char kName[] = "count_unrouted";
-  Tensor gates;  // [tokens, k], as TopK gives them
+  Tensor gates;  // [tokens, k], as RouteTokens gives them
   Tensor count;  // in/out int64 [1], added to
   auto Inputs() { return std::array{&gates}; }
   auto Outputs() { return std::array{&count}; }

@@ -22,30 +22,22 @@ using testing::Workbench;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Chosen {
-  Chosen(Workbench& bench, const Tensor& scores_in, int64_t k, const Tensor& bias = {})
-      : scores(scores_in),
-        ids(bench.arena().New<int32_t>({scores.dim(0), k})),
-        gates(bench.Poisoned({scores.dim(0), k})),
-        counts(bench.arena().New<int64_t>({scores.dim(1)})) {
-    std::fill_n(counts.as<int64_t>(), counts.numel(), 0);
-    Compute(bench.ctx(),
-            TopK{.scores = scores, .bias = bias, .ids = ids, .gates = gates, .counts = counts});
+  Chosen(Workbench& bench, const Tensor& scores, int64_t k)
+      : ids(bench.arena().New<int32_t>({scores.dim(0), k})),
+        values(bench.Poisoned({scores.dim(0), k})) {
+    Compute(bench.ctx(), TopK{.scores = scores, .ids = ids, .values = values});
   }
   std::vector<int32_t> Ids() const { return {ids.as<int32_t>(), ids.as<int32_t>() + ids.numel()}; }
-  std::vector<int64_t> Counts() const {
-    return {counts.as<int64_t>(), counts.as<int64_t>() + counts.numel()};
-  }
 
-  Tensor scores, ids, gates, counts;
+  Tensor ids, values;
 };
 
-TEST(TopK, ChoosesByFallingScoreAndCounts) {
+TEST(TopK, ChoosesByFallingScore) {
   Workbench bench;
   const Tensor scores = bench.Floats({2, 4}, {0.1f, 0.4f, 0.3f, 0.2f, -4, -3, -2, -1});
   const Chosen chosen(bench, scores, 3);
   EXPECT_EQ(chosen.Ids(), (std::vector<int32_t>{1, 2, 3, 3, 2, 1}));
-  EXPECT_EQ(ToVector(chosen.gates), (std::vector<float>{0.4f, 0.3f, 0.2f, -1, -2, -3}));
-  EXPECT_EQ(chosen.Counts(), (std::vector<int64_t>{0, 2, 2, 2}));
+  EXPECT_EQ(ToVector(chosen.values), (std::vector<float>{0.4f, 0.3f, 0.2f, -1, -2, -3}));
 }
 
 TEST(TopK, TiesGoToTheLowestIdAndBothZerosAreEqual) {
@@ -53,15 +45,6 @@ TEST(TopK, TiesGoToTheLowestIdAndBothZerosAreEqual) {
   const Tensor scores = bench.Floats({3, 4}, {0, 0, 0, 0, 1, 7, 7, 7, -1, -0.0f, 0.0f, -1});
   EXPECT_EQ(Chosen(bench, scores, 1).Ids(), (std::vector<int32_t>{0, 1, 1}));
   EXPECT_EQ(Chosen(bench, scores, 3).Ids(), (std::vector<int32_t>{0, 1, 2, 1, 2, 3, 1, 2, 0}));
-}
-
-TEST(TopK, ABiasEntersTheChoiceButNotTheGates) {
-  Workbench bench;
-  const Tensor scores = bench.Floats({2, 3}, {0.5f, 0.25f, 0.125f, 0.25f, 0.5f, 0.25f});
-  const Chosen chosen(bench, scores, 2, bench.Floats({3}, {-0.25f, 0, 1}));
-  EXPECT_EQ(chosen.Ids(), (std::vector<int32_t>{2, 0, 2, 1}));  // 0.25 twice: the lowest id
-  EXPECT_EQ(ToVector(chosen.gates), (std::vector<float>{0.125f, 0.5f, 0.25f, 0.5f}));
-  EXPECT_EQ(chosen.Counts(), (std::vector<int64_t>{1, 1, 2}));
 }
 
 std::vector<int32_t> Sorted(const Tensor& scores, int64_t k) {
@@ -109,30 +92,13 @@ TEST(TopK, NanAndInfinityKeepIdsDistinctAndInRange) {
   }
 }
 
-TEST(TopK, CountsAreAddedAndTheSameOnAnyNumberOfThreads) {
+TEST(TopK, IsTheSameOnAnyNumberOfThreads) {
   Workbench bench;
   const Tensor scores = bench.Random("scores", {301, 20});
   const Chosen chosen(bench, scores, 2);
-  const std::vector<int64_t> once = chosen.Counts();
-  EXPECT_EQ(std::accumulate(once.begin(), once.end(), int64_t{0}), 602);
   omp_set_num_threads(5);
-  Compute(bench.ctx(), TopK{.scores = scores,
-                            .bias = {},
-                            .ids = chosen.ids,
-                            .gates = chosen.gates,
-                            .counts = chosen.counts});
+  EXPECT_EQ(Chosen(bench, scores, 2).Ids(), chosen.Ids());
   omp_set_num_threads(omp_get_num_procs());
-  for (size_t e = 0; e < 20; ++e) EXPECT_EQ(chosen.Counts()[e], 2 * once[e]);
-}
-
-TEST(ScoresGradient, AddsGateGradientsToTheColumn) {
-  Workbench bench;
-  const Tensor dscores = bench.Poisoned({2, 3});
-  Compute(bench.ctx(), ScoresGradient{.ids = bench.Ints({2, 2}, {2, 0, 1, 2}),
-                                      .dgates = bench.Floats({2, 2}, {10, 20, 30, 40}),
-                                      .column = bench.Floats({3}, {1, 2, 3}),
-                                      .dscores = dscores});
-  EXPECT_EQ(ToVector(dscores), (std::vector<float>{21, 2, 13, 1, 32, 43}));
 }
 
 TEST(ColumnSums, AddInDoubleAndInTokenOrder) {
@@ -151,11 +117,11 @@ TEST(ColumnSums, AddInDoubleAndInTokenOrder) {
   for (size_t e = 0; e < 37; ++e) EXPECT_EQ(sums.as<double>()[e], 2 * expected[e]);
 }
 
-TEST(TopK, NoTokensLeaveCountsAndSumsAsTheyWere) {
+TEST(TopK, NoTokensGiveNothingAndLeaveSumsAsTheyWere) {
   Workbench bench;
   const Tensor scores = bench.Zeros({0, 3}), sums = bench.arena().New<double>({3});
   std::fill_n(sums.as<double>(), 3, 4.0);
-  EXPECT_EQ(Chosen(bench, scores, 2).Counts(), std::vector<int64_t>(3, 0));
+  EXPECT_EQ(Chosen(bench, scores, 2).Ids(), std::vector<int32_t>());
   Compute(bench.ctx(), ColumnSums{.scores = scores, .sums = sums});
   EXPECT_EQ(sums.as<double>()[2], 4.0);
 }

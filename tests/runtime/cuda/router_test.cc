@@ -5,11 +5,12 @@
 #include <cmath>
 #include <vector>
 
-#include "runtime/ops/router_scores.h"
-#include "runtime/ops/sigmoid_router.h"
+#include "runtime/ops/route_tokens.h"
+#include "runtime/ops/router_bias.h"
 #include "runtime/ops/top_k.h"
 #include "tests/support/both_devices.h"
 #include "tests/support/gpu.h"
+#include "tests/support/route_case.h"
 #include "tests/support/workbench.h"
 
 namespace unipool::testing {
@@ -25,43 +26,80 @@ struct Size {
 };
 constexpr Size kSizes[] = {{0, 4}, {1, 1}, {5, 7}, {70, 96}, {300, 33}};
 
-TEST(CudaRouter, SoftmaxScoresAgreeAlsoInPlace) {
-  SKIP_WITHOUT_GPU();
-  for (const auto [tokens, experts] : kSizes) {
-    Workbench bench;
-    const Tensor z = bench.Random("z", {tokens, experts}, 3.0f);
-    const Tensor s = bench.Poisoned({tokens, experts}), ds = bench.Random("ds", {tokens, experts});
-    ExpectAgree(SoftmaxScoresForward{.logits = z, .scores = s});
-    Compute(bench.ctx(), SoftmaxScoresForward{.logits = z, .scores = s});
-    ExpectAgree(SoftmaxScoresBackward{
-        .dscores = ds, .scores = s, .dlogits = bench.Poisoned({tokens, experts})});
-    ExpectAgree(SoftmaxScoresBackward{.dscores = ds, .scores = s, .dlogits = ds});
-    ExpectAgree(SoftmaxScoresForward{.logits = z, .scores = z});
+// Logits that differ by more than two devices' exponentials do, and others that are just the same.
+void Part(const RouteCase& test) {
+  const int64_t experts = test.size.experts;
+  for (int64_t i = 0; i < test.logits.numel(); ++i) {
+    const int64_t step = (i % experts * 37 + i / experts * 11) % experts / 2 * 2;
+    test.logits.as<float>()[i] = 8.0f * static_cast<float>(step) / experts - 4.0f;
   }
 }
 
-TEST(CudaRouter, NormScoresAgreeAlsoInPlaceAndForZeros) {
+TEST(CudaRouter, RoutesAgreeAtAllSizesAndScoresAlone) {
   SKIP_WITHOUT_GPU();
-  for (const auto [tokens, experts] : kSizes) {
+  ForEachRouteSize([](ScoreKind kind, const RouteSize& size) {
     Workbench bench;
-    const Tensor z = bench.Random("z", {tokens, experts}), scale = bench.Floats({1}, {1.5f});
-    if (tokens > 3) std::fill_n(z.as<float>() + 3 * experts, experts, 0.0f);
-    NormScoresBackward backward{.dscores = bench.Random("ds", {tokens, experts}),
-                                .logits = z,
-                                .scale = scale,
-                                .c = 2.5f,
-                                .eps = 1e-8f,
-                                .dlogits = bench.Poisoned({tokens, experts}),
-                                .dscale = bench.Floats({1}, {0.5f})};
-    ExpectAgree(NormScoresForward{.logits = z,
-                                  .scale = scale,
-                                  .c = 2.5f,
-                                  .eps = 1e-8f,
-                                  .scores = bench.Poisoned({tokens, experts})});
-    ExpectAgree(backward);
-    backward.dlogits = backward.dscores;
-    ExpectAgree(backward);
+    RouteCase test(bench, kind, size);
+    Part(test);
+    ExpectAgree(test.Forward());
+    if (size.k == 1) ExpectAgree(test.Scoring());
+  });
+}
+
+TEST(CudaRouter, RoutesOfMoreTokensThanAreOnTheWayAtOnceAgree) {
+  SKIP_WITHOUT_GPU();
+  for (const ScoreKind kind : kScoreKinds) {
+    Workbench bench;
+    const RouteCase test(
+        bench, kind, {.tokens = 9000, .experts = 5, .k = 2, .normalized = true, .biased = false});
+    Part(test);
+    ExpectAgree(test.Forward());
+    Compute(bench.ctx(), test.Forward());
+    ExpectAgree(test.Backward());
   }
+}
+
+TEST(CudaRouter, ScoresInPlaceAgree) {
+  SKIP_WITHOUT_GPU();
+  for (const ScoreKind kind : {ScoreKind::kSoftmax, ScoreKind::kSigmoid}) {
+    for (const int64_t experts : {7, 96, 1025}) {
+      Workbench bench;
+      RouteCase test(bench, kind, {.tokens = 5, .experts = experts, .k = 2});
+      Part(test);
+      test.scores = test.logits;
+      ExpectAgree(test.Forward());
+    }
+  }
+}
+
+// Rows of zeros, of no positive logit and of a NaN, in registers and in memory.
+TEST(CudaRouter, RoutesOfOddRowsAgree) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t experts : {7, 96, 1025}) {
+    for (const bool normalized : {false, true}) {
+      Workbench bench;
+      RouteCase test(bench, ScoreKind::kNorm,
+                     {.tokens = 4, .experts = experts, .k = 3, .normalized = normalized});
+      float* z = test.logits.as<float>();
+      std::fill_n(z, experts, 0.0f);
+      std::fill_n(z + experts, experts, -1.0f);
+      z[3 * experts - 1] = NAN;
+      test.eps = 0;
+      ExpectAgree(test.Forward());
+      Compute(bench.ctx(), test.Forward());
+      ExpectAgree(test.Backward());
+    }
+  }
+}
+
+TEST(CudaRouter, GradientsAgreeAtAllSizes) {
+  SKIP_WITHOUT_GPU();
+  ForEachRouteSize([](ScoreKind kind, const RouteSize& size) {
+    Workbench bench;
+    RouteCase test(bench, kind, size);
+    Compute(bench.ctx(), test.Forward());
+    ExpectAgree(test.Backward());
+  });
 }
 
 TEST(CudaRouter, AWholeVocabularyIsChosenFrom) {
@@ -69,28 +107,8 @@ TEST(CudaRouter, AWholeVocabularyIsChosenFrom) {
   constexpr int64_t kWords = 70001, kTokens = 3;
   Workbench bench;
   ExpectAgree(TopK{.scores = bench.Random("s", {kTokens, kWords}),
-                   .bias = {},
                    .ids = bench.arena().New<int32_t>({kTokens, 1}),
-                   .gates = bench.Poisoned({kTokens, 1}),
-                   .counts = bench.Longs({kWords}, std::vector<int64_t>(kWords, 2))});
-}
-
-TEST(CudaRouter, SigmoidScoresAndNormalizedGatesAgree) {
-  SKIP_WITHOUT_GPU();
-  for (const auto [tokens, experts] : kSizes) {
-    Workbench bench;
-    const Tensor s = bench.Poisoned({tokens, experts}), sums = bench.Poisoned({tokens});
-    const Tensor ds = bench.Random("ds", {tokens, experts});
-    ExpectAgree(
-        SigmoidScoresForward{.logits = bench.Random("z", {tokens, experts}, 3.0f), .scores = s});
-    std::copy_n(bench.Random("s", {tokens, experts}, 0.1f).as<float>(), s.numel(), s.as<float>());
-    ExpectAgree(SigmoidScoresBackward{.dscores = ds, .scores = s, .dlogits = ds});
-    const Tensor gates = bench.Copy(s);
-    for (int64_t i = 0; i < s.numel(); ++i) gates.as<float>()[i] += 1;
-    ExpectAgree(NormalizeGates{.gates = gates, .sums = sums});
-    Compute(bench.ctx(), NormalizeGates{.gates = gates, .sums = sums});
-    ExpectAgree(NormalizeGatesBackward{.gates = gates, .sums = sums, .dgates = ds});
-  }
+                   .values = bench.Poisoned({kTokens, 1})});
 }
 
 TEST(CudaRouter, TheBiasMovesTowardsTheMean) {
@@ -114,38 +132,19 @@ TEST(CudaRouter, ChoicesAreTheSame) {
   for (const auto [tokens, experts] : kSizes) {
     for (const int64_t k : {int64_t{1}, std::min<int64_t>(experts, 4), experts}) {
       Workbench bench;
-      const TopK op{
+      ExpectAgree(TopK{
           .scores = k == 4 ? bench.Random("s", {tokens, experts}) : Scores(bench, tokens, experts),
-          .bias = Tensor{},
           .ids = bench.Ints({tokens, k}, std::vector<int32_t>(static_cast<size_t>(tokens * k))),
-          .gates = bench.Zeros({tokens, k}),
-          .counts = bench.Longs({experts}, std::vector<int64_t>(static_cast<size_t>(experts), 7))};
-      ExpectAgree(op);
+          .values = bench.Zeros({tokens, k})});
     }
   }
 }
 
-TEST(CudaRouter, ABiasEntersTheChoiceAlone) {
-  SKIP_WITHOUT_GPU();
-  Workbench bench;
-  ExpectAgree(TopK{.scores = bench.Random("scores", {20, 9}),
-                   .bias = bench.Random("bias", {9}),
-                   .ids = bench.Ints({20, 2}, std::vector<int32_t>(40)),
-                   .gates = bench.Poisoned({20, 2}),
-                   .counts = bench.Longs({9}, std::vector<int64_t>(9))});
-}
-
-TEST(CudaRouter, ScoresGradientsAndSumsOverTokensAgree) {
+TEST(CudaRouter, SumsOverTokensAgree) {
   SKIP_WITHOUT_GPU();
   for (const auto [tokens, experts] : kSizes) {
     Workbench bench;
-    std::vector<int32_t> ids;
-    for (int64_t i = 0; i < tokens * 3; ++i) ids.push_back(static_cast<int32_t>(i * i % experts));
     const Tensor gates = bench.Random("gates", {tokens, 3});
-    ExpectAgree(ScoresGradient{.ids = bench.Ints({tokens, 3}, ids),
-                               .dgates = gates,
-                               .column = bench.Random("column", {experts}),
-                               .dscores = bench.Poisoned({tokens, experts})});
     const Tensor sums = bench.arena().New<double>({experts});
     std::fill_n(sums.as<double>(), experts, 0.5);
     ExpectAgree(ColumnSums{.scores = bench.Random("scores", {tokens, experts}), .sums = sums});

@@ -148,6 +148,16 @@ T __reduce_add_sync(unsigned mask, T value) {
   }
   return value;
 }
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value) {
+  for (int distance = 16; distance > 0; distance /= 2) {
+    const unsigned other = __shfl_xor_sync(mask, value, distance);
+    value = value > other ? value : other;
+  }
+  return value;
+}
+inline unsigned __reduce_min_sync(unsigned mask, unsigned value) {
+  return ~__reduce_max_sync(mask, ~value);
+}
 
 [[noreturn]] inline void __trap() { cuda_emulator::Stop("__trap"); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
