@@ -15,6 +15,7 @@
 #include "runtime/ops/attention.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/grouped_gemm.h"
+#include "runtime/ops/route_tokens.h"
 #include "runtime/ops/swiglu.h"
 #include "runtime/rng.h"
 
@@ -163,6 +164,50 @@ void BenchSwiGlu(benchmark::State& state, bool backward) {
       benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+// Of a norm router with one choice a token; bytes are read or written once.
+void BenchRouter(benchmark::State& state, int64_t experts, bool backward) {
+  Arena arena = NewArena();
+  const Tensor logits = Random(arena, {kTokens, experts}), scale = Random(arena, {1});
+  const Tensor gates = arena.New({kTokens, 1}), counts = arena.New<int64_t>({experts});
+  const Tensor ids = arena.New<int32_t>({kTokens, 1});
+  const RouteTokens forward{.kind = ScoreKind::kNorm,
+                            .c = 1,
+                            .eps = 1e-8f,
+                            .logits = logits,
+                            .scale = scale,
+                            .bias = {},
+                            .scores = arena.New({kTokens, experts}),
+                            .ids = ids,
+                            .gates = gates,
+                            .gate_sums = {},
+                            .counts = counts};
+  const RouteTokensBackward gradient{.kind = ScoreKind::kNorm,
+                                     .c = 1,
+                                     .eps = 1e-8f,
+                                     .dgates = Random(arena, {kTokens, 1}),
+                                     .column = Random(arena, {experts}),
+                                     .logits = logits,
+                                     .scale = scale,
+                                     .scores = {},
+                                     .ids = ids,
+                                     .gates = {},
+                                     .gate_sums = {},
+                                     .dlogits = arena.New({kTokens, experts}),
+                                     .dscale = Random(arena, {1})};
+  std::fill_n(counts.as<int64_t>(), experts, 0);
+  ComputeOnCpu(forward);
+  for (auto _ : state) {
+    if (backward) {
+      ComputeOnCpu(gradient);
+    } else {
+      ComputeOnCpu(forward);
+    }
+  }
+  const double bytes = static_cast<double>(2 * logits.bytes() + 2 * gates.bytes());
+  state.counters["GB/s"] =
+      benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
 template <typename Function, typename... Args>
 void Register(const std::string& name, Function function, Args... args) {
   benchmark::RegisterBenchmark(name.c_str(),
@@ -190,6 +235,11 @@ void RegisterAll(double peak) {
   }
   Register("attention/forward_1024", BenchAttention, 4, 1024, false, peak);
   Register("attention/backward_1024", BenchAttention, 4, 1024, true, peak);
+  for (const int64_t experts : {kExperts, int64_t{384}}) {
+    const std::string suffix = "/experts:" + std::to_string(experts);
+    Register("router/forward" + suffix, BenchRouter, experts, false);
+    Register("router/backward" + suffix, BenchRouter, experts, true);
+  }
   Register("swiglu/forward", BenchSwiGlu, false);
   Register("swiglu/backward", BenchSwiGlu, true);
 }
