@@ -2,9 +2,11 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "runtime/copy.h"
+#include "runtime/ops/expert_order.h"
 
 namespace unipool {
 
@@ -27,7 +29,7 @@ ExpertMap ExpertMap::FromOwners(std::vector<int> owners, int ranks) {
   map.owner_ = std::move(owners);
   map.owned_.resize(ranks);
   map.slot_.resize(map.owner_.size());
-  map.order_.resize(map.owner_.size());
+  map.order_.positions.resize(map.owner_.size());
   for (int e = 0; e < map.experts(); ++e) {
     CHECK(0 <= map.owner_[e] && map.owner_[e] < ranks) << "owner of expert " << e;
     std::vector<int>& owned = map.owned_[map.owner_[e]];
@@ -37,26 +39,53 @@ ExpertMap ExpertMap::FromOwners(std::vector<int> owners, int ranks) {
   int order = 0;
   for (const std::vector<int>& owned : map.owned_) {
     map.first_order_.push_back(order);
-    for (const int e : owned) map.order_[e] = order++;
+    for (const int e : owned) map.order_.positions[e] = order++;
   }
+  map.SetChunks(1);
   return map;
 }
 
-Tensor ExpertMap::order_table(Stream& stream) const {
+void ExpertMap::SetChunks(int chunks) {
+  CHECK_GT(chunks, 0);
+  chunks_ = std::min(chunks, most_chunks());
+  send_order_.positions.resize(owner_.size());
+  send_order_.uploaded = false;
+  int order = 0;
+  for (int chunk = 0; chunk < chunks_; ++chunk) {
+    for (int r = 0; r < ranks(); ++r) {
+      for (int64_t s = first_slot(r, chunk); s < first_slot(r, chunk + 1); ++s) {
+        send_order_.positions[owned_[r][static_cast<size_t>(s)]] = order++;
+      }
+    }
+  }
+}
+
+int ExpertMap::most_chunks() const {
+  size_t most = 1;
+  for (const std::vector<int>& owned : owned_) most = std::max(most, owned.size());
+  return ranks() == 1 ? 1 : static_cast<int>(most);
+}
+
+int64_t ExpertMap::first_slot(int rank, int chunk) const {
+  return ChunkBegin(static_cast<int64_t>(owned_[rank].size()), chunks_, chunk);
+}
+
+Tensor ExpertMap::Table::On(Stream& stream) const {
   const Device device = stream.device();
-  const Tensor here = Tensor::Of(const_cast<int32_t*>(order_.data()), {experts()});
+  const Tensor here =
+      Tensor::Of(const_cast<int32_t*>(positions.data()), {static_cast<int64_t>(positions.size())});
   if (device.type == DeviceType::kCpu || here.empty()) return here;
   Tensor there = here;
   there.device = device;
-  const bool uploaded = order_on_device_.data() != nullptr;
-  if (!uploaded) {
+  if (on_device.data() == nullptr) {
     absl::StatusOr<Buffer> buffer = Buffer::Allocate(device, here.bytes());
     CHECK(buffer.ok()) << buffer.status();
-    order_on_device_ = *std::move(buffer);
+    on_device = *std::move(buffer);
   }
-  CHECK(order_on_device_.device() == device) << ToString(device);
-  there.data = order_on_device_.data();
+  CHECK(on_device.device() == device) << ToString(device);
+  there.data = on_device.data();
   if (!uploaded) CopyTensor(here, there, stream);
+  uploaded = true;
   return there;
 }
 

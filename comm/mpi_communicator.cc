@@ -10,11 +10,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "comm/host_communicator.h"
 #include "comm/rank_order_reduce.h"
+#include "runtime/stream.h"
 
 // Only MPI_Isend, MPI_Irecv and MPI_Testall carry data. On shared memory (2 and 4 ranks, 4 KB to
 // 16 MB) they are as fast as the library's collectives where those only move data, and up to five
@@ -83,6 +85,7 @@ class Messages {
     auto slow = Clock::now() + kSlow;
     // A yield costs microseconds even where no other thread wants the core.
     constexpr int kTestsPerYield = 64;
+    constexpr std::chrono::microseconds kNap(20);
     for (int tests = 1; !TestAll(); ++tests) {
       if (tests % kTestsPerYield != 0) continue;
       const auto now = Clock::now();
@@ -91,7 +94,11 @@ class Messages {
         on_slow();
         slow = now + kSlow;
       }
-      sched_yield();
+      if (OnSideThread()) {
+        std::this_thread::sleep_for(kNap);
+      } else {
+        sched_yield();
+      }
     }
     requests_.clear();
     peers_.clear();

@@ -39,13 +39,15 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
   plan->to_slot_order = plan->to_arrival_order = Tensor{};
   MakeRoom(ctx, map.experts(), group_.size() * slots);
   Compute(ctx, SortByExpert{.ids = expert_ids,
-                            .order = map.order_table(*ctx.stream),
+                            .order = map.send_order_table(*ctx.stream),
+                            .count_order = map.order_table(*ctx.stream),
                             .counts = First(send_counts_, map.experts()),
                             .send_index = plan->send_index,
                             .positions = plan->positions});
   Tensor counts = First(send_counts_, map.experts()).Reshape({1, map.experts()});
   if (alone()) {
     plan->received = expert_ids.numel();
+    plan->parts.assign(1, {0, slots, 0, plan->received});
   } else {
     counts = ExchangeCounts(ctx, map, plan);
     CHECK_LE(plan->received, kMostRows);
@@ -53,6 +55,7 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
     plan->to_arrival_order = ctx.arena->New<int32_t>({plan->received});
   }
   Compute(ctx, OrderArrivals{.counts = counts,
+                             .chunks = plan->chunks(),
                              .offsets = plan->offsets,
                              .to_slot_order = plan->to_slot_order,
                              .to_arrival_order = plan->to_arrival_order});
@@ -82,7 +85,8 @@ Tensor TokenExchange::ExchangeCounts(Context& ctx, const ExpertMap& map, Dispatc
   }
   const Tensor received = First(recv_counts_, ranks * slots);
   send_counts_.Download(map.experts(), *ctx.stream);
-  AllToAll(ctx, First(send_counts_, map.experts()), send_count_rows_, received, recv_count_rows_);
+  AllToAll(ctx, *ctx.stream, First(send_counts_, map.experts()), send_count_rows_, received,
+           recv_count_rows_);
   recv_counts_.Download(ranks * slots, *ctx.stream);
   WaitForHost(*ctx.stream);
   SumRows(map, plan);
@@ -90,55 +94,89 @@ Tensor TokenExchange::ExchangeCounts(Context& ctx, const ExpertMap& map, Dispatc
 }
 
 void TokenExchange::SumRows(const ExpertMap& map, DispatchPlan* plan) {
-  const int ranks = group_.size();
-  const int64_t slots = static_cast<int64_t>(map.owned(group_.rank()).size());
+  const int ranks = group_.size(), me = group_.rank(), chunks = map.chunks();
+  const int64_t slots = static_cast<int64_t>(map.owned(me).size());
   const int64_t* sent = send_counts_.on_host().as<int64_t>();
   const int64_t* received = recv_counts_.on_host().as<int64_t>();
-  plan->send_rows.resize(ranks);
-  plan->recv_rows.resize(ranks);
+  plan->send_rows.clear();
+  plan->recv_rows.clear();
+  plan->first_sent.assign(1, 0);
+  plan->parts.clear();
   plan->received = 0;
-  for (int r = 0; r < ranks; ++r) {
-    const int64_t* const first = sent + map.first_order(r);
-    plan->send_rows[r] = std::accumulate(first, first + map.owned(r).size(), int64_t{0});
-    plan->recv_rows[r] =
-        std::accumulate(received + r * slots, received + (r + 1) * slots, int64_t{0});
-    plan->received += plan->recv_rows[r];
+  int64_t going = 0;
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    const int64_t first_slot = map.first_slot(me, chunk), last_slot = map.first_slot(me, chunk + 1);
+    const int64_t first_row = plan->received;
+    for (int r = 0; r < ranks; ++r) {
+      const int64_t* const to = sent + map.first_order(r);
+      const int64_t* const from = received + r * slots;
+      plan->send_rows.push_back(std::accumulate(to + map.first_slot(r, chunk),
+                                                to + map.first_slot(r, chunk + 1), int64_t{0}));
+      plan->recv_rows.push_back(std::accumulate(from + first_slot, from + last_slot, int64_t{0}));
+      going += plan->send_rows.back();
+      plan->received += plan->recv_rows.back();
+    }
+    plan->first_sent.push_back(going);
+    plan->parts.push_back({first_slot, last_slot, first_row, plan->received});
   }
 }
 
-Tensor TokenExchange::Dispatch(Context& ctx, const DispatchPlan& plan, Tensor x) {
+Tensor TokenExchange::AtOwner(Context& ctx, const DispatchPlan& plan, Tensor at_source) const {
+  if (alone()) return at_source;
+  return ctx.arena->Allocate(at_source.dtype, {plan.received, at_source.dim(1)});
+}
+
+void TokenExchange::Dispatch(Context& ctx, const DispatchPlan& plan, Tensor x, Tensor rows) {
   Profiler::Scope scope(ctx.profiler, "exchange.dispatch");
   CHECK_EQ(x.rank, 2) << x.ShapeString();
   CHECK_EQ(x.dim(0), plan.tokens) << x.ShapeString();
-  const int64_t hidden = x.dim(1);
-  const Tensor rows = ctx.arena->Allocate(x.dtype, {plan.received, hidden});
-  if (alone()) {
-    Compute(ctx, GatherRows{.x = x, .index = plan.send_index, .y = rows});
-    return rows;
-  }
-  ArenaScope arena_scope(*ctx.arena);
-  const Tensor outgoing = ctx.arena->Allocate(x.dtype, {plan.tokens * plan.top_k, hidden});
+  const Tensor outgoing =
+      alone() ? rows : ctx.arena->Allocate(x.dtype, {plan.tokens * plan.top_k, x.dim(1)});
   Compute(ctx, GatherRows{.x = x, .index = plan.send_index, .y = outgoing});
   SendOut(ctx, plan, outgoing, rows);
-  return rows;
 }
 
-void TokenExchange::Combine(Context& ctx, const DispatchPlan& plan, Tensor results, Tensor gates,
-                            Tensor base, Tensor y, Tensor* returned) {
+void TokenExchange::Arrive(Context& ctx, const DispatchPlan& plan, int chunk) {
+  if (alone()) return;
+  Profiler::Scope scope(ctx.profiler, "exchange.arrive");
+  AwaitRoad(ctx, arrived_[static_cast<size_t>(chunk)]);
+  const ExpertPart& part = plan.part(chunk);
+  Compute(ctx, GatherRows{.x = arrivals_,
+                          .index = plan.to_slot_order.Rows(part.first_row, part.last_row),
+                          .y = rows_.Rows(part.first_row, part.last_row)});
+}
+
+void TokenExchange::Return(Context& ctx, const DispatchPlan& plan, int chunk, Tensor results,
+                           Tensor returned) {
+  if (alone()) return;
+  Profiler::Scope scope(ctx.profiler, "exchange.return");
+  CHECK_EQ(results.dim(0), plan.received) << results.ShapeString();
+  const ExpertPart& part = plan.part(chunk);
+  // The chunk's arrivals have been read.
+  const Tensor leaving = arrivals_.Rows(part.first_row, part.last_row);
+  Compute(ctx, GatherRows{.x = results,
+                          .index = plan.to_arrival_order.Rows(part.first_row, part.last_row),
+                          .y = leaving});
+  Stream& road = RoadOf(ctx, plan);
+  if (&road != ctx.stream) road.Wait(ctx.stream->Record());
+  const auto c = static_cast<size_t>(chunk), ranks = static_cast<size_t>(group_.size());
+  AllToAll(ctx, road, leaving, absl::MakeConstSpan(plan.recv_rows).subspan(c * ranks, ranks),
+           returned.Rows(plan.first_sent[c], plan.first_sent[c + 1]),
+           absl::MakeConstSpan(plan.send_rows).subspan(c * ranks, ranks));
+  returned_ = road.Record();
+}
+
+void TokenExchange::Combine(Context& ctx, const DispatchPlan& plan, Tensor returned, Tensor gates,
+                            Tensor base, Tensor y) {
   Profiler::Scope scope(ctx.profiler, "exchange.combine");
-  *returned = results;
-  if (!alone()) {
-    *returned = ctx.arena->Allocate(y.dtype, {plan.tokens * plan.top_k, y.dim(1)});
-    SendBack(ctx, plan, results, *returned);
-  }
-  Compute(
-      ctx,
-      CombineRows{
-          .rows = *returned, .positions = plan.positions, .gates = gates, .base = base, .y = y});
+  if (!alone()) AwaitRoad(ctx, returned_);
+  Compute(ctx,
+          CombineRows{
+              .rows = returned, .positions = plan.positions, .gates = gates, .base = base, .y = y});
 }
 
-Tensor TokenExchange::CombineBackward(Context& ctx, const DispatchPlan& plan, Tensor dy,
-                                      Tensor gates, Tensor returned, Tensor dgates) {
+void TokenExchange::CombineBackward(Context& ctx, const DispatchPlan& plan, Tensor dy, Tensor gates,
+                                    Tensor returned, Tensor dgates, Tensor dresults) {
   Profiler::Scope scope(ctx.profiler, "exchange.combine_backward");
   Compute(ctx, CombineRowsBackward{.dy = dy,
                                    .rows = returned,
@@ -146,22 +184,14 @@ Tensor TokenExchange::CombineBackward(Context& ctx, const DispatchPlan& plan, Te
                                    .gates = gates,
                                    .drows = returned,
                                    .dgates = dgates});
-  if (alone()) return returned;
-  const Tensor dresults = ctx.arena->Allocate(dy.dtype, {plan.received, dy.dim(1)});
   SendOut(ctx, plan, returned, dresults);
-  return dresults;
 }
 
-void TokenExchange::DispatchBackward(Context& ctx, const DispatchPlan& plan, Tensor drows,
+void TokenExchange::DispatchBackward(Context& ctx, const DispatchPlan& plan, Tensor dreturned,
                                      Tensor dx, bool add_to_dx) {
   Profiler::Scope scope(ctx.profiler, "exchange.dispatch_backward");
-  ArenaScope arena_scope(*ctx.arena);
-  Tensor returned = drows;
-  if (!alone()) {
-    returned = ctx.arena->Allocate(dx.dtype, {plan.tokens * plan.top_k, dx.dim(1)});
-    SendBack(ctx, plan, drows, returned);
-  }
-  Compute(ctx, CombineRows{.rows = returned,
+  if (!alone()) AwaitRoad(ctx, returned_);
+  Compute(ctx, CombineRows{.rows = dreturned,
                            .positions = plan.positions,
                            .gates = Tensor{},
                            .base = add_to_dx ? dx : Tensor{},
@@ -174,27 +204,46 @@ double TokenExchange::TakeExposedSeconds() {
 
 void TokenExchange::SendOut(Context& ctx, const DispatchPlan& plan, const Tensor& outgoing,
                             const Tensor& rows) {
-  ArenaScope arena_scope(*ctx.arena);
-  const Tensor arrivals = ctx.arena->Allocate(rows.dtype, {plan.received, rows.dim(1)});
-  AllToAll(ctx, outgoing, plan.send_rows, arrivals, plan.recv_rows);
-  Compute(ctx, GatherRows{.x = arrivals, .index = plan.to_slot_order, .y = rows});
+  if (alone()) return;
+  rows_ = rows;
+  arrivals_ = ctx.arena->Allocate(rows.dtype, {plan.received, rows.dim(1)});
+  arrived_.clear();
+  Stream& road = RoadOf(ctx, plan);
+  if (&road != ctx.stream) road.Wait(ctx.stream->Record());
+  const auto ranks = static_cast<size_t>(group_.size());
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    const auto c = static_cast<size_t>(chunk);
+    const ExpertPart& part = plan.part(chunk);
+    AllToAll(ctx, road, outgoing.Rows(plan.first_sent[c], plan.first_sent[c + 1]),
+             absl::MakeConstSpan(plan.send_rows).subspan(c * ranks, ranks),
+             arrivals_.Rows(part.first_row, part.last_row),
+             absl::MakeConstSpan(plan.recv_rows).subspan(c * ranks, ranks));
+    arrived_.push_back(road.Record());
+  }
 }
 
-void TokenExchange::SendBack(Context& ctx, const DispatchPlan& plan, const Tensor& rows,
-                             const Tensor& returned) {
-  CHECK_EQ(rows.dim(0), plan.received) << rows.ShapeString();
-  ArenaScope arena_scope(*ctx.arena);
-  const Tensor arrivals = ctx.arena->Allocate(rows.dtype, {plan.received, rows.dim(1)});
-  Compute(ctx, GatherRows{.x = rows, .index = plan.to_arrival_order, .y = arrivals});
-  AllToAll(ctx, arrivals, plan.recv_rows, returned, plan.send_rows);
+Stream& TokenExchange::RoadOf(Context& ctx, const DispatchPlan& plan) {
+  if (plan.chunks() == 1) return *ctx.stream;
+  if (road_ == nullptr) road_ = Stream::Create(ctx.stream->device(), Stream::Kind::kSide);
+  return *road_;
 }
 
-void TokenExchange::AllToAll(Context& ctx, Tensor input, absl::Span<const int64_t> send_rows,
-                             Tensor output, absl::Span<const int64_t> recv_rows) {
-  Profiler::Scope scope(ctx.profiler, "exchange.all_to_all");
+void TokenExchange::AwaitRoad(Context& ctx, Event event) {
+  if (event.stream == nullptr || event.stream == ctx.stream) return;
+  Profiler::Scope scope(ctx.profiler, "exchange.wait");
   timer_->Start(*ctx.stream);
-  group_.AllToAllV(input, send_rows, output, recv_rows, *ctx.stream);
+  ctx.stream->Wait(event);
   timer_->Stop(*ctx.stream);
+}
+
+void TokenExchange::AllToAll(Context& ctx, Stream& stream, Tensor input,
+                             absl::Span<const int64_t> send_rows, Tensor output,
+                             absl::Span<const int64_t> recv_rows) {
+  if (&stream != ctx.stream) return group_.AllToAllV(input, send_rows, output, recv_rows, stream);
+  Profiler::Scope scope(ctx.profiler, "exchange.all_to_all");
+  timer_->Start(stream);
+  group_.AllToAllV(input, send_rows, output, recv_rows, stream);
+  timer_->Stop(stream);
 }
 
 }  // namespace unipool

@@ -43,8 +43,9 @@ void Block::Recompute(Context& ctx, Tensor rope_table, const Saved& saved) const
   ffn_->Recompute(ctx, saved.ffn_in, saved.ffn);
 }
 
-void Block::Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch) {
-  ffn_->Backward(ctx, dx, saved.ffn_in, saved.ffn, dbranch);
+void Block::Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch,
+                     bool flush) {
+  ffn_->Backward(ctx, dx, saved.ffn_in, saved.ffn, dbranch, flush);
   ffn_norm_.Backward(ctx, dbranch, saved.middle, saved.ffn_rstd, dx, true);
   attention_.Backward(ctx, dx, saved.attention_in, rope_table, saved.attention, dbranch);
   attention_norm_.Backward(ctx, dbranch, saved.x, saved.attention_rstd, dx, true);

@@ -35,8 +35,9 @@ class Block {
   // follows from the input alone, up to the router's scores.
   void Recompute(Context& ctx, Tensor rope_table, const Saved& saved) const;
   // dx holds the output's gradient and is turned into the input's. `dbranch`, of the same shape, is
-  // working memory.
-  void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch);
+  // working memory. `flush` is that of FeedForward::Backward.
+  void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch,
+                bool flush);
 
   void FinishStep(Context& ctx) { ffn_->FinishStep(ctx); }
 

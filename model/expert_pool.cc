@@ -24,6 +24,18 @@ Tensor Stack(const Parameter* first, bool gradient, const Tensor& like,
   return (gradient ? first->grad : first->weight).From(dims);
 }
 
+Tensor RowsOf(const ExpertPart& part, const Tensor& all) {
+  return all.Rows(part.first_row, part.last_row);
+}
+
+Tensor ExpertsOf(const ExpertPart& part, const Tensor& all) {
+  return all.Rows(part.first_slot, part.last_slot);
+}
+
+Tensor BoundsOf(const ExpertPart& part, const Tensor& offsets) {
+  return offsets.Rows(part.first_slot, part.last_slot + 1);
+}
+
 }  // namespace
 
 ExpertPool ExpertPool::Sharded(ParameterList& parameters, int pool, absl::Span<const int> owned,
@@ -70,64 +82,72 @@ Tensor ExpertPool::Down(const Tensor& like, bool gradient) const {
   return Stack(first_down_, gradient, like, {experts_, hidden_, ffn_});
 }
 
-void ExpertPool::Allocate(Context& ctx, int64_t rows, DType dtype, Saved* saved) const {
-  if (!recompute_) saved->gate_up = ctx.arena->Allocate(dtype, {rows, 2 * ffn_});
-}
-
-void ExpertPool::Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results,
-                         Saved* saved) const {
+void ExpertPool::Allocate(Context& ctx, Tensor rows, Tensor offsets, Saved* saved) const {
   saved->rows = rows;
   saved->offsets = offsets;
+  if (!recompute_) saved->gate_up = ctx.arena->Allocate(rows.dtype, {rows.dim(0), 2 * ffn_});
+}
+
+void ExpertPool::Forward(Context& ctx, const ExpertPart& part, Tensor results,
+                         const Saved& saved) const {
   ArenaScope scope(*ctx.arena);
+  const DType dtype = saved.rows.dtype;
+  const int64_t rows = part.last_row - part.first_row;
   const Tensor gate_up =
-      recompute_ ? ctx.arena->Allocate(rows.dtype, {rows.dim(0), 2 * ffn_}) : saved->gate_up;
-  const Tensor hidden = ctx.arena->Allocate(rows.dtype, {rows.dim(0), ffn_});
-  ComputeGateUp(ctx, *saved, gate_up);
+      recompute_ ? ctx.arena->Allocate(dtype, {rows, 2 * ffn_}) : RowsOf(part, saved.gate_up);
+  const Tensor hidden = ctx.arena->Allocate(dtype, {rows, ffn_});
+  ComputeGateUp(ctx, part, saved, gate_up);
   Compute(ctx, SwiGluForward{.gate_up = gate_up, .y = hidden});
   Compute(ctx, GroupedGemm{.a = hidden,
-                           .weight = Down(hidden, false),
-                           .offsets = offsets,
-                           .c = results,
+                           .weight = ExpertsOf(part, Down(hidden, false)),
+                           .offsets = BoundsOf(part, saved.offsets),
+                           .c = RowsOf(part, results),
                            .transpose_weight = true});
 }
 
-void ExpertPool::ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up) const {
-  Compute(ctx, GroupedGemm{.a = saved.rows,
-                           .weight = GateUp(saved.rows, false),
-                           .offsets = saved.offsets,
+void ExpertPool::ComputeGateUp(Context& ctx, const ExpertPart& part, const Saved& saved,
+                               Tensor gate_up) const {
+  Compute(ctx, GroupedGemm{.a = RowsOf(part, saved.rows),
+                           .weight = ExpertsOf(part, GateUp(saved.rows, false)),
+                           .offsets = BoundsOf(part, saved.offsets),
                            .c = gate_up,
                            .transpose_weight = true});
 }
 
-Tensor ExpertPool::StartBackward(Context& ctx, Saved& saved) const {
+ExpertPool::Gradients ExpertPool::AllocateBackward(Context& ctx, Tensor dresults,
+                                                   Saved& saved) const {
+  const DType dtype = saved.rows.dtype;
   const int64_t rows = saved.rows.dim(0);
-  if (recompute_) {
-    saved.gate_up = ctx.arena->Allocate(saved.rows.dtype, {rows, 2 * ffn_});
-    ComputeGateUp(ctx, saved, saved.gate_up);
-  }
-  return ctx.arena->Allocate(saved.rows.dtype, {rows, ffn_});
+  if (recompute_) saved.gate_up = ctx.arena->Allocate(dtype, {rows, 2 * ffn_});
+  return {.dresults = dresults, .hidden = ctx.arena->Allocate(dtype, {rows, ffn_})};
 }
 
-void ExpertPool::Backward(Context& ctx, const Saved& saved, Tensor dresults, Tensor hidden_grad,
-                          Tensor drows) {
-  Compute(ctx, GroupedGemm{.a = dresults,
-                           .weight = Down(dresults, false),
-                           .offsets = saved.offsets,
-                           .c = hidden_grad,
+void ExpertPool::Recompute(Context& ctx, const Saved& saved) const {
+  if (recompute_) ComputeGateUp(ctx, All(saved.rows), saved, saved.gate_up);
+}
+
+void ExpertPool::Backward(Context& ctx, const ExpertPart& part, const Saved& saved,
+                          const Gradients& gradients, Tensor drows) const {
+  const Tensor hidden = RowsOf(part, gradients.hidden), gate_up = RowsOf(part, saved.gate_up);
+  const Tensor offsets = BoundsOf(part, saved.offsets);
+  Compute(ctx, GroupedGemm{.a = RowsOf(part, gradients.dresults),
+                           .weight = ExpertsOf(part, Down(hidden, false)),
+                           .offsets = offsets,
+                           .c = hidden,
                            .transpose_weight = false});
   // The gradient takes the place of gate_up, and the recomputed activation that of its own
   // gradient.
-  Compute(ctx, SwiGluBackward{.dy = hidden_grad,
-                              .gate_up = saved.gate_up,
-                              .dgate_up = saved.gate_up,
-                              .y = hidden_grad});
-  Compute(ctx, GroupedGemm{.a = saved.gate_up,
-                           .weight = GateUp(saved.gate_up, false),
-                           .offsets = saved.offsets,
-                           .c = drows,
+  Compute(ctx, SwiGluBackward{.dy = hidden, .gate_up = gate_up, .dgate_up = gate_up, .y = hidden});
+  Compute(ctx, GroupedGemm{.a = gate_up,
+                           .weight = ExpertsOf(part, GateUp(gate_up, false)),
+                           .offsets = offsets,
+                           .c = RowsOf(part, drows),
                            .transpose_weight = false});
+}
+
+void ExpertPool::Note(const Saved& saved, const Gradients& gradients) {
   gate_up_rows_.push_back({.dy = saved.gate_up, .x = saved.rows, .offsets = saved.offsets});
-  down_rows_.push_back({.dy = dresults, .x = hidden_grad, .offsets = saved.offsets});
+  down_rows_.push_back({.dy = gradients.dresults, .x = gradients.hidden, .offsets = saved.offsets});
 }
 
 void ExpertPool::Flush(Context& ctx) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "comm/expert_map.h"
 #include "model/parameter.h"
 #include "runtime/context.h"
 #include "runtime/ops/grouped_gemm.h"
@@ -31,10 +32,15 @@ class ExpertPool {
  public:
   struct Saved {
     Tensor rows;  // [rows, hidden], the input; borrowed
-    // [rows, 2 * ffn]; absent until StartBackward where it is recomputed. Backward overwrites it
+    // [rows, 2 * ffn]; absent until AllocateBackward where it is recomputed. Backward overwrites it
     // with its gradient.
     Tensor gate_up;
     Tensor offsets;  // int64 [experts here + 1]; borrowed
+  };
+  // What the noted weight gradients need of a backward, [rows, hidden] and [rows, ffn].
+  struct Gradients {
+    Tensor dresults;  // the gradient of the results; borrowed
+    Tensor hidden;    // working memory
   };
 
   // Experts `owned` (global ids, in slot order) of the pool "model.expert_pools.{g}".
@@ -45,18 +51,25 @@ class ExpertPool {
 
   int64_t experts() const { return experts_; }  // on this rank
 
-  // Takes the memory of gate_up for that many rows of `dtype` from the arena, where it is kept.
-  void Allocate(Context& ctx, int64_t rows, DType dtype, Saved* saved) const;
-  // rows [rows, hidden] sorted by slot with bounds `offsets` -> results [rows, hidden]. `saved`
-  // is Allocated.
-  void Forward(Context& ctx, Tensor rows, Tensor offsets, Tensor results, Saved* saved) const;
-  // Recomputes gate_up, where it was not kept, and gives `hidden_grad` [rows, ffn], working memory.
-  // Both are new in the arena.
-  Tensor StartBackward(Context& ctx, Saved& saved) const;
-  // drows [rows, hidden] from dresults. hidden_grad, dresults and saved must stay alive and
-  // untouched until Flush.
-  void Backward(Context& ctx, const Saved& saved, Tensor dresults, Tensor hidden_grad,
-                Tensor drows);
+  // All experts here and all rows.
+  ExpertPart All(const Tensor& rows) const { return {0, experts_, 0, rows.dim(0)}; }
+
+  // Notes where rows [rows, hidden] will be, sorted by slot with bounds `offsets`, and takes the
+  // memory of gate_up from the arena, where it is kept.
+  void Allocate(Context& ctx, Tensor rows, Tensor offsets, Saved* saved) const;
+  // The part's rows -> their results, of results [rows, hidden]. `saved` is Allocated.
+  void Forward(Context& ctx, const ExpertPart& part, Tensor results, const Saved& saved) const;
+  // Takes what a backward needs from the arena: gate_up, where it was not kept, and what is
+  // returned.
+  Gradients AllocateBackward(Context& ctx, Tensor dresults, Saved& saved) const;
+  // Computes gate_up again, where it was not kept.
+  void Recompute(Context& ctx, const Saved& saved) const;
+  // The part's drows, of drows [rows, hidden], from its dresults.
+  void Backward(Context& ctx, const ExpertPart& part, const Saved& saved,
+                const Gradients& gradients, Tensor drows) const;
+  // Notes the weight gradients of a backward whose parts are all done. What `saved` and `gradients`
+  // hold must stay alive and untouched until Flush.
+  void Note(const Saved& saved, const Gradients& gradients);
   // Adds the noted weight gradients, in the order they were noted, and forgets them.
   void Flush(Context& ctx);
   int64_t noted_layers() const { return static_cast<int64_t>(gate_up_rows_.size()); }
@@ -65,7 +78,9 @@ class ExpertPool {
   ExpertPool(ParameterList& parameters, const std::vector<std::string>& prefixes,
              ParameterKind kind, const ExpertShape& shape);
 
-  void ComputeGateUp(Context& ctx, const Saved& saved, Tensor gate_up) const;
+  // Of the part: gate_up [its rows, 2 * ffn].
+  void ComputeGateUp(Context& ctx, const ExpertPart& part, const Saved& saved,
+                     Tensor gate_up) const;
   // Of all experts: [experts, 2 * ffn, hidden] and [experts, hidden, ffn]. Values of none are
   // of the type and device of `like`.
   Tensor GateUp(const Tensor& like, bool gradient) const;
@@ -77,7 +92,7 @@ class ExpertPool {
   bool recompute_;
   const Parameter* first_gate_ = nullptr;  // null where this rank owns no expert
   const Parameter* first_down_ = nullptr;
-  std::vector<GroupedRows> gate_up_rows_;  // noted by Backward
+  std::vector<GroupedRows> gate_up_rows_;  // noted
   std::vector<GroupedRows> down_rows_;
 };
 

@@ -81,14 +81,13 @@ LayerBytes PerLayer(const config::Run& run, int64_t tokens, int ranks, int64_t v
   const bool travels = ExpertRanks(run, ranks) > 1;
   // The router's gradient, and its four terms beside activations that are rounded.
   const int64_t routing = kFloat * tokens * experts * (value == kFloat ? 1 : 3);
-  // Rows that travel back are held as sent, as they arrive and as they left the experts.
-  const int64_t moe_scratch =
-      value * rows * hidden + std::max(routing, travels ? value * 2 * rows * hidden : 0);
+  // Gradients of rows and gates; rows that travel are held as they arrive too.
+  const int64_t moe_scratch = rows * (kFloat + value * hidden * (travels ? 2 : 1)) + routing;
   return {.kept = value * (tokens * hidden + rows * 2 * hidden) + choices +
-                  (travels ? rows * (value * hidden + 2 * kFloat) : 0),
+                  (travels ? rows * 2 * kFloat : 0),
           .backbone = backbone + kFloat * tokens * experts * (norm ? 2 : 1),
           .gate_up = value * rows * 2 * ffn,
-          .noted = rows * (value * (hidden + ffn) + kFloat),
+          .noted = value * rows * (ffn + (travels ? hidden : 0)),
           .backward_scratch = std::max(attention_scratch, moe_scratch)};
 }
 

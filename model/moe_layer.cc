@@ -30,30 +30,48 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass
   router_.Forward(ctx, x, counts, &saved->router);
   if (pass.hook != nullptr) pass.hook->OnRouting(ctx, layer_, saved->router);
   shared_.exchange->Plan(ctx, map_, saved->router.ids, &saved->plan);
-  const Tensor rows = shared_.exchange->Dispatch(ctx, saved->plan, x);
-  const Tensor results = ctx.arena->Allocate(rows.dtype, {rows.dim(0), rows.dim(1)});
-  pool_.Allocate(ctx, rows.dim(0), rows.dtype, &saved->experts);
-  pool_.Forward(ctx, rows, saved->plan.offsets, results, &saved->experts);
-  shared_.exchange->Combine(ctx, saved->plan, results, saved->router.gates, base, y,
-                            &saved->returned);
-  if (!training) return;
-  Compute(ctx,
-          CountUnrouted{.gates = saved->router.gates, .count = shared_.statistics->unrouted()});
-  shared_.balance->Add(ctx, layer_, saved->router.scores, *pass.sums);
+  const Tensor rows = ctx.arena->Allocate(x.dtype, {saved->plan.received, x.dim(1)});
+  saved->returned = ctx.arena->Allocate(x.dtype, {saved->router.ids.numel(), x.dim(1)});
+  pool_.Allocate(ctx, rows, saved->plan.offsets, &saved->experts);
+  ArenaScope scope(*ctx.arena);
+  const Tensor results = shared_.exchange->AtOwner(ctx, saved->plan, saved->returned);
+  shared_.exchange->Dispatch(ctx, saved->plan, x, rows);
+  if (training) AddLosses(ctx, *saved, *pass.sums);  // while rows travel
+  for (int chunk = 0; chunk < saved->plan.chunks(); ++chunk) {
+    shared_.exchange->Arrive(ctx, saved->plan, chunk);
+    pool_.Forward(ctx, saved->plan.part(chunk), results, saved->experts);
+    shared_.exchange->Return(ctx, saved->plan, chunk, results, saved->returned);
+  }
+  shared_.exchange->Combine(ctx, saved->plan, saved->returned, saved->router.gates, base, y);
 }
 
-void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
+void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums) const {
+  Compute(ctx, CountUnrouted{.gates = saved.router.gates, .count = shared_.statistics->unrouted()});
+  shared_.balance->Add(ctx, layer_, saved.router.scores, sums);
+}
+
+void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) {
+  TokenExchange& exchange = *shared_.exchange;
   const DispatchPlan& plan = saved.plan;
   // What the pool's weight gradients need stays beyond this call; the rest is in the scope below.
-  const Tensor dgates = ctx.arena->New({plan.tokens, plan.top_k});
-  const Tensor dresults =
-      shared_.exchange->CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates);
-  const Tensor hidden_grad = pool_.StartBackward(ctx, saved.experts);
+  const Tensor dresults = exchange.AtOwner(ctx, plan, saved.returned);
+  const ExpertPool::Gradients gradients = pool_.AllocateBackward(ctx, dresults, saved.experts);
   ArenaScope scope(*ctx.arena);
+  const Tensor dgates = ctx.arena->New({plan.tokens, plan.top_k});
   const Tensor drows = ctx.arena->Allocate(x.dtype, {plan.received, x.dim(1)});
-  pool_.Backward(ctx, saved.experts, dresults, hidden_grad, drows);
+  const Tensor dreturned = exchange.alone() ? drows : saved.returned;
+  exchange.CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates, dresults);
+  // While rows travel.
   router_.Backward(ctx, dgates, shared_.balance->column(layer_), x, saved.router, dx);
-  shared_.exchange->DispatchBackward(ctx, plan, drows, dx, true);
+  pool_.Recompute(ctx, saved.experts);
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    exchange.Arrive(ctx, plan, chunk);
+    pool_.Backward(ctx, plan.part(chunk), saved.experts, gradients, drows);
+    exchange.Return(ctx, plan, chunk, drows, dreturned);
+  }
+  pool_.Note(saved.experts, gradients);
+  if (flush) pool_.Flush(ctx);
+  exchange.DispatchBackward(ctx, plan, dreturned, dx, true);
 }
 
 void MoeLayer::FinishStep(Context& ctx) {
@@ -67,19 +85,22 @@ void DenseLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pa
   const Tensor offsets = ctx.arena->New<int64_t>({2});
   Compute(ctx, Fill{.x = offsets.Rows(0, 1), .value = 0});
   Compute(ctx, Fill{.x = offsets.Rows(1, 2), .value = static_cast<double>(x.dim(0))});
-  pool_.Allocate(ctx, x.dim(0), x.dtype, &saved->experts);
+  pool_.Allocate(ctx, x, offsets, &saved->experts);
   ArenaScope scope(*ctx.arena);
   const Tensor results = ctx.arena->Allocate(x.dtype, {x.dim(0), x.dim(1)});
-  pool_.Forward(ctx, x, offsets, results, &saved->experts);
+  pool_.Forward(ctx, pool_.All(x), results, saved->experts);
   Compute(ctx, Add{.a = base, .b = results, .y = y});
 }
 
-void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) {
+void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) {
   // dy is the residual's gradient, which changes before the weight gradients are taken.
   const Tensor dresults = ctx.arena->Allocate(dy.dtype, {x.dim(0), x.dim(1)});
-  const Tensor hidden_grad = pool_.StartBackward(ctx, saved.experts);
+  const ExpertPool::Gradients gradients = pool_.AllocateBackward(ctx, dresults, saved.experts);
   Compute(ctx, Copy{.x = dy, .y = dresults});
-  pool_.Backward(ctx, saved.experts, dresults, hidden_grad, dx);
+  pool_.Recompute(ctx, saved.experts);
+  pool_.Backward(ctx, pool_.All(x), saved.experts, gradients, dx);
+  pool_.Note(saved.experts, gradients);
+  if (flush) pool_.Flush(ctx);
 }
 
 }  // namespace unipool

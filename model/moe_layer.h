@@ -47,9 +47,10 @@ class FeedForward {
   // y = base + f(x); all [tokens, hidden].
   virtual void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
                        Saved* saved) const = 0;
-  // Overwrites dx, given dy. Uses up `saved`; leaves what the pool notes for its Flush in the
-  // arena.
-  virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) = 0;
+  // Overwrites dx, given dy. Uses up `saved`. The pool notes its weight gradients and, where
+  // `flush` says that they are due, runs them, while rows travel; until then what they need stays
+  // in the arena.
+  virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) = 0;
   // After a step whose statistics are finished.
   virtual void FinishStep(Context&) {}
   virtual ExpertPool& pool() = 0;
@@ -63,11 +64,13 @@ class MoeLayer : public FeedForward {
   void Recompute(Context& ctx, Tensor x, const Saved& saved) const override;
   void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
                Saved* saved) const override;
-  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
+  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) override;
   void FinishStep(Context& ctx) override;
   ExpertPool& pool() override { return pool_; }
 
  private:
+  void AddLosses(Context& ctx, const Saved& saved, const LossSums& sums) const;
+
   int layer_;
   Router router_;
   ExpertPool& pool_;
@@ -81,7 +84,7 @@ class DenseLayer : public FeedForward {
 
   void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
                Saved* saved) const override;
-  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx) override;
+  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) override;
   ExpertPool& pool() override { return pool_; }
 
  private:

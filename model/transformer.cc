@@ -169,6 +169,16 @@ void Transformer::AddBlocks(const config::Run& run, ParameterList& parameters) {
   }
 }
 
+void Transformer::SetExchangeChunks(int chunks) {
+  for (ExpertMap& map : maps_) map.SetChunks(chunks);
+}
+
+int Transformer::most_exchange_chunks() const {
+  int most = 1;
+  for (const ExpertMap& map : maps_) most = std::max(most, map.most_chunks());
+  return most;
+}
+
 Transformer::Saved Transformer::NewSaved() const {
   return Saved{.blocks = std::vector<Block::Saved>(blocks_.size()), .last = {}, .rstd = {}};
 }
@@ -261,11 +271,10 @@ void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
     if (recompute_blocks_ && layer + 1 < num_layers()) {
       block.Recompute(ctx, rope_table_, saved.blocks[layer]);
     }
-    block.Backward(ctx, rope_table_, saved.blocks[layer], dx, dbranch);
     const bool lowest = layer == 0 || &blocks_[layer - 1].pool() != &block.pool();
-    if (!lowest && block.pool().noted_layers() != gradient_layers_) continue;
-    block.pool().Flush(ctx);
-    ctx.arena->Release(mark);
+    const bool flush = lowest || block.pool().noted_layers() + 1 == gradient_layers_;
+    block.Backward(ctx, rope_table_, saved.blocks[layer], dx, dbranch, flush);
+    if (flush) ctx.arena->Release(mark);
   }
 }
 

@@ -34,6 +34,8 @@ class InlineStream : public Stream {
   }
 };
 
+thread_local bool on_side_thread = false;
+
 class ThreadStream : public Stream {
  public:
   explicit ThreadStream(Device device) : Stream(device), thread_([this] { Work(); }) {}
@@ -86,6 +88,7 @@ class ThreadStream : public Stream {
   };
 
   void Work() {
+    on_side_thread = true;
     std::unique_lock lock(mutex_);
     while (true) {
       changed_.wait(lock, [&] { return stopping_ || done_ < enqueued_; });
@@ -109,6 +112,8 @@ class ThreadStream : public Stream {
 };
 
 }  // namespace
+
+bool OnSideThread() { return on_side_thread; }
 
 std::unique_ptr<Stream> Stream::Create(Device device, Kind kind) {
   if constexpr (kWithCuda) {

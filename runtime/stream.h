@@ -61,4 +61,8 @@ class Stream {
   Device device_;
 };
 
+// Whether the calling thread is that of a CPU's side stream: what waits there should leave the core
+// to those who compute.
+bool OnSideThread();
+
 }  // namespace unipool

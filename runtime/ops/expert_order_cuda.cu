@@ -14,9 +14,11 @@ constexpr int kThreads = kWarps * kWarp;
 struct Sort {
   const int32_t* ids;
   const int32_t* order;
+  const int32_t* count_order;
   int64_t* counts;
   int32_t* send_index;
   int32_t* positions;
+  int* of_places;  // [experts]: pairs of all pieces
   int* of_pieces;  // [pieces, experts]: pairs of the piece, then of those before it
   int64_t pairs;
   int64_t piece_pairs;
@@ -49,20 +51,23 @@ __global__ void __launch_bounds__(kWarp) CountPieceKernel(Sort op) {
   for (int e = LaneId(); e < op.experts; e += kWarp) to[e] = counts[e];
 }
 
-// A warp has a place.
+// A warp has an expert.
 __global__ void __launch_bounds__(kThreads) ScanPiecesKernel(Sort op) {
   const int e = static_cast<int>(blockIdx.x) * kWarps + WarpId();
   if (e >= op.experts) return;
+  const int place = op.order[e];
   int before = 0;
   for (int first = 0; first < op.pieces; first += kWarp) {
     const int piece = first + LaneId();
-    int* mine = op.of_pieces + static_cast<int64_t>(piece) * op.experts + e;
+    int* mine = op.of_pieces + static_cast<int64_t>(piece) * op.experts + place;
     const int count = piece < op.pieces ? *mine : 0;
     const int up_to_here = WarpPrefixSum(count);
     if (piece < op.pieces) *mine = before + up_to_here - count;
     before += __shfl_sync(kAllLanes, up_to_here, kWarp - 1);
   }
-  if (LaneId() == 0) op.counts[e] = before;
+  if (LaneId() != 0) return;
+  op.of_places[place] = before;
+  op.counts[op.count_order[e]] = before;
 }
 
 // next[e]: the row of the piece's first pair of place e. By one warp.
@@ -71,7 +76,7 @@ __device__ void FindFirstRows(const Sort& op, int* next) {
   int before = 0;
   for (int first = 0; first < op.experts; first += kWarp) {
     const int e = first + LaneId();
-    const int count = e < op.experts ? static_cast<int>(op.counts[e]) : 0;
+    const int count = e < op.experts ? op.of_places[e] : 0;
     const int up_to_here = WarpPrefixSum(count);
     if (e < op.experts) next[e] = before + up_to_here - count + of_piece[e];
     before += __shfl_sync(kAllLanes, up_to_here, kWarp - 1);
@@ -102,13 +107,24 @@ __global__ void __launch_bounds__(kWarp) PlacePieceKernel(Sort op) {
 struct Arrivals {
   const int64_t* counts;
   int64_t* offsets;
-  int* first_arrival;  // [sources * slots]: rows that arrived before those of a source and slot
-  int* first_row;      // [sources * slots]: where they go; within the slot, until FindRows
+  // [sources * slots], as they arrive: rows that arrived before those of a source and slot.
+  int* first_arrival;
+  int* first_row;  // [sources, slots]: rows of the slot that come before them
   int32_t* to_slot_order;
   int32_t* to_arrival_order;
   int64_t rows;
   int sources;
   int slots;
+  int chunks;
+
+  // The index in `counts` of the source and slot that come `at`-th.
+  __device__ __forceinline__ int CountAt(int at) const {
+    const int some_slot = at / sources;  // of the chunk
+    const int chunk = ((some_slot + 1) * chunks - 1) / slots;
+    const int begin = slots * chunk / chunks, width = slots * (chunk + 1) / chunks - begin;
+    const int inside = at - sources * begin;
+    return inside / width * slots + begin + inside % width;
+  }
 };
 
 // One block: the sums of slots and sources.
@@ -131,7 +147,9 @@ __global__ void __launch_bounds__(kThreads) SumArrivalsKernel(Arrivals op) {
   for (int first = 0; first < count; first += kWarp) {
     const int at = first + LaneId();
     int mine = 0;
-    if (at < count) mine = static_cast<int>(of_slots ? op.offsets[at + 1] : op.counts[at]);
+    if (at < count) {
+      mine = static_cast<int>(of_slots ? op.offsets[at + 1] : op.counts[op.CountAt(at)]);
+    }
     const int up_to_here = before + WarpPrefixSum(mine);
     if (at < count && of_slots) op.offsets[at + 1] = up_to_here;
     if (at < count && !of_slots) op.first_arrival[at] = up_to_here - mine;
@@ -148,8 +166,9 @@ __global__ void __launch_bounds__(kThreads) PlaceArrivalsKernel(Arrivals op) {
       const int middle = (low + high) / 2;
       (op.first_arrival[middle] <= arrival ? low : high) = middle;
     }
+    const int at = op.CountAt(low);
     const int64_t row =
-        op.offsets[low % op.slots] + op.first_row[low] + (arrival - op.first_arrival[low]);
+        op.offsets[at % op.slots] + op.first_row[at] + (arrival - op.first_arrival[low]);
     op.to_arrival_order[arrival] = static_cast<int32_t>(row);
     op.to_slot_order[row] = static_cast<int32_t>(arrival);
   }
@@ -163,18 +182,21 @@ void ComputeOnCuda(const SortByExpert& op, Stream& stream) {
   const Scratch scratch = ScratchOf(stream);
   Sort sort{.ids = op.ids.as<int32_t>(),
             .order = op.order.as<int32_t>(),
+            .count_order = op.count_order.as<int32_t>(),
             .counts = op.counts.as<int64_t>(),
             .send_index = op.send_index.as<int32_t>(),
             .positions = op.positions.as<int32_t>(),
-            .of_pieces = static_cast<int*>(scratch.data),
+            .of_places = static_cast<int*>(scratch.data),
+            .of_pieces = nullptr,
             .pairs = op.ids.numel(),
             .piece_pairs = kPairs,
             .pieces = 0,
             .experts = static_cast<int>(op.order.numel()),
             .k = static_cast<int>(op.ids.dim(1))};
   if (sort.experts == 0) return;
+  sort.of_pieces = sort.of_places + sort.experts;
   const auto row_bytes = static_cast<size_t>(sort.experts) * sizeof(int);
-  const auto fit = static_cast<int64_t>(scratch.bytes / row_bytes);
+  const auto fit = static_cast<int64_t>(scratch.bytes / row_bytes) - 1;
   const int64_t most = fit < kMostPieces ? fit : kMostPieces;
   if (sort.pairs > most * kPairs) sort.piece_pairs = CeilDivide(sort.pairs, most);
   sort.pieces = static_cast<int>(CeilDivide(sort.pairs, sort.piece_pairs));
@@ -202,7 +224,8 @@ void ComputeOnCuda(const OrderArrivals& op, Stream& stream) {
                           .to_arrival_order = sorts ? op.to_arrival_order.as<int32_t>() : nullptr,
                           .rows = op.to_slot_order.numel(),
                           .sources = static_cast<int>(op.counts.dim(0)),
-                          .slots = static_cast<int>(op.counts.dim(1))};
+                          .slots = static_cast<int>(op.counts.dim(1)),
+                          .chunks = static_cast<int>(op.chunks)};
   LaunchKernel(cuda, {.grid = dim3(1), .block = dim3(kThreads)}, SumArrivalsKernel, arrivals);
   if (!sorts) return;
   LaunchKernel(cuda, GridStride(arrivals.rows, kThreads), PlaceArrivalsKernel, arrivals);

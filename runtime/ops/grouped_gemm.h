@@ -27,6 +27,8 @@ inline constexpr int64_t kMaxCudaGroups = 4096;
 // c[r,:] = a[r,:] * op(weight[g]) for each row r of group g; op transposes when transpose_weight.
 // Forward of y = x W^T: weight [groups, out, in], transpose_weight = true.
 // Input gradient dx = dy W: the same weight, transpose_weight = false.
+// Rows are counted from offsets[0], so that a product of some groups takes their rows, weights and
+// offsets as parts of the whole ones.
 struct GroupedGemm {
   static constexpr char kName[] = "grouped_gemm";
   Tensor a;        // [rows, k]

@@ -1,4 +1,5 @@
-// Tiles of a result whose rows are sorted by group: group g has rows [offsets[g], offsets[g+1]).
+// Tiles of a result whose rows are sorted by group: group g has rows [offsets[g], offsets[g+1]),
+// counted from offsets[0].
 // They are counted on the device, since that is where the offsets are. For *_cuda.cu only.
 #pragma once
 
@@ -43,8 +44,9 @@ struct RowTiles {
     }
     const int inside = tile - first[low] * column_tiles;
     const int row_tiles = first[low + 1] - first[low];
-    return {low, static_cast<int>(offsets[low]) + inside % row_tiles * tile_rows,
-            static_cast<int>(offsets[low + 1]), inside / row_tiles * tile_columns};
+    const auto before = offsets[0];
+    return {low, static_cast<int>(offsets[low] - before) + inside % row_tiles * tile_rows,
+            static_cast<int>(offsets[low + 1] - before), inside / row_tiles * tile_columns};
   }
 
   __device__ void ListByWarp() const {

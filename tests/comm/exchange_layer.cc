@@ -48,7 +48,8 @@ std::vector<ExchangeCase> ExchangeCases() {
   };
 }
 
-ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device)
+ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device,
+                             int chunks)
     : c(test_case),
       rank(group.rank()),
       tokens(c.tokens[rank]),
@@ -57,6 +58,7 @@ ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group,
       map(ExpertMap::FromOwners(c.owners, group.size())),
       exchange(group),
       factors(bench.Random("factors", {map.experts(), kHidden})) {
+  map.SetChunks(chunks);
   ctx.arena = arena.get();
   ctx.stream = stream.get();
   std::vector<int32_t> choices;
@@ -70,6 +72,7 @@ ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group,
   y = Poisoned({tokens, kHidden});
   dx = Poisoned({tokens, kHidden});
   dgates = Poisoned({tokens, c.top_k});
+  returned = Poisoned({tokens * c.top_k, kHidden});
 }
 
 Tensor ExchangeLayer::Slice(const char* name, int64_t columns) {
@@ -91,29 +94,57 @@ Tensor ExchangeLayer::Poisoned(std::initializer_list<int64_t> dims) {
   return OnDevice(bench.Poisoned(dims));
 }
 
-void ExchangeLayer::RunExperts(const Tensor& rows) {
+void ExchangeLayer::RunExperts(const ExpertPart& part, const Tensor& rows) {
   const std::vector<int64_t> offsets = Read<int64_t>(plan.offsets);
-  std::vector<float> values = Read<float>(rows);
-  for (size_t s = 0; s < map.owned(rank).size(); ++s) {
-    const float* factor = factors.as<float>() + map.owned(rank)[s] * kHidden;
-    for (int64_t i = offsets[s] * kHidden; i < offsets[s + 1] * kHidden; ++i) {
-      values[static_cast<size_t>(i)] *= factor[i % kHidden];
+  const Tensor mine = rows.Rows(part.first_row, part.last_row);
+  std::vector<float> values = Read<float>(mine);
+  for (int64_t s = part.first_slot; s < part.last_slot; ++s) {
+    const auto slot = static_cast<size_t>(s);
+    const float* factor = factors.as<float>() + map.owned(rank)[slot] * kHidden;
+    for (int64_t row = offsets[slot]; row < offsets[slot + 1]; ++row) {
+      float* value = values.data() + (row - part.first_row) * kHidden;
+      for (int64_t h = 0; h < kHidden; ++h) value[h] *= factor[h];
     }
   }
-  CopyTensor(Tensor::Of(values.data(), {rows.dim(0), kHidden}), rows, *stream);
+  CopyTensor(Tensor::Of(values.data(), {mine.dim(0), kHidden}), mine, *stream);
   stream->Synchronize();
 }
 
+Tensor ExchangeLayer::Dispatch() {
+  const Tensor rows = exchange.AtOwner(ctx, plan, returned);
+  exchange.Dispatch(ctx, plan, x, rows);
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) exchange.Arrive(ctx, plan, chunk);
+  return rows;
+}
+
+void ExchangeLayer::Return(const Tensor& results, const Tensor& to) {
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    exchange.Return(ctx, plan, chunk, results, to);
+  }
+}
+
 void ExchangeLayer::Forward() {
-  const Tensor rows = exchange.Dispatch(ctx, plan, x);
-  RunExperts(rows);
-  exchange.Combine(ctx, plan, rows, gates, /*base=*/Tensor{}, y, &returned);
+  ArenaScope scope(*arena);
+  const Tensor rows = exchange.AtOwner(ctx, plan, returned);
+  exchange.Dispatch(ctx, plan, x, rows);
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    exchange.Arrive(ctx, plan, chunk);
+    RunExperts(plan.part(chunk), rows);
+    exchange.Return(ctx, plan, chunk, rows, returned);
+  }
+  exchange.Combine(ctx, plan, returned, gates, /*base=*/Tensor{}, y);
 }
 
 void ExchangeLayer::Backward() {
-  const Tensor drows = exchange.CombineBackward(ctx, plan, dy, gates, returned, dgates);
-  RunExperts(drows);
-  exchange.DispatchBackward(ctx, plan, drows, dx, /*add_to_dx=*/false);
+  ArenaScope scope(*arena);
+  const Tensor drows = exchange.AtOwner(ctx, plan, returned);
+  exchange.CombineBackward(ctx, plan, dy, gates, returned, dgates, drows);
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    exchange.Arrive(ctx, plan, chunk);
+    RunExperts(plan.part(chunk), drows);
+    exchange.Return(ctx, plan, chunk, drows, returned);
+  }
+  exchange.DispatchBackward(ctx, plan, returned, dx, /*add_to_dx=*/false);
 }
 
 template <typename T>

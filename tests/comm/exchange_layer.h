@@ -38,11 +38,16 @@ std::vector<ExchangeCase> ExchangeCases();
 // One layer on one rank: the tensors of the exchange, and experts that multiply each column by a
 // number of their own. Inputs are made on the host and are `c`'s whatever the number of ranks.
 struct ExchangeLayer {
-  ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device = {});
+  ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device = {},
+                int chunks = 1);
 
   void Plan() { exchange.Plan(ctx, map, ids, &plan); }
-  // Rows of the expert in slot s times that expert's factors.
-  void RunExperts(const Tensor& rows);
+  // The part's rows, where the expert in slot s has offsets[s], times each expert's factors.
+  void RunExperts(const ExpertPart& part, const Tensor& rows);
+  // Rows [received, kHidden] as they are when all have arrived.
+  Tensor Dispatch();
+  // Sends them back as they are.
+  void Return(const Tensor& results, const Tensor& to);
   void Forward();
   void Backward();
 

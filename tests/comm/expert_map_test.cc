@@ -66,5 +66,31 @@ TEST(ExpertMap, EveryExpertHasOnePlaceWhateverTheSizes) {
   }
 }
 
+TEST(ExpertMap, RowsLeaveByChunkThenOwnerThenSlot) {
+  ExpertMap map = ExpertMap::Blocks(7, 3);  // slots 3, 2, 2
+  map.SetChunks(2);
+  EXPECT_EQ(map.chunks(), 2);
+  EXPECT_EQ(map.first_slot(0, 1), 1);
+  EXPECT_EQ(map.first_slot(0, 2), 3);
+  EXPECT_EQ(map.first_slot(1, 1), 1);
+  // Experts 0 | 3 | 5, then 1 2 | 4 | 6.
+  const std::vector<int> expected = {0, 3, 4, 1, 5, 2, 6};
+  for (int e = 0; e < 7; ++e) EXPECT_EQ(map.send_order(e), expected[static_cast<size_t>(e)]) << e;
+  map.SetChunks(1);
+  for (int e = 0; e < 7; ++e) EXPECT_EQ(map.send_order(e), map.order(e)) << e;
+}
+
+TEST(ExpertMap, HasNoMoreChunksThanARankHasExperts) {
+  ExpertMap map = ExpertMap::Blocks(7, 3), alone = ExpertMap::Blocks(7, 1);
+  map.SetChunks(100);
+  EXPECT_EQ(map.chunks(), 3);
+  EXPECT_EQ(map.first_slot(1, 1), 0);  // a chunk may be empty where a rank has fewer
+  alone.SetChunks(100);
+  EXPECT_EQ(alone.chunks(), 1);
+  ExpertMap none = ExpertMap::Blocks(0, 4);
+  none.SetChunks(2);
+  EXPECT_EQ(none.chunks(), 1);
+}
+
 }  // namespace
 }  // namespace unipool

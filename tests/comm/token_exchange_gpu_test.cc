@@ -41,6 +41,7 @@ void ExpectLikeTheCpu(ExchangeLayer& gpu, ExchangeLayer& cpu) {
   EXPECT_EQ(gpu.plan.received, cpu.plan.received);
   EXPECT_EQ(gpu.plan.send_rows, cpu.plan.send_rows);
   EXPECT_EQ(gpu.plan.recv_rows, cpu.plan.recv_rows);
+  EXPECT_EQ(gpu.plan.first_sent, cpu.plan.first_sent);
   ExpectSame<int32_t>(gpu.plan.send_index, cpu.plan.send_index);
   ExpectSame<int32_t>(gpu.plan.positions, cpu.plan.positions);
   ExpectSame<int64_t>(gpu.plan.offsets, cpu.plan.offsets);
@@ -70,11 +71,13 @@ TEST_P(GpuTokenExchangeTest, SeveralRanksAgreeWithTheCpu) {
   const ExchangeCase& c = GetParam();
   testing::OnRanksOwned(c.ranks(), [&](std::unique_ptr<Communicator> host) {
     const auto group = CreateStagedCommunicator(std::move(host), kGpu).value();
-    ExchangeLayer gpu(c, *group, kGpu), cpu(c, *group);
-    ExpectLikeTheCpu(gpu, cpu);
-    const bool travels = c.ranks() > 1;
-    EXPECT_EQ(gpu.exchange.TakeExposedSeconds() > 0, travels);
-    EXPECT_EQ(gpu.exchange.TakeExposedSeconds(), 0);
+    for (const int chunks : {1, 2, 5}) {
+      ExchangeLayer gpu(c, *group, kGpu, chunks), cpu(c, *group, Device{}, chunks);
+      ExpectLikeTheCpu(gpu, cpu);
+      const bool travels = c.ranks() > 1;
+      EXPECT_EQ(gpu.exchange.TakeExposedSeconds() > 0, travels);
+      EXPECT_EQ(gpu.exchange.TakeExposedSeconds(), 0);
+    }
   });
 }
 

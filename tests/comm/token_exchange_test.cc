@@ -36,12 +36,15 @@ void FillWithCodes(ExchangeLayer& layer) {
 
 class TokenExchangeTest : public ::testing::TestWithParam<ExchangeCase> {
  protected:
-  // Runs `body(layer)` on every rank of the case.
+  // Runs `body(layer)` on every rank of the case, in one chunk and in several.
   void OnLayers(const std::function<void(ExchangeLayer&)>& body) {
-    OnRanks(GetParam().ranks(), [&](Communicator& group) {
-      ExchangeLayer layer(GetParam(), group);
-      body(layer);
-    });
+    for (const int chunks : {1, 2, 3, 100}) {
+      SCOPED_TRACE(::testing::Message() << chunks << " chunks");
+      OnRanks(GetParam().ranks(), [&](Communicator& group) {
+        ExchangeLayer layer(GetParam(), group, Device{}, chunks);
+        body(layer);
+      });
+    }
   }
 };
 
@@ -66,7 +69,7 @@ TEST_P(TokenExchangeTest, RowsOfAnExpertAreInTheOrderOfTheGlobalBatch) {
   OnLayers([](ExchangeLayer& layer) {
     FillWithCodes(layer);
     layer.Plan();
-    const Tensor rows = layer.exchange.Dispatch(layer.ctx, layer.plan, layer.x);
+    const Tensor rows = layer.Dispatch();
     std::vector<float> expected;
     std::vector<int64_t> offsets = {0};
     for (const int expert : layer.map.owned(layer.rank)) {
@@ -104,18 +107,20 @@ TEST_P(TokenExchangeTest, ForwardAndBackwardHaveTheBitsOfOneRank) {
   });
 }
 
-TEST_P(TokenExchangeTest, OnlyThePlanAndWhatIsReturnedStayInTheArena) {
+// Slots and rows of the parts follow one another.
+TEST_P(TokenExchangeTest, PartsCoverAllSlotsAndRows) {
   OnLayers([](ExchangeLayer& layer) {
     layer.Plan();
-    const auto rounded = [](const Tensor& t) { return (t.bytes() + 63) / 64 * 64; };
-    const int64_t before = layer.ctx.arena->used_bytes();
-    layer.Forward();
-    const bool alone = layer.c.ranks() == 1;
-    const int64_t rows = rounded(Tensor::Of<float>(nullptr, {layer.plan.received, kHidden}));
-    const int64_t returned = alone ? 0 : rounded(layer.returned);
-    EXPECT_EQ(layer.ctx.arena->used_bytes() - before, rows + returned);
-    layer.Backward();
-    EXPECT_EQ(layer.ctx.arena->used_bytes() - before, rows + returned + (alone ? 0 : rows));
+    const std::vector<int64_t> offsets = testing::Read<int64_t>(layer.plan.offsets);
+    int64_t slot = 0;
+    EXPECT_EQ(layer.plan.chunks(), layer.map.chunks());
+    for (const ExpertPart& part : layer.plan.parts) {
+      EXPECT_EQ(part.first_slot, slot);
+      EXPECT_EQ(part.first_row, offsets[static_cast<size_t>(part.first_slot)]);
+      EXPECT_EQ(part.last_row, offsets[static_cast<size_t>(part.last_slot)]);
+      slot = part.last_slot;
+    }
+    EXPECT_EQ(slot, static_cast<int64_t>(layer.map.owned(layer.rank).size()));
   });
 }
 
@@ -131,9 +136,10 @@ TEST(TokenExchange, CombineAndDispatchBackwardAddWhereTold) {
     FillWithCodes(layer);
     layer.Plan();
     const auto once = [&](bool add, const Tensor& to) {
-      const Tensor rows = layer.exchange.Dispatch(layer.ctx, layer.plan, layer.x);
-      layer.exchange.DispatchBackward(layer.ctx, layer.plan, rows, to, add);
-      layer.exchange.Combine(layer.ctx, layer.plan, rows, layer.gates, to, to, &layer.returned);
+      const Tensor rows = layer.Dispatch();
+      layer.Return(rows, layer.returned);
+      layer.exchange.DispatchBackward(layer.ctx, layer.plan, layer.returned, to, add);
+      layer.exchange.Combine(layer.ctx, layer.plan, layer.returned, layer.gates, to, to);
     };
     once(false, layer.y);
     const Tensor twice = layer.bench.Copy(layer.y);
@@ -154,12 +160,18 @@ TEST(TokenExchange, OneObjectServesPoolsOfDifferentSizes) {
     const Tensor x = bench.Floats({2, 1}, {3, 4}), y = bench.Poisoned({2, 1});
     const Tensor gates = bench.Floats({2, 1}, {1, 1});
     for (const int experts : {9, 2, 30, 3}) {
-      const ExpertMap map = ExpertMap::Blocks(experts, 3);
+      ExpertMap map = ExpertMap::Blocks(experts, 3);
+      map.SetChunks(1 + experts % 4);
       DispatchPlan plan;
       exchange.Plan(bench.ctx(), map, ids, &plan);
-      Tensor returned;
-      exchange.Combine(bench.ctx(), plan, exchange.Dispatch(bench.ctx(), plan, x), gates, Tensor{},
-                       y, &returned);
+      const Tensor returned = bench.Poisoned({2, 1});
+      const Tensor rows = exchange.AtOwner(bench.ctx(), plan, returned);
+      exchange.Dispatch(bench.ctx(), plan, x, rows);
+      for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+        exchange.Arrive(bench.ctx(), plan, chunk);
+        exchange.Return(bench.ctx(), plan, chunk, rows, returned);
+      }
+      exchange.Combine(bench.ctx(), plan, returned, gates, Tensor{}, y);
       EXPECT_EQ(ToVector(y), ToVector(x)) << experts << " experts";
     }
   });

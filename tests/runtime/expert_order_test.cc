@@ -19,11 +19,13 @@ std::vector<T> Values(const Tensor& tensor) {
   return {tensor.as<T>(), tensor.as<T>() + tensor.numel()};
 }
 
-SortByExpert Sort(Workbench& bench, Tensor ids, const std::vector<int32_t>& order) {
+SortByExpert Sort(Workbench& bench, Tensor ids, const std::vector<int32_t>& order,
+                  const std::vector<int32_t>& count_order) {
   const auto experts = static_cast<int64_t>(order.size());
   const std::vector<int32_t> bad(static_cast<size_t>(ids.numel()), -1);
   const SortByExpert op{.ids = ids,
                         .order = bench.Ints({experts}, order),
+                        .count_order = bench.Ints({experts}, count_order),
                         .counts = bench.Longs({experts}, std::vector<int64_t>(order.size(), -1)),
                         .send_index = bench.Ints({ids.numel()}, bad),
                         .positions = bench.Ints({ids.dim(0), ids.dim(1)}, bad)};
@@ -33,34 +35,36 @@ SortByExpert Sort(Workbench& bench, Tensor ids, const std::vector<int32_t>& orde
 
 TEST(SortByExpert, IsStableInTokenAndChoice) {
   Workbench bench;
-  const SortByExpert op = Sort(bench, bench.Ints({4, 2}, {2, 0, 0, 1, 2, 1, 0, 2}), {1, 2, 0});
-  EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(3, 3, 2));  // of experts 2, 0, 1
+  const SortByExpert op =
+      Sort(bench, bench.Ints({4, 2}, {2, 0, 0, 1, 2, 1, 0, 2}), {1, 2, 0}, {0, 2, 1});
+  EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(3, 3, 2));  // of experts 0, 2, 1
   EXPECT_THAT(Values<int32_t>(op.send_index), ElementsAre(0, 2, 3, 0, 1, 3, 1, 2));
   EXPECT_THAT(Values<int32_t>(op.positions), ElementsAre(0, 3, 4, 6, 1, 7, 5, 2));
 }
 
 TEST(SortByExpert, OneExpertMayGetEveryTokenAndOthersNone) {
   Workbench bench;
-  const SortByExpert op = Sort(bench, bench.Ints({3, 1}, {1, 1, 1}), {0, 1, 2});
+  const SortByExpert op = Sort(bench, bench.Ints({3, 1}, {1, 1, 1}), {0, 1, 2}, {0, 1, 2});
   EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(0, 3, 0));
   EXPECT_THAT(Values<int32_t>(op.positions), ElementsAre(0, 1, 2));
 }
 
 TEST(SortByExpert, WithoutTokensEveryCountIsZero) {
   Workbench bench;
-  const SortByExpert op = Sort(bench, bench.Ints({0, 3}, {}), {2, 1, 0});
+  const SortByExpert op = Sort(bench, bench.Ints({0, 3}, {}), {2, 1, 0}, {0, 1, 2});
   EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(0, 0, 0));
 }
 
 TEST(SortByExpertDeathTest, NamesAnIdThatIsNoExpert) {
   Workbench bench;
-  EXPECT_DEATH(Sort(bench, bench.Ints({2, 1}, {1, 3}), {0, 1, 2}), "id 3 at position 1");
+  EXPECT_DEATH(Sort(bench, bench.Ints({2, 1}, {1, 3}), {0, 1, 2}, {0, 1, 2}), "id 3 at position 1");
 }
 
-OrderArrivals Arrive(Workbench& bench, Tensor counts, int64_t rows) {
+OrderArrivals Arrive(Workbench& bench, Tensor counts, int64_t rows, int64_t chunks = 1) {
   const std::vector<int32_t> bad(static_cast<size_t>(rows), -1);
   const std::vector<int64_t> worse(static_cast<size_t>(counts.dim(1) + 1), -1);
   const OrderArrivals op{.counts = counts,
+                         .chunks = chunks,
                          .offsets = bench.Longs({counts.dim(1) + 1}, worse),
                          .to_slot_order = bench.Ints({rows}, bad),
                          .to_arrival_order = bench.Ints({rows}, bad)};
@@ -76,6 +80,21 @@ TEST(OrderArrivals, SortsBySlotThenSource) {
   EXPECT_THAT(Values<int32_t>(op.to_arrival_order), ElementsAre(0, 1, 5, 2, 3, 4));
 }
 
+// Slot 0 comes first, from both sources; then slots 1 and 2.
+TEST(OrderArrivals, KeepsChunksTogether) {
+  Workbench bench;
+  const OrderArrivals op = Arrive(bench, bench.Longs({2, 3}, {2, 0, 1, 1, 2, 0}), 6, 2);
+  EXPECT_THAT(Values<int64_t>(op.offsets), ElementsAre(0, 3, 5, 6));
+  EXPECT_THAT(Values<int32_t>(op.to_slot_order), ElementsAre(0, 1, 2, 4, 5, 3));
+  EXPECT_THAT(Values<int32_t>(op.to_arrival_order), ElementsAre(0, 1, 2, 5, 3, 4));
+}
+
+TEST(OrderArrivals, MayHaveMoreChunksThanSlots) {
+  Workbench bench;
+  const OrderArrivals op = Arrive(bench, bench.Longs({2, 2}, {1, 2, 1, 1}), 5, 4);
+  EXPECT_THAT(Values<int32_t>(op.to_slot_order), ElementsAre(0, 1, 2, 3, 4));
+}
+
 TEST(OrderArrivals, MayHaveNoRowsAndNoSlots) {
   Workbench bench;
   EXPECT_THAT(Values<int64_t>(Arrive(bench, bench.Longs({2, 2}, {0, 0, 0, 0}), 0).offsets),
@@ -86,6 +105,7 @@ TEST(OrderArrivals, MayHaveNoRowsAndNoSlots) {
 TEST(OrderArrivals, GivesOffsetsAlone) {
   Workbench bench;
   const OrderArrivals op{.counts = bench.Longs({1, 3}, {4, 0, 2}),
+                         .chunks = 1,
                          .offsets = bench.Longs({4}, {-1, -1, -1, -1}),
                          .to_slot_order = {},
                          .to_arrival_order = {}};

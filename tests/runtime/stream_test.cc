@@ -37,10 +37,16 @@ TEST(Stream, SideStreamRunsInOrderOnAnotherThread) {
   std::vector<int> order;
   std::vector<int>* const order_pointer = &order;
   std::thread::id seen;
-  stream->Run([&seen] { seen = std::this_thread::get_id(); });
+  bool aside = false;
+  stream->Run([&seen, &aside] {
+    seen = std::this_thread::get_id();
+    aside = OnSideThread();
+  });
   for (int i = 0; i < 1000; ++i) stream->Run([order_pointer, i] { order_pointer->push_back(i); });
   stream->Synchronize();
   EXPECT_NE(seen, std::this_thread::get_id());
+  EXPECT_TRUE(aside);
+  EXPECT_FALSE(OnSideThread());
   ASSERT_EQ(order.size(), 1000u);
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
 }

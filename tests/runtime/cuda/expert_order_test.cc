@@ -24,14 +24,17 @@ int32_t AllToLast(int64_t, int64_t experts) { return static_cast<int32_t>(expert
 void ExpectSorted(int64_t tokens, int64_t k, int64_t experts, int32_t (*id)(int64_t, int64_t)) {
   Workbench bench;
   std::vector<int32_t> ids(static_cast<size_t>(tokens * k)), order(static_cast<size_t>(experts));
+  std::vector<int32_t> backwards(order.size());
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = id(static_cast<int64_t>(i), experts);
   std::iota(order.begin(), order.end(), 0);
   std::rotate(order.begin(), order.begin() + experts / 3, order.end());
+  for (size_t e = 0; e < order.size(); ++e) backwards[e] = static_cast<int32_t>(experts - 1 - e);
   const std::vector<int32_t> bad(ids.size(), -1);
   SCOPED_TRACE(::testing::Message() << tokens << " x " << k << " to " << experts);
   ExpectOnBothDevices(
       SortByExpert{.ids = bench.Ints({tokens, k}, ids),
                    .order = bench.Ints({experts}, order),
+                   .count_order = bench.Ints({experts}, backwards),
                    .counts = bench.Longs({experts}, std::vector<int64_t>(order.size(), -1)),
                    .send_index = bench.Ints({tokens * k}, bad),
                    .positions = bench.Ints({tokens, k}, bad)},
@@ -56,12 +59,14 @@ TEST(CudaExpertOrder, SortsOfManyPairsAgree) {
   ExpectSorted(140001, 2, 5, &Skewed);
 }
 
-void ExpectOrdered(int64_t sources, int64_t slots, const std::vector<int64_t>& counts) {
+void ExpectOrdered(int64_t sources, int64_t slots, const std::vector<int64_t>& counts,
+                   int64_t chunks = 1) {
   Workbench bench;
   const int64_t rows = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   const std::vector<int32_t> bad(static_cast<size_t>(rows), -1);
   const std::vector<int64_t> worse(static_cast<size_t>(slots + 1), -1);
   OrderArrivals op{.counts = bench.Longs({sources, slots}, counts),
+                   .chunks = chunks,
                    .offsets = bench.Longs({slots + 1}, worse),
                    .to_slot_order = bench.Ints({rows}, bad),
                    .to_arrival_order = bench.Ints({rows}, bad)};
@@ -79,7 +84,8 @@ TEST(CudaExpertOrder, ArrivalsAgree) {
   std::vector<int64_t> many(3 * 341);
   for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<int64_t>(i * i % 7);
   many[500] = 600;
-  ExpectOrdered(3, 341, many);
+  for (const int64_t chunks : {1, 2, 8, 341, 400}) ExpectOrdered(3, 341, many, chunks);
+  ExpectOrdered(3, 0, {}, 2);
 }
 
 }  // namespace
