@@ -113,10 +113,12 @@ struct Steps {
   StepRecord last;
 };
 
-void PrintExchange(const config::Run& run, const World& world, const Steps& steps) {
+void PrintExchange(const config::Run& run, const World& world, const std::string& chunks,
+                   const Steps& steps) {
   if (run.model().ffn_kind() != config::Model::MOE) return;
   const double exposed = Median(steps.exposed);
   if (world.size() > 1) {
+    absl::PrintF("exchange          in chunks: %s\n", chunks);
     absl::PrintF(
         "exposed           %.4f s median, %.1f %% of a step: exchange that no compute hid\n",
         exposed, 100 * exposed / Median(steps.seconds));
@@ -139,7 +141,7 @@ void Print(const config::Run& run, const World& world, Trainer& trainer, const S
   absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
   absl::PrintF("product FLOP/s    %.2f G (%s)\n", yardstick.flops / 1e9, yardstick.name);
   absl::PrintF("share             %.1f %%\n", 100 * flops / yardstick.flops);
-  PrintExchange(run, world, steps);
+  PrintExchange(run, world, trainer.chunk_trial().InWords(), steps);
   if (world.device() == Device{}) {
     absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
                  plan.total() / kMiB);
@@ -157,6 +159,7 @@ absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& worl
   const auto created = Trainer::Create(run, *text->corpus, world);
   RETURN_IF_ERROR(world.Agree(created.status()));
   Trainer& trainer = **created;
+  while (!trainer.chunk_trial().settled()) RETURN_IF_ERROR(trainer.Step().status());
   constexpr int kWarmSteps = 2;
   Steps measured;
   for (int64_t i = 0; i < kWarmSteps + steps; ++i) {

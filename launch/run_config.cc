@@ -283,6 +283,7 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Require(run.parallel().threads() <= kMostThreads, "parallel.threads",
                                 absl::StrCat("at most ", kMostThreads)));
   RETURN_IF_ERROR(rules.Integer("parallel.deadline_seconds", 1));
+  RETURN_IF_ERROR(rules.Integer("parallel.exchange_chunks", 0));
   for (const char* field : {"every_steps", "keep_last", "keep_every"}) {
     RETURN_IF_ERROR(rules.Integer(absl::StrCat("checkpoint.", field), 0));
   }

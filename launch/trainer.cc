@@ -102,6 +102,8 @@ absl::Status Trainer::CreateOnDevice(const config::Run& run) {
   RETURN_IF_ERROR(parameters_.Allocate(device, world_.size(), ctx_.dtype));
   parameters_.Initialize(run.seed());
   saved_ = model_->NewSaved();
+  chunk_trial_ = ChunkTrial(run.parallel().exchange_chunks(), model_->most_exchange_chunks());
+  model_->SetExchangeChunks(chunk_trial_.chunks());
   ASSIGN_OR_RETURN(sums_, LossSums::Create(device));
   ASSIGN_OR_RETURN(optimizer_,
                    Optimizer::Create(parameters_, reducer_, MakeAdamW(run.optimizer())));
@@ -220,10 +222,12 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   LossSums::Values losses;
   ctx_.place->SetStep(step_ + 1);
   model_->exchange().TakeExposedSeconds();  // what a validation left there
+  const auto start = std::chrono::steady_clock::now();
   model_->StartStep(ctx_, tokens_per_step_);
   RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(), &losses));
-  double exposed_seconds = model_->exchange().TakeExposedSeconds();
-  world_.groups().world().AllReduce(Tensor::Of(&exposed_seconds, {1}), ReduceOp::kMax, *stream_);
+  double slowest[] = {model_->exchange().TakeExposedSeconds(), SecondsSince(start)};
+  world_.groups().world().AllReduce(Tensor::Of(slowest, {2}), ReduceOp::kMax, *stream_);
+  TryChunks(slowest[1]);
   SetPlace(ctx_, "gradients");
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
@@ -245,7 +249,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   record.layer_aux_loss = losses.layer_balance;
   record.grad_norm = norm;
   record.lr = lr;
-  record.exposed_comm_seconds = exposed_seconds;
+  record.exposed_comm_seconds = slowest[0];
   record.layer_imbalance = model_->statistics().LayerImbalance();
   record.pool_imbalance = model_->statistics().PoolImbalance();
   record.skipped_updates = guard_->state().skipped;
@@ -253,6 +257,14 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   record.unrouted_share = static_cast<double>(model_->statistics().previous_unrouted()) /
                           static_cast<double>(tokens_per_step_ * model_->num_layers());
   return record;
+}
+
+void Trainer::TryChunks(double seconds) {
+  if (chunk_trial_.settled()) return;
+  chunk_trial_.Note(seconds);
+  model_->SetExchangeChunks(chunk_trial_.chunks());
+  LOG_IF(INFO, chunk_trial_.settled() && world_.is_first())
+      << "exchange in chunks: " << chunk_trial_.InWords();
 }
 
 void Trainer::Update(double norm, double lr) {

@@ -21,6 +21,7 @@
 #include "data/tokenizer.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/reader.h"
+#include "launch/chunk_trial.h"
 #include "launch/device_batch.h"
 #include "launch/divergence.h"
 #include "launch/loaders.h"
@@ -93,6 +94,8 @@ class Trainer {
   // Waits until the device has done all that was asked of it.
   void Synchronize() { stream_->Synchronize(); }
   int64_t tokens_per_step() const { return tokens_per_step_; }
+  // In how many chunks rows travel.
+  const ChunkTrial& chunk_trial() const { return chunk_trial_; }
 
  private:
   struct Settings {
@@ -120,6 +123,7 @@ class Trainer {
   absl::Status BadEvaluation(absl::string_view name, double loss);
   std::string DivergedText(int64_t step) const;
   void GoToData();
+  void TryChunks(double seconds);
   void Update(double norm, double lr);
   void SkipUpdate();
   void DropGradients();
@@ -143,6 +147,7 @@ class Trainer {
   LossSums sums_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<DivergenceGuard> guard_;
+  ChunkTrial chunk_trial_{1, 1};
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<std::unique_ptr<SampleSource>> sources_;  // the loaders borrow them
   std::unique_ptr<BatchLoader> train_;

@@ -40,6 +40,14 @@ class BenchStepTest(unittest.TestCase):
         self.assertGreaterEqual(share + 0.05, 100 * (seconds - rounding) / (step + rounding))
         self.assertLessEqual(share - 0.05, 100 * (seconds + rounding) / (step - rounding))
 
+    def test_chunks_are_those_asked_for_else_found_by_trial(self):
+        self.assertEqual(self.figures(2, {"parallel.exchange_chunks": 2})["exchange"], [2])
+        chosen, *rest = self.figures(2)["exchange"]
+        tried = rest[1::2]
+        self.assertIn(chosen, (1, 2, 4, 8))
+        self.assertGreaterEqual(len(tried), 1)
+        self.assertNotIn(chosen, tried)
+
     def test_threads_are_those_asked_for_else_openmps(self):
         asked = {"parallel.threads": 3}
         for settings, environment, expected in (({}, {"OMP_NUM_THREADS": "2"}, "1 x 2"),

@@ -297,6 +297,7 @@ TEST_F(RunConfig, ImpossibleRunsAreRefused) {
                              {"schedule.warmup_steps=-2", "at least -1"},
                              {"parallel.expert_parallel=-1", "at least 0"},
                              {"parallel.deadline_seconds=0", "at least 1"},
+                             {"parallel.exchange_chunks=-1", "at least 0"},
                              {"eval.every_steps=-1", "at least 0"},
                              {"divergence.loss_spike=0.5", "0, or a number above 1"},
                              {"divergence.norm_spike=nan", "0, or a number above 1"},

@@ -111,6 +111,21 @@ TEST_F(TrainerTest, TheSameRunTwiceGivesTheSameBits) {
   }
 }
 
+TEST_F(TrainerTest, AnyNumberOfChunksGivesTheSameBits) {
+  for (const Variant variant : {Variant::kUniPoolTop2, Variant::kVanilla}) {
+    config::Run run = Run(variant);
+    run.set_steps(10);
+    run.mutable_parallel()->set_exchange_chunks(1);
+    const std::vector<StepRecord> one = Train(run, 3);
+    for (const int chunks : {0, 2, 3, 100}) {
+      SCOPED_TRACE(::testing::Message()
+                   << "variant " << static_cast<int>(variant) << ", " << chunks << " chunks");
+      run.mutable_parallel()->set_exchange_chunks(chunks);
+      ExpectSame(Train(run, 3), one, 0);
+    }
+  }
+}
+
 // Also in the first step, whose learning rate is 0.
 TEST_F(TrainerTest, AStepMovesTheBiasesByTheChoicesOfAllRanks) {
   const config::Run run = Run(Variant::kSigmoid);
