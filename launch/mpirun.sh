@@ -24,11 +24,12 @@ fi
 # Else mpirun refuses to run as root, as it does in most containers.
 export OMPI_ALLOW_RUN_AS_ROOT="${OMPI_ALLOW_RUN_AS_ROOT:-1}"
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}"
-# More ranks than cores is legal. Ranks stay unbound, else all threads of a rank share one core, and
-# waiting ranks give their core away, else they cost milliseconds a step.
+# More ranks than cores is legal. Ranks stay unbound, else all threads of a rank share one core.
+# Waits give their core away by themselves (comm/mpi_communicator.cc); where MPI yields too, an
+# exchange beside compute waits for its turn.
 export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
-export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-1}"
+export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-0}"
 # Shared memory and TCP, without probing for other networks.
 export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
 export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader,tcp}"
