@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
+#include <thread>
 #include <vector>
 
 #include "tests/comm/exchange_layer.h"
@@ -173,6 +175,31 @@ TEST(TokenExchange, OneObjectServesPoolsOfDifferentSizes) {
       }
       exchange.Combine(bench.ctx(), plan, returned, gates, Tensor{}, y);
       EXPECT_EQ(ToVector(y), ToVector(x)) << experts << " experts";
+    }
+  });
+}
+
+// Ranks come one after the other: each starts what travels, and goes on, before the next has come.
+TEST(TokenExchange, RowsTravelWhileTheCallerWorks) {
+  const ExchangeCase c = ExchangeCases()[2];
+  ASSERT_EQ(c.name, "ThreeChoices");
+  std::atomic<int> turn = 0;
+  OnRanks(c.ranks(), [&](Communicator& group) {
+    ExchangeLayer layer(c, group, Device{}, 2);
+    FillWithCodes(layer);
+    layer.Plan();
+    const auto in_turn = [&](int round, const std::function<void()>& start) {
+      while (turn != round * c.ranks() + layer.rank) std::this_thread::yield();
+      start();
+      ++turn;
+    };
+    const Tensor rows = layer.exchange.AtOwner(layer.ctx, layer.plan, layer.returned);
+    in_turn(0, [&] { layer.exchange.Dispatch(layer.ctx, layer.plan, layer.x, rows); });
+    for (int chunk = 0; chunk < 2; ++chunk) layer.exchange.Arrive(layer.ctx, layer.plan, chunk);
+    in_turn(1, [&] { layer.Return(rows, layer.returned); });
+    layer.exchange.Combine(layer.ctx, layer.plan, layer.returned, layer.gates, Tensor{}, layer.y);
+    for (int64_t i = 0; i < layer.y.numel(); ++i) {
+      EXPECT_EQ(layer.y.as<float>()[i], (1 + 2 + 4) * layer.x.as<float>()[i]);
     }
   });
 }
