@@ -127,8 +127,8 @@ void PrintExchange(const config::Run& run, const World& world, const std::string
                steps.last.layer_imbalance, steps.last.pool_imbalance);
 }
 
-void Print(const config::Run& run, const World& world, Trainer& trainer, const Steps& steps,
-           const Yardstick& yardstick, double peak_mib) {
+void Print(const config::Run& run, const World& world, Trainer& trainer, const std::string& chunks,
+           const Steps& steps, const Yardstick& yardstick, double peak_mib) {
   constexpr double kMiB = 1 << 20;
   const std::vector<double>& seconds = steps.seconds;
   const double step_seconds = Median(seconds);
@@ -141,7 +141,7 @@ void Print(const config::Run& run, const World& world, Trainer& trainer, const S
   absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
   absl::PrintF("product FLOP/s    %.2f G (%s)\n", yardstick.flops / 1e9, yardstick.name);
   absl::PrintF("share             %.1f %%\n", 100 * flops / yardstick.flops);
-  PrintExchange(run, world, trainer.chunk_trial().InWords(), steps);
+  PrintExchange(run, world, chunks, steps);
   if (world.device() == Device{}) {
     absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
                  plan.total() / kMiB);
@@ -153,13 +153,32 @@ void Print(const config::Run& run, const World& world, Trainer& trainer, const S
                trainer.arena().peak_bytes() / kMiB, plan.activations / kMiB);
 }
 
+// Settles in how many chunks rows travel, and tells it in words. On a trainer of its own, whose
+// weights do not move: what is measured afterwards are a run's first steps, however many were
+// tried.
+absl::StatusOr<std::string> SettleChunks(const Corpus& corpus, World& world, config::Run* run) {
+  config::Run still = *run;
+  still.mutable_schedule()->set_lr(1e-30);
+  still.mutable_schedule()->set_min_lr(0);
+  const auto trainer = Trainer::Create(still, corpus, world);
+  RETURN_IF_ERROR(world.Agree(trainer.status()));
+  const ChunkTrial& trial = (*trainer)->chunk_trial();
+  while (!trial.settled()) RETURN_IF_ERROR((*trainer)->Step().status());
+  run->mutable_parallel()->set_exchange_chunks(trial.chunks());
+  return trial.InWords();
+}
+
 absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& world) {
   const absl::StatusOr<MadeUpText> text = MakeUpText(&run);
   RETURN_IF_ERROR(world.Agree(text.status()));
+  std::string chunks = absl::StrCat(run.parallel().exchange_chunks());
+  const bool travels = run.model().ffn_kind() == config::Model::MOE && world.size() > 1;
+  if (travels && run.parallel().exchange_chunks() == 0) {
+    ASSIGN_OR_RETURN(chunks, SettleChunks(*text->corpus, world, &run));
+  }
   const auto created = Trainer::Create(run, *text->corpus, world);
   RETURN_IF_ERROR(world.Agree(created.status()));
   Trainer& trainer = **created;
-  while (!trainer.chunk_trial().settled()) RETURN_IF_ERROR(trainer.Step().status());
   constexpr int kWarmSteps = 2;
   Steps measured;
   for (int64_t i = 0; i < kWarmSteps + steps; ++i) {
@@ -181,7 +200,7 @@ absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& worl
     const double total = std::accumulate(measured.seconds.begin(), measured.seconds.end(), 0.0);
     std::fputs(trainer.profiler().Table(total).c_str(), stdout);
   }
-  Print(run, world, trainer, measured, yardstick, peak_mib);
+  Print(run, world, trainer, chunks, measured, yardstick, peak_mib);
   return absl::OkStatus();
 }
 
