@@ -103,7 +103,6 @@ absl::Status Trainer::CreateOnDevice(const config::Run& run) {
   parameters_.Initialize(run.seed());
   saved_ = model_->NewSaved();
   chunk_trial_ = ChunkTrial(run.parallel().exchange_chunks(), model_->most_exchange_chunks());
-  model_->SetExchangeChunks(chunk_trial_.chunks());
   ASSIGN_OR_RETURN(sums_, LossSums::Create(device));
   ASSIGN_OR_RETURN(optimizer_,
                    Optimizer::Create(parameters_, reducer_, MakeAdamW(run.optimizer())));

@@ -69,6 +69,9 @@ std::vector<ExpertMap> MakeMaps(const config::Run& run, int ranks) {
   const int pools = static_cast<int>(run.model().layers() / run.pool().layers_per_pool());
   for (int pool = 0; pool < pools; ++pool) {
     maps.push_back(ExpertMap::Blocks(experts, ranks, pool * (experts % ranks) % ranks));
+    if (run.parallel().exchange_chunks() > 0) {
+      maps.back().SetChunks(run.parallel().exchange_chunks());
+    }
   }
   return maps;
 }
