@@ -310,7 +310,7 @@ void Bench::Attention(const std::string& kernels) {
                                .dqkv = Random(kBf16, {s.tokens, all})});
 }
 
-// Where cuDNN is there, for comparison.
+// To compare with cuDNN; where that is not there, the same once more.
 void Bench::AttentionByOwnKernels() {
   setenv("UNIPOOL_CUDNN", "0", /*overwrite=*/1);
   Attention(", by own kernels");

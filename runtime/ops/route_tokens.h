@@ -67,7 +67,7 @@ struct RouteTokensBackward {
   Tensor gates;      // [tokens, k], as RouteTokens gave them; absent where gate_sums is
   Tensor gate_sums;  // [tokens], or absent
   Tensor dlogits;    // out [tokens, experts]; not the memory of logits or scores
-  Tensor dscale;     // in/out [1], added to: the same bits on any number of threads; or absent
+  Tensor dscale;     // in/out [1], added to, of kNorm: the same bits on any number of threads
   auto Inputs() {
     return std::array{&dgates, &column, &logits, &scale, &scores, &ids, &gates, &gate_sums};
   }

@@ -35,28 +35,24 @@ std::vector<int64_t> Counts(const Tensor& counts) {
   return {counts.as<int64_t>(), counts.as<int64_t>() + counts.numel()};
 }
 
-TEST(RouteTokens, SoftmaxScoresMatchTheFormulaByHandAndInPlace) {
+// Of two tokens and two experts; then the same bits in place of the logits.
+void ExpectScoresOf(ScoreKind kind, const std::vector<float>& logits,
+                    const std::vector<float>& expected) {
   Workbench bench;
-  RouteCase test(bench, ScoreKind::kSoftmax, {.tokens = 2, .experts = 2, .k = 1});
-  test.logits = bench.Floats({2, 2}, {0, std::log(3.0f), 5, 5});
+  RouteCase test(bench, kind, {.tokens = 2, .experts = 2, .k = 1});
+  test.logits = bench.Floats({2, 2}, logits);
   Compute(bench.ctx(), test.Scoring());
-  ExpectNear(test.scores, bench.Floats({2, 2}, {0.25f, 0.75f, 0.5f, 0.5f}), 1e-6);
+  ExpectNear(test.scores, bench.Floats({2, 2}, expected), 1e-6);
   const Tensor apart = test.scores;
   test.scores = test.logits;
   Compute(bench.ctx(), test.Scoring());
   EXPECT_EQ(ToVector(test.logits), ToVector(apart));
 }
 
-TEST(RouteTokens, SigmoidScoresMatchTheFormulaByHandAndInPlace) {
-  Workbench bench;
-  RouteCase test(bench, ScoreKind::kSigmoid, {.tokens = 2, .experts = 2, .k = 1});
-  test.logits = bench.Floats({2, 2}, {0, std::log(3.0f), -std::log(3.0f), 200});
-  Compute(bench.ctx(), test.Scoring());
-  ExpectNear(test.scores, bench.Floats({2, 2}, {0.5f, 0.75f, 0.25f, 1}), 1e-6);
-  const Tensor apart = test.scores;
-  test.scores = test.logits;
-  Compute(bench.ctx(), test.Scoring());
-  EXPECT_EQ(ToVector(test.logits), ToVector(apart));
+TEST(RouteTokens, ScoresMatchTheFormulasByHandAndInPlace) {
+  const float three = std::log(3.0f);
+  ExpectScoresOf(ScoreKind::kSoftmax, {0, three, 5, 5}, {0.25f, 0.75f, 0.5f, 0.5f});
+  ExpectScoresOf(ScoreKind::kSigmoid, {0, three, -three, 200}, {0.5f, 0.75f, 0.25f, 1});
 }
 
 TEST(RouteTokens, NormScoresMatchTheFormulaByHand) {
