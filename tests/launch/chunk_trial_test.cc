@@ -9,7 +9,7 @@ namespace unipool {
 namespace {
 
 // Steps until the trial settles, each of which takes seconds(chunks, step).
-std::vector<int> Run(ChunkTrial& trial, const std::function<double(int, int)>& seconds) {
+std::vector<int> StepsOf(ChunkTrial& trial, const std::function<double(int, int)>& seconds) {
   std::vector<int> tried;
   while (!trial.settled() && tried.size() < 1000) {
     tried.push_back(trial.chunks());
@@ -36,7 +36,7 @@ TEST(ChunkTrial, HasNothingToTryWhereOneChunkIsAll) {
 TEST(ChunkTrial, TriesInTurnsAndKeepsTheFastest) {
   ChunkTrial trial(0, 48);
   const auto seconds = [](int chunks, int) { return chunks == 4 ? 0.5 : 0.5 + 0.125 * chunks; };
-  EXPECT_EQ(Run(trial, seconds), (std::vector<int>{1, 1, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8}));
+  EXPECT_EQ(StepsOf(trial, seconds), (std::vector<int>{1, 1, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8}));
   EXPECT_EQ(trial.chunks(), 4);
   EXPECT_EQ(trial.InWords(), "4 (0.5 s a step; 1: 0.625 s, 2: 0.75 s, 8: 1.5 s)");
 }
@@ -44,22 +44,22 @@ TEST(ChunkTrial, TriesInTurnsAndKeepsTheFastest) {
 // One slow step, and slow first ones, are noise.
 TEST(ChunkTrial, LooksAtTheBestStepOfEach) {
   ChunkTrial trial(0, 2);
-  EXPECT_EQ(
-      Run(trial, [](int chunks, int step) { return step <= 2 || step == 4 ? 9.0 : 1.0 / chunks; })
-          .size(),
-      8u);
+  EXPECT_EQ(StepsOf(trial, [](int chunks,
+                              int step) { return step <= 2 || step == 4 ? 9.0 : 1.0 / chunks; })
+                .size(),
+            8u);
   EXPECT_EQ(trial.chunks(), 2);
 }
 
 TEST(ChunkTrial, TakesFewerWhereMoreAreHardlyFaster) {
   ChunkTrial trial(0, 8);
-  Run(trial, [](int chunks, int) { return 1.0 - 0.001 * chunks; });
+  StepsOf(trial, [](int chunks, int) { return 1.0 - 0.001 * chunks; });
   EXPECT_EQ(trial.chunks(), 1);
 }
 
 TEST(ChunkTrial, TriesNoMoreThanThereCanBe) {
   ChunkTrial trial(0, 3);
-  for (const int chunks : Run(trial, [](int, int) { return 1.0; })) EXPECT_LE(chunks, 2);
+  for (const int chunks : StepsOf(trial, [](int, int) { return 1.0; })) EXPECT_LE(chunks, 2);
 }
 
 }  // namespace
