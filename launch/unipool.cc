@@ -12,10 +12,10 @@
 #include "absl/strings/str_format.h"
 #include "comm/mpi_communicator.h"
 #include "data/mapped_file.h"
-#include "launch/commands.h"
-#include "launch/exit_codes.h"
-#include "launch/nearest_name.h"
-#include "launch/world.h"
+#include "launch/commands/commands.h"
+#include "launch/config/nearest_name.h"
+#include "launch/world/exit_codes.h"
+#include "launch/world/world.h"
 
 namespace unipool {
 

@@ -41,7 +41,7 @@ class CheckLayers(unittest.TestCase):
             "runtime/stream_cuda.cc": '#include "runtime/kernel_cuda.h"\n',
             "comm/mpi_communicator.cc": "#include <mpi.h>\n#include <glog/logging.h>\n",
             "model/block.cc": '#include "comm/a.h"\n#include "configs/run.pb.h"\n#if 1\n#endif\n',
-            "launch/trainer.h": HEADER + '#include "model/block.h"\n#include "data/a.h"\n',
+            "launch/train/trainer.h": HEADER + '#include "model/block.h"\n#include "data/a.h"\n',
             "tests/a_test.cc": '#include <gtest/gtest.h>\n#include "tools/b.h"\n#include <mpi.h>\n',
             "build/launch/generated.h": "#if 1\n", "runs/x/y.py": "x" * 200,
         })
@@ -69,7 +69,7 @@ class CheckLayers(unittest.TestCase):
                 ("model/router.h", "configs/run.pb.h"),
                 ("data/tokenizer.cc", "google/protobuf/message.h"),
                 ("runtime/ops/gemm_cuda.cu", "glog/logging.h"), ("model/block.h", "glog/logging.h"),
-                ("tools/bench.cc", "gtest/gtest.h"), ("launch/trainer.cc", "gmock/gmock.h"),
+                ("tools/bench.cc", "gtest/gtest.h"), ("launch/train/trainer.cc", "gmock/gmock.h"),
                 ("runtime/rng.cc", "benchmark/benchmark.h")]:
             text = (HEADER if name.endswith(".h") else "\n") + f"#include <{header}>\n"
             self.assert_found(name, text, f"{name}:2", f"includes {header}")

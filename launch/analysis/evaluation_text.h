@@ -10,7 +10,7 @@
 #include "absl/types/span.h"
 #include "data/sample_order.h"
 #include "data/sample_source.h"
-#include "launch/loaders.h"
+#include "launch/config/corpus.h"
 
 namespace unipool {
 

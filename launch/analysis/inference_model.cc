@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "configs/run.pb.h"
-#include "launch/step_memory.h"
-#include "launch/text/run_tokenizer.h"
+#include "launch/config/run_tokenizer.h"
+#include "launch/world/step_memory.h"
 #include "model/footprint.h"
 #include "model/precision.h"
 #include "runtime/copy.h"

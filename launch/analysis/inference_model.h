@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "data/tokenizer.h"
 #include "launch/checkpoint/reader.h"
-#include "launch/world.h"
+#include "launch/world/world.h"
 #include "model/parameter.h"
 #include "model/routing_hook.h"
 #include "model/transformer.h"

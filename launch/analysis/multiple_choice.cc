@@ -7,8 +7,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
+#include "data/prepare/json_lines.h"
 #include "launch/analysis/sequence_scores.h"
-#include "launch/text/json_lines.h"
 #include "runtime/status.h"
 
 namespace unipool {

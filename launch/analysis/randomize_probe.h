@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "launch/analysis/evaluation_text.h"
 #include "launch/analysis/inference_model.h"
+#include "launch/analysis/measurement.h"
 #include "launch/analysis/routing_hooks.h"
-#include "launch/measurement.h"
 
 namespace unipool {
 

@@ -7,8 +7,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "configs/run.pb.h"
+#include "data/prepare/json_lines.h"
 #include "launch/analysis/sequence_scores.h"
-#include "launch/text/json_lines.h"
 #include "runtime/status.h"
 
 namespace unipool {

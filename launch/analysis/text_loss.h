@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "launch/analysis/evaluation_text.h"
 #include "launch/analysis/inference_model.h"
-#include "launch/metrics.h"
+#include "launch/analysis/validation.h"
 
 namespace unipool {
 

@@ -5,7 +5,7 @@
 namespace unipool {
 namespace {
 
-config::Manifest::Divergence Describe(const DivergenceGuard::State& state) {
+config::Manifest::Divergence Describe(const DivergenceState& state) {
   config::Manifest::Divergence divergence;
   divergence.mutable_losses()->Add(state.losses.begin(), state.losses.end());
   divergence.mutable_norms()->Add(state.norms.begin(), state.norms.end());

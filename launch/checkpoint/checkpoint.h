@@ -6,15 +6,23 @@
 #include <vector>
 
 #include "configs/checkpoint.pb.h"
-#include "launch/divergence.h"
-#include "launch/loaders.h"
-#include "launch/world.h"
+#include "launch/config/corpus.h"
+#include "launch/world/world.h"
 #include "model/optimizer.h"
 #include "model/parameter.h"
 #include "model/transformer.h"
 #include "runtime/stream.h"
 
 namespace unipool {
+
+// What the next verdicts of train/divergence.h's guard depend on.
+struct DivergenceState {
+  std::vector<double> losses;  // of the last sound steps, oldest first
+  std::vector<double> norms;
+  int64_t skipped_in_a_row = 0;
+  int64_t skipped = 0;  // in all
+  int64_t rewinds = 0;
+};
 
 // Where the state of a run lies, and what describes it. Borrowed.
 struct TrainingState {
@@ -23,7 +31,7 @@ struct TrainingState {
   bool validation_due;     // of the weights as they are
   int64_t rewound_steps;   // of data, passed over by rewinds
   const std::vector<DatasetIdentity>& datasets;
-  const DivergenceGuard::State& divergence;
+  const DivergenceState& divergence;
   ParameterList& parameters;
   Optimizer& optimizer;
   Transformer& model;

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "launch/config_fields.h"
+#include "launch/config/config_fields.h"
 
 namespace unipool {
 namespace {

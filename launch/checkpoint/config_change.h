@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
-#include "launch/loaders.h"
+#include "launch/config/corpus.h"
 
 namespace unipool {
 

@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "launch/config_fields.h"
+#include "launch/config/config_fields.h"
 #include "runtime/status.h"
 
 namespace unipool {

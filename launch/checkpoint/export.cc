@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "configs/run.pb.h"
-#include "launch/files.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 

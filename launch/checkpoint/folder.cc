@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "launch/checkpoint/manifest.h"
-#include "launch/files.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {

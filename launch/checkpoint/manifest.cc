@@ -15,8 +15,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "launch/files.h"
 #include "runtime/content_hash.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "configs/checkpoint.pb.h"
-#include "launch/world.h"
+#include "launch/world/world.h"
 #include "model/optimizer.h"
 #include "model/parameter.h"
 #include "runtime/tensor.h"

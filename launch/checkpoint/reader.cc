@@ -14,9 +14,9 @@
 #include "absl/strings/strip.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
-#include "launch/files.h"
 #include "runtime/content_hash.h"
 #include "runtime/copy.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/checkpoint.h"
-#include "launch/world.h"
+#include "launch/world/world.h"
 #include "model/parameter.h"
 
 namespace unipool {

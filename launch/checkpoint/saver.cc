@@ -13,9 +13,9 @@
 #include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
-#include "launch/files.h"
 #include "runtime/copy.h"
 #include "runtime/device.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 

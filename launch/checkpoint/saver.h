@@ -19,7 +19,7 @@
 #include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/pieces.h"
-#include "launch/world.h"
+#include "launch/world/world.h"
 #include "runtime/buffer.h"
 #include "runtime/stream.h"
 

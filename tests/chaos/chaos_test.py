@@ -12,15 +12,14 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "launch"))
-import command_support as support  # noqa: E402
-import process_support as process  # noqa: E402
+import command_support as support
+import process_support as process
 
 KILLS = int(sys.argv.pop(1)) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 5
 RANKS = 3
 EVAL_EVERY = 10
 PHASES = ["start-up", "training", "validation", "save", "any"]
-LOST_PEER = 76  # launch/exit_codes.h
+LOST_PEER = 76  # launch/world/exit_codes.h
 
 
 def settings(steps):

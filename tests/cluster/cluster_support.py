@@ -8,11 +8,10 @@ import subprocess
 import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "launch"))
-import command_support as support  # noqa: E402
-import process_support as process  # noqa: E402
+import command_support as support
+import process_support as process
 
+HERE = pathlib.Path(__file__).resolve().parent
 HOSTS = str(HERE / "hosts.sh")
 SLURM = str(HERE / "slurm.sh")
 NETWORK = "10.77.0.0/24"

@@ -1,5 +1,5 @@
 // Ranks as objects of one process, whose watchdogs talk over a list in memory. Over processes:
-// tests/launch/faults_test.py.
+// tests/launch/train/faults_test.py.
 #include "comm/watchdog.h"
 
 #include <gmock/gmock.h>

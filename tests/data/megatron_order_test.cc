@@ -1,5 +1,5 @@
 // The numbers are those of tests/data/megatron_reference.py --golden, which shares no code with the
-// program; tests/launch/data_batch_test.py compares whole batches with it.
+// program; tests/launch/commands/data_batch_test.py compares whole batches with it.
 #include "data/megatron_order.h"
 
 #include <gmock/gmock.h>

@@ -1,7 +1,7 @@
 // A config's text: parsed, checked, resolved and printed; what is printed reads back as the same.
 #include "configs/run.pb.h"
-#include "launch/config_text.h"
-#include "launch/run_config.h"
+#include "launch/config/config_text.h"
+#include "launch/config/run_config.h"
 #include "tests/fuzz/fuzz_target.h"
 
 using unipool::testing::Require;

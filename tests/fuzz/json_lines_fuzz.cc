@@ -1,5 +1,5 @@
 // A line of JSON lines: its text, or one line that says what is wrong.
-#include "launch/text/json_lines.h"
+#include "data/prepare/json_lines.h"
 #include "tests/fuzz/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "data/indexed_dataset.h"
-#include "launch/run_config.h"
+#include "launch/config/run_config.h"
 #include "runtime/rng.h"
 
 namespace unipool::testing {

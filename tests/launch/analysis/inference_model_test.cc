@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "launch/analysis/measurement.h"
 #include "launch/analysis/routing_hooks.h"
-#include "launch/measurement.h"
-#include "launch/trainer.h"
+#include "launch/train/trainer.h"
 #include "tests/support/looking.h"
 #include "tests/support/status_matchers.h"
 

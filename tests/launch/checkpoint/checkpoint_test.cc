@@ -19,7 +19,7 @@
 #include "configs/checkpoint.pb.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "launch/trainer.h"
+#include "launch/train/trainer.h"
 #include "runtime/tensor_store.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/on_ranks.h"

@@ -10,7 +10,7 @@
 #include "launch/checkpoint/manifest.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/checkpoint/saver.h"
-#include "launch/trainer.h"
+#include "launch/train/trainer.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"

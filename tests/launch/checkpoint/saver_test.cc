@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/reader.h"
-#include "launch/trainer.h"
+#include "launch/train/trainer.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"

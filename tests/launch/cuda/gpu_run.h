@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "configs/run.pb.h"
-#include "launch/loaders.h"
-#include "launch/trainer.h"
+#include "launch/train/loaders.h"
+#include "launch/train/trainer.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_run.h"
 

@@ -2,11 +2,8 @@
 """The program on a GPU, real or emulated: trains, goes on on another device, evaluates, benches.
 Skipped (exit status 77) where there is no GPU."""
 import os
-import pathlib
 import sys
 import unittest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import command_support as support
 

@@ -11,8 +11,6 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
 import command_support as support
 
 SKIPPED = 77

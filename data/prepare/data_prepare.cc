@@ -1,0 +1,274 @@
+#include "data/prepare/data_prepare.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <deque>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "data/indexed_dataset.h"
+#include "data/prepare/json_lines.h"
+#include "data/prepare/prepare_progress.h"
+#include "data/prepare/text_source.h"
+#include "data/prepare/tokenize_pool.h"
+#include "data/tokenizer.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kMostWorkers = 1024;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+absl::Status FileError(const fs::path& path, const std::error_code& error) {
+  return absl::ErrnoToStatus(error.value(), absl::StrCat(path.string(), ": cannot read"));
+}
+
+// Hidden files, such as those of version control, are no text.
+absl::Status AddFolder(const fs::path& folder, std::vector<fs::path>* files) {
+  std::error_code error;
+  const size_t before = files->size();
+  fs::recursive_directory_iterator entry(folder, error), end;
+  for (; !error && entry != end; entry.increment(error)) {
+    // A link to nowhere is listed too, so that it is named below.
+    std::error_code unknown;
+    const bool is_folder = entry->is_directory(unknown);
+    if (entry->path().filename().native().front() == '.') {
+      if (is_folder) entry.disable_recursion_pending();
+    } else if (!is_folder) {
+      files->push_back(entry->path());
+    }
+  }
+  if (error) return FileError(folder, error);
+  if (files->size() == before) {
+    return absl::NotFoundError(
+        absl::StrCat(folder.string(), ": a folder without files that are not hidden"));
+  }
+  std::sort(files->begin() + static_cast<int64_t>(before), files->end());
+  return absl::OkStatus();
+}
+
+// All input files in order, each seen to be readable before hours of work begin.
+absl::StatusOr<std::vector<fs::path>> ListFiles(const std::vector<std::string>& inputs) {
+  if (inputs.empty()) return absl::InvalidArgumentError("no input: expected a file or a folder");
+  std::vector<fs::path> files;
+  for (const fs::path input : inputs) {
+    std::error_code error;
+    const bool is_folder = fs::is_directory(input, error);
+    if (error) return FileError(input, error);
+    if (is_folder) {
+      RETURN_IF_ERROR(AddFolder(input, &files));
+    } else {
+      files.push_back(input);
+    }
+  }
+  for (const fs::path& file : files) {
+    if (access(file.c_str(), R_OK) != 0) {
+      return FileError(file, std::error_code(errno, std::generic_category()));
+    }
+    std::error_code error;
+    if (!fs::is_regular_file(file, error)) {
+      return absl::InvalidArgumentError(absl::StrCat(file.string(), ": not a regular file"));
+    }
+  }
+  return files;
+}
+
+absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
+  if (format != TextFormat::kAuto) return format == TextFormat::kJsonLines;
+  for (const char* packed : {".xz", ".bz2", ".zip"}) {
+    if (file.extension() != packed) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.string(), ": packed as ", packed, ", expected .gz, .zst or plain"));
+  }
+  const bool is_packed = !TextSource::PackingOf(file.string()).empty();
+  const fs::path extension = is_packed ? file.stem().extension() : file.extension();
+  return extension == ".jsonl" || extension == ".json";
+}
+
+// The index comes last, so it alone says that an output is whole. Ids without one are what a kill
+// left between the two renames, where the index still has its temporary name; else a stranger's.
+absl::Status PrepareOutput(const PrepareOptions& options) {
+  if (options.output.empty()) return absl::InvalidArgumentError("no output: expected a PREFIX");
+  const fs::path name = fs::path(options.output).filename();
+  if (name.empty() || name == "." || name == "..") {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.output, ": a folder, expected the PREFIX of a .bin and an .idx file"));
+  }
+  std::error_code error;
+  const std::string bin = options.output + ".bin", idx = options.output + ".idx";
+  const bool has_idx = fs::exists(idx, error);
+  const bool is_left = !has_idx && fs::exists(idx + ".partial", error);
+  if (!options.overwrite && (has_idx || (fs::exists(bin, error) && !is_left))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(has_idx ? idx : bin, ": already there; remove it or pass --overwrite"));
+  }
+  const fs::path folder = fs::path(options.output).parent_path();
+  error.clear();
+  if (!folder.empty()) fs::create_directories(folder, error);
+  if (!error) return absl::OkStatus();
+  return absl::ErrnoToStatus(error.value(), absl::StrCat(folder.string(), ": cannot make folder"));
+}
+
+// The work of one call: files in, documents out. This thread reads and writes, others tokenize.
+class Preparation {
+ public:
+  Preparation(const PrepareOptions& options, const Tokenizer& tokenizer,
+              std::unique_ptr<IndexedDatasetWriter> writer, int64_t total_bytes)
+      : options_(options),
+        rules_{.text_field = options.text_field, .skip_bad = options.skip_bad},
+        writer_(std::move(writer)),
+        pool_(tokenizer, rules_, options.workers),
+        progress_(total_bytes) {}
+
+  absl::Status AddFile(const std::string& path, bool is_json_lines) {
+    absl::StatusOr<LineReader> reader = LineReader::Open(path);
+    if (!reader.ok()) return AfterWhatWasRead(reader.status());
+    for (bool is_first = true;; is_first = false) {
+      std::unique_ptr<TextBlock> block = NewBlock();
+      block->is_json_lines = is_json_lines;
+      const size_t least = is_json_lines ? kBlockBytes : std::numeric_limits<size_t>::max();
+      const absl::StatusOr<bool> more = reader->NextBlock(least, &block->text);
+      if (!more.ok()) return AfterWhatWasRead(more.status());
+      // An empty plain file is a document all the same.
+      const bool is_document = !is_json_lines && is_first;
+      if (!*more && !is_document) break;
+      origins_.push_back({path, is_first, file_bytes_ + reader->file_bytes()});
+      pool_.Submit(std::move(block));
+      while (pool_.is_full()) RETURN_IF_ERROR(WriteOldest());
+    }
+    file_bytes_ += reader->file_bytes();
+    ++report_.files;
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish(PrepareReport* report) {
+    RETURN_IF_ERROR(WriteAll());
+    RETURN_IF_ERROR(writer_->Finish());
+    report_.tokens = writer_->num_tokens();
+    report_.documents = writer_->num_documents();
+    *report = report_;
+    return absl::OkStatus();
+  }
+
+ private:
+  static constexpr size_t kBlockBytes = 1 << 20;
+
+  // Where a block comes from.
+  struct Origin {
+    std::string path;
+    bool begins_file;
+    int64_t file_bytes;  // of all files, when it had been read
+  };
+
+  // An earlier fault goes first: what is reported does not depend on the number of workers.
+  absl::Status AfterWhatWasRead(const absl::Status& status) {
+    RETURN_IF_ERROR(WriteAll());
+    return status;
+  }
+
+  std::unique_ptr<TextBlock> NewBlock() {
+    if (spare_.empty()) return std::make_unique<TextBlock>();
+    std::unique_ptr<TextBlock> block = std::move(spare_.back());
+    spare_.pop_back();
+    return block;
+  }
+
+  absl::Status WriteAll() {
+    while (!pool_.is_empty()) RETURN_IF_ERROR(WriteOldest());
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteOldest() {
+    std::unique_ptr<TextBlock> block = pool_.Take();
+    const Origin origin = std::move(origins_.front());
+    origins_.pop_front();
+    if (origin.begins_file) lines_ = 0;
+    if (block->bad_lines > 0) RETURN_IF_ERROR(NoteBadLines(*block, origin.path));
+    lines_ += block->lines;
+    int64_t begin = 0;
+    for (const int64_t end : block->ends) {
+      RETURN_IF_ERROR(
+          writer_->AddDocument(absl::MakeConstSpan(block->ids).subspan(begin, end - begin)));
+      begin = end;
+    }
+    report_.input_bytes += static_cast<int64_t>(block->text.size());
+    progress_.Show({origin.file_bytes, report_.input_bytes, writer_->num_documents()});
+    if (block->text.size() <= 2 * kBlockBytes) spare_.push_back(std::move(block));
+    return absl::OkStatus();
+  }
+
+  absl::Status NoteBadLines(const TextBlock& block, const std::string& path) {
+    const std::string line =
+        block.is_json_lines ? absl::StrCat(" line ", lines_ + block.first_bad_line) : "";
+    const std::string first = absl::StrCat(path, line, ": ", block.first_bad_line_is);
+    if (!options_.skip_bad) return absl::InvalidArgumentError(first);
+    if (report_.bad_lines == 0) report_.first_bad_line = first;
+    report_.bad_lines += block.bad_lines;
+    return absl::OkStatus();
+  }
+
+  const PrepareOptions& options_;
+  const TokenizeRules rules_;
+  std::unique_ptr<IndexedDatasetWriter> writer_;
+  TokenizePool pool_;
+  PrepareProgress progress_;
+  PrepareReport report_;
+  int64_t file_bytes_ = 0;  // of the files that were read
+  int64_t lines_ = 0;       // of the file that is being written, before the oldest block
+  std::deque<Origin> origins_;
+  std::vector<std::unique_ptr<TextBlock>> spare_;  // whose memory is used again
+};
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const PrepareOptions& options) {
+  if (options.vocab_file.empty() && options.merges_file.empty()) return CreateByteTokenizer();
+  return OpenGpt2Tokenizer(options.vocab_file, options.merges_file);
+}
+
+}  // namespace
+
+absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report) {
+  PrepareReport unwanted;
+  if (report == nullptr) report = &unwanted;
+  *report = {};
+  const auto start = Clock::now();
+  if (options.workers < 1 || options.workers > kMostWorkers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.workers, " workers, expected 1 to ", kMostWorkers));
+  }
+  ASSIGN_OR_RETURN(const std::vector<fs::path> files, ListFiles(options.inputs));
+  int64_t total_bytes = 0;
+  for (const fs::path& file : files) {
+    RETURN_IF_ERROR(IsJsonLines(file, options.format).status());
+    std::error_code error;
+    total_bytes += static_cast<int64_t>(fs::file_size(file, error));
+    if (error) return FileError(file, error);
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(options));
+  RETURN_IF_ERROR(PrepareOutput(options));
+  ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(options.output, tokenizer->vocab()));
+  Preparation preparation(options, *tokenizer, std::move(writer), total_bytes);
+  for (const fs::path& file : files) {
+    RETURN_IF_ERROR(preparation.AddFile(file.string(), *IsJsonLines(file, options.format)));
+  }
+  RETURN_IF_ERROR(preparation.Finish(report));
+  report->seconds = SecondsSince(start);
+  return absl::OkStatus();
+}
+
+}  // namespace unipool

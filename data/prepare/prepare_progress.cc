@@ -1,0 +1,62 @@
+#include "data/prepare/prepare_progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "absl/strings/str_format.h"
+
+namespace unipool {
+namespace {
+
+constexpr std::chrono::milliseconds kTerminalEvery(500), kLogEvery(10'000);
+
+}  // namespace
+
+PrepareProgress::PrepareProgress(int64_t total_file_bytes)
+    : total_file_bytes_(total_file_bytes),
+      is_terminal_(isatty(STDERR_FILENO) != 0),
+      start_(Clock::now()),
+      next_(start_ + (is_terminal_ ? kTerminalEvery : kLogEvery)) {}
+
+PrepareProgress::~PrepareProgress() {
+  if (is_terminal_) std::fputs("\r\033[K", stderr);
+}
+
+void PrepareProgress::Show(const Done& done) {
+  const auto now = Clock::now();
+  if (now < next_) return;
+  next_ = now + (is_terminal_ ? kTerminalEvery : kLogEvery);
+  const double seconds = std::chrono::duration<double>(now - start_).count();
+  const std::string text = ProgressText(done, total_file_bytes_, seconds);
+  if (is_terminal_) {
+    absl::FPrintF(stderr, "\r\033[K%s", text);
+  } else {
+    absl::FPrintF(stderr, "%s\n", text);
+  }
+  std::fflush(stderr);
+}
+
+std::string ProgressText(const PrepareProgress::Done& done, int64_t total_file_bytes,
+                         double seconds) {
+  constexpr int kBarWidth = 20;
+  constexpr double kMegabyte = 1e6;
+  const double total = std::max(static_cast<double>(total_file_bytes), 1.0);
+  const double share = std::min(static_cast<double>(done.file_bytes) / total, 1.0);
+  const int filled = static_cast<int>(share * kBarWidth);
+  std::string text = absl::StrFormat(
+      "[%s%s] %3.0f %% of %.1f MB, %.1f MB/s of text, %d documents", std::string(filled, '#'),
+      std::string(kBarWidth - filled, '-'), 100 * share, total / kMegabyte,
+      static_cast<double>(done.text_bytes) / kMegabyte / std::max(seconds, 1e-9), done.documents);
+  if (share == 0) return text;
+  const auto left = static_cast<int64_t>(seconds * (1 - share) / share + 0.5);
+  if (left >= 3600) {
+    absl::StrAppendFormat(&text, ", %d:%02d:%02d left", left / 3600, left / 60 % 60, left % 60);
+  } else {
+    absl::StrAppendFormat(&text, ", %d:%02d left", left / 60, left % 60);
+  }
+  return text;
+}
+
+}  // namespace unipool

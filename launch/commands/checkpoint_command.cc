@@ -1,0 +1,181 @@
+// `unipool checkpoint inspect | verify | diff | export`: what checkpoints hold, whether they are
+// whole, where two differ, and their weights for other programs.
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "launch/checkpoint/difference.h"
+#include "launch/checkpoint/export.h"
+#include "launch/checkpoint/reader.h"
+#include "launch/commands/command_line.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/sub_commands.h"
+#include "launch/world/exit_codes.h"
+#include "runtime/files.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+using config::Manifest;
+using Json = nlohmann::ordered_json;
+
+int64_t TotalBytes(const Manifest& manifest) {
+  int64_t bytes = 0;
+  for (const Manifest::File& file : manifest.files()) bytes += file.bytes();
+  return bytes;
+}
+
+absl::Status Inspect(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(line.arguments()[0]));
+  const Manifest& manifest = checkpoint.manifest();
+  Json files = Json::array();
+  for (const Manifest::File& file : manifest.files()) {
+    files.push_back(
+        {{"name", file.name()}, {"bytes", file.bytes()}, {"xxh3_128", file.xxh3_128()}});
+  }
+  int64_t elements[3] = {0, 0, 0};
+  for (const Manifest::StoredTensor& tensor : manifest.tensors()) {
+    elements[tensor.part()] += tensor.end() - tensor.begin();
+  }
+  if (line.Has("json")) {
+    Json json = {{"folder", checkpoint.folder()},
+                 {"format_version", manifest.format_version()},
+                 {"step", manifest.step()},
+                 {"ranks", manifest.ranks()},
+                 {"expert_ranks", manifest.expert_ranks()},
+                 {"seed", manifest.random().seed()},
+                 {"router_c", manifest.router_c()},
+                 {"weights", elements[Manifest::WEIGHT]},
+                 {"trained", elements[Manifest::EXP_AVG]},
+                 {"tensors", manifest.tensors_size()},
+                 {"bytes", TotalBytes(manifest)},
+                 {"files", files},
+                 {"config", manifest.run().DebugString()}};
+    std::puts(json.dump().c_str());
+    return absl::OkStatus();
+  }
+  absl::PrintF("%s: after step %d, by %d ranks (%d a copy of the experts), seed %d\n",
+               checkpoint.folder(), manifest.step(), manifest.ranks(), manifest.expert_ranks(),
+               manifest.random().seed());
+  absl::PrintF("%d weights in %d tensors, %.1f MB\n", elements[Manifest::WEIGHT],
+               manifest.tensors_size(), static_cast<double>(TotalBytes(manifest)) / 1e6);
+  for (const Json& file : files) {
+    absl::PrintF("  %-32s %14d  %s\n", file["name"].get<std::string>(),
+                 file["bytes"].get<int64_t>(), file["xxh3_128"].get<std::string>());
+  }
+  absl::PrintF("config:\n%s", manifest.run().DebugString());
+  return absl::OkStatus();
+}
+
+absl::Status Verify(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(line.arguments()[0]));
+  const absl::Time start = absl::Now();
+  RETURN_IF_ERROR(checkpoint.Verify());
+  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  const auto bytes = static_cast<double>(TotalBytes(checkpoint.manifest()));
+  absl::PrintF("%s: good: %d files, %.1f MB, %.2f GB/s\n", checkpoint.folder(),
+               checkpoint.manifest().files_size(), bytes / 1e6, bytes / 1e9 / seconds);
+  return absl::OkStatus();
+}
+
+Json ValuesJson(const std::map<std::string, Values>& differences) {
+  Json json = Json::object();
+  for (const auto& [name, values] : differences) json[name] = {values.first, values.second};
+  return json;
+}
+
+void Print(const Checkpoint& a, const Checkpoint& b, const CheckpointDifference& difference) {
+  absl::PrintF("steps %d and %d: %s\n", a.step(), b.step(),
+               difference.empty() ? "the same" : "different");
+  for (const auto* values : {&difference.config, &difference.state}) {
+    for (const auto& [name, both] : *values) {
+      absl::PrintF("  %s: %s, %s\n", name, both.first, both.second);
+    }
+  }
+  for (const auto& [name, text] : difference.tensors) absl::PrintF("  %s: %s\n", name, text);
+}
+
+// Whether they are the same.
+absl::StatusOr<bool> Diff(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const Checkpoint a, OpenCheckpoint(line.arguments()[0]));
+  ASSIGN_OR_RETURN(const Checkpoint b, OpenCheckpoint(line.arguments()[1]));
+  ASSIGN_OR_RETURN(const CheckpointDifference difference, Compare(a, b));
+  if (line.Has("json")) {
+    const Json json = {{"steps", {a.step(), b.step()}},
+                       {"same", difference.empty()},
+                       {"config", ValuesJson(difference.config)},
+                       {"state", ValuesJson(difference.state)},
+                       {"tensors", Json(difference.tensors)}};
+    std::puts(json.dump().c_str());
+  } else {
+    Print(a, b, difference);
+  }
+  return difference.empty();
+}
+
+// As diff(1): what differs is no error.
+int DiffCommand(const CommandLine& line) {
+  const absl::StatusOr<bool> same = Diff(line);
+  if (same.ok()) return *same ? kExitDone : kExitFailure;
+  Report(same.status());
+  return kExitBadInput;
+}
+
+absl::Status Export(const CommandLine& line) {
+  const std::string dtype = line.Value("dtype", "fp32"), output = line.Value("output", "");
+  if (dtype != "fp32" && dtype != "bf16") {
+    return absl::InvalidArgumentError(absl::StrCat("--dtype=", dtype, ": expected fp32 or bf16"));
+  }
+  if (output.empty()) return absl::InvalidArgumentError("--output is missing: expected a folder");
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    const std::string path = absl::StrCat(output, "/", name);
+    ASSIGN_OR_RETURN(const bool is_there, Exists(path));
+    if (!is_there || line.Has("force")) continue;
+    return absl::AlreadyExistsError(
+        absl::StrCat(path, ": already there; expected another --output, or --force to replace it"));
+  }
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(line.arguments()[0]));
+  RETURN_IF_ERROR(
+      ExportCheckpoint(checkpoint, dtype == "fp32" ? DType::kFloat32 : DType::kBFloat16, output));
+  absl::PrintF("%s/model.safetensors, %s/config.json\n", output, output);
+  return absl::OkStatus();
+}
+
+std::vector<SubCommand> SubCommands() {
+  const Flag json = {"json", "", "prints one JSON object"}, help = {"help", "", "prints this"};
+  return {{.name = "inspect",
+           .help = "what a checkpoint holds; CHECKPOINT: a step's folder, or a run's, its newest",
+           .spec = {.flags = {json, help}, .arguments = {"CHECKPOINT"}},
+           .run = [](const CommandLine& line) { return Report(Inspect(line)); }},
+          {.name = "verify",
+           .help = "reads every byte and compares every hash",
+           .spec = {.flags = {help}, .arguments = {"CHECKPOINT"}},
+           .run = [](const CommandLine& line) { return Report(Verify(line)); }},
+          {.name = "diff",
+           .help = "compares weights, moments, step, cursor, statistics and config (not run_dir); "
+                   "exit status 0: the same, 1: different, 2: trouble",
+           .spec = {.flags = {json, help}, .arguments = {"CHECKPOINT", "OTHER"}},
+           .run = &DiffCommand},
+          {.name = "export",
+           .help = "all weights in one file, for other programs",
+           .spec = {.flags = {{"dtype", "TYPE", "fp32 (default) or bf16, rounded to nearest even"},
+                              {"output", "FOLDER", "where model.safetensors and config.json go"},
+                              {"force", "", "replaces what is there"},
+                              help},
+                    .arguments = {"CHECKPOINT"}},
+           .run = [](const CommandLine& line) { return Report(Export(line)); }}};
+}
+
+}  // namespace
+
+int CheckpointCommand(const std::vector<std::string>& args) {
+  return RunSubCommand("checkpoint", SubCommands(), args);
+}
+
+}  // namespace unipool

@@ -1,0 +1,85 @@
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
+#include "data/sample_source.h"
+#include "launch/commands/data_views.h"
+#include "launch/config/run_config.h"
+#include "launch/train/loaders.h"
+#include "runtime/status.h"
+
+namespace unipool {
+
+const CommandSpec kBatchSpec{
+    .flags = {{"config", "FILE", "textproto of the run"},
+              {"set", "FIELD=VALUE", "overrides a field, as in data.prefix=PREFIX", true},
+              {"step", "N", "the first step, counted from 1 as in metrics.jsonl (default 1)"},
+              {"steps", "K", "steps to print (default 1)"},
+              {"part", "train|validation|test",
+               "of the data (default train); step n of the others is window n of eval.sequences"},
+              {"help", "", "prints this"}}};
+
+namespace {
+
+// The samples that step n, counted from 0, starts with, and how many it has.
+struct Batches {
+  Split part;
+  int64_t size;
+  int64_t skipped_steps;
+};
+
+absl::StatusOr<Batches> FindBatches(const config::Run& run, const std::string& part) {
+  if (part == "train") {
+    return Batches{.part = Split::kTrain,
+                   .size = run.data().global_batch(),
+                   .skipped_steps = run.data().skip_steps()};
+  }
+  Batches batches{.part = part == "test" ? Split::kTest : Split::kValidation,
+                  .size = run.eval().sequences(),
+                  .skipped_steps = 0};
+  if (part == "validation" || part == "test") return batches;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--part ", part, ": expected train, validation or test"));
+}
+
+absl::Status PrintBatch(const SampleSource& source, int64_t first, int64_t count,
+                        absl::Span<int32_t> sample) {
+  for (int64_t i = 0; i < count; ++i) {
+    source.Read(first + i, sample);
+    const std::string text = absl::StrCat(i == 0 ? "[" : ", [", absl::StrJoin(sample, ", "), "]");
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
+      return absl::DataLossError("standard output cannot be written");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status PrintBatches(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const int64_t first_step, line.Integer("step", 1, 1));
+  ASSIGN_OR_RETURN(const int64_t steps, line.Integer("steps", 1, 1));
+  ASSIGN_OR_RETURN(const config::Run run,
+                   LoadRunConfig(line.Value("config", ""), line.Values("set")));
+  ASSIGN_OR_RETURN(Batches batches, FindBatches(run, line.Value("part", "train")));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Corpus> corpus, Corpus::Open(run.data()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SampleSource> source,
+                   CreateSource(run, *corpus, batches.part));
+  if (batches.size == 0) batches.size = source->samples_per_epoch();
+  std::vector<int32_t> sample(run.model().sequence() + 1);
+  for (int64_t step = first_step; step < first_step + steps; ++step) {
+    std::fputs(absl::StrCat("{\"step\": ", step, ", \"samples\": [").c_str(), stdout);
+    const int64_t first = (step - 1 + batches.skipped_steps) * batches.size;
+    RETURN_IF_ERROR(PrintBatch(*source, first, batches.size, absl::MakeSpan(sample)));
+    std::fputs("]}\n", stdout);
+  }
+  if (std::fflush(stdout) == 0) return absl::OkStatus();
+  return absl::DataLossError("standard output cannot be written");
+}
+
+}  // namespace unipool

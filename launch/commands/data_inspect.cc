@@ -1,0 +1,228 @@
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
+#include "data/indexed_dataset.h"
+#include "data/tokenizer.h"
+#include "launch/commands/data_views.h"
+#include "runtime/status.h"
+
+namespace unipool {
+
+const CommandSpec kInspectSpec{
+    .flags = {{"json", "", "prints one JSON object"},
+              {"vocab", "FILE",
+               "vocab.json of GPT-2's tokenizer, with --merges: the text of its ids"},
+              {"merges", "FILE", "its merges.txt"},
+              {"scan", "", "reads every token: the range of ids, and how documents end"},
+              {"help", "", "prints this"}},
+    .arguments = {"PREFIX"}};
+
+namespace {
+
+constexpr int64_t kShownTokens = 200;
+constexpr int kBarWidth = 40;
+
+struct Scan {
+  int32_t least = std::numeric_limits<int32_t>::max();
+  int32_t most = std::numeric_limits<int32_t>::min();
+  int32_t ending = 0;       // the last id of the last sequence that is not empty
+  int64_t with_ending = 0;  // sequences that end with it
+};
+
+struct View {
+  std::vector<int64_t> lengths;  // of the sequences, sorted
+  int64_t empty_sequences = 0;
+  int64_t empty_documents = 0;     // without a sequence
+  int64_t merged_documents = 0;    // of several sequences
+  std::vector<int32_t> beginning;  // of the first sequence that is not empty
+  std::string text;                // of the beginning, where its ids are of the tokenizer
+  std::optional<Scan> scan;
+};
+
+Scan ScanTokens(const IndexedDataset& dataset) {
+  constexpr int64_t kBlock = 1 << 20;
+  Scan scan;
+  std::vector<int32_t> block(kBlock);
+  for (int64_t begin = 0; begin < dataset.num_tokens(); begin += kBlock) {
+    const auto ids =
+        absl::MakeSpan(block).subspan(0, std::min(kBlock, dataset.num_tokens() - begin));
+    dataset.Read(begin, ids);
+    const auto [least, most] = std::minmax_element(ids.begin(), ids.end());
+    scan.least = std::min(scan.least, *least);
+    scan.most = std::max(scan.most, *most);
+  }
+  int32_t id = 0;
+  for (int64_t i = dataset.num_sequences(); i-- > 0;) {
+    const int64_t end = dataset.SequenceStart(i + 1);
+    if (end == dataset.SequenceStart(i)) continue;
+    dataset.Read(end - 1, absl::MakeSpan(&id, 1));
+    if (scan.with_ending == 0) scan.ending = id;
+    scan.with_ending += id == scan.ending;
+  }
+  return scan;
+}
+
+void ReadBeginning(const IndexedDataset& dataset, const Tokenizer& tokenizer, View* view) {
+  int64_t i = 0;
+  while (dataset.SequenceStart(i + 1) == dataset.SequenceStart(i)) ++i;
+  const int64_t begin = dataset.SequenceStart(i);
+  view->beginning.resize(std::min(dataset.SequenceStart(i + 1) - begin, kShownTokens));
+  dataset.Read(begin, absl::MakeSpan(view->beginning));
+  const bool known = std::all_of(view->beginning.begin(), view->beginning.end(),
+                                 [&](int32_t id) { return id >= 0 && id < tokenizer.vocab(); });
+  if (known) view->text = tokenizer.Decode(view->beginning);
+}
+
+View Look(const IndexedDataset& dataset, const Tokenizer& tokenizer, bool scan) {
+  View view;
+  view.lengths.resize(dataset.num_sequences());
+  for (int64_t i = 0; i < dataset.num_sequences(); ++i) {
+    view.lengths[i] = dataset.SequenceStart(i + 1) - dataset.SequenceStart(i);
+  }
+  for (int64_t d = 0; d < dataset.num_documents(); ++d) {
+    const int64_t sequences = dataset.DocumentStart(d + 1) - dataset.DocumentStart(d);
+    view.empty_documents += sequences == 0;
+    view.merged_documents += sequences > 1;
+  }
+  std::sort(view.lengths.begin(), view.lengths.end());
+  view.empty_sequences = std::count(view.lengths.begin(), view.lengths.end(), 0);
+  if (dataset.num_tokens() > 0) ReadBeginning(dataset, tokenizer, &view);
+  if (scan && dataset.num_tokens() > 0) view.scan = ScanTokens(dataset);
+  return view;
+}
+
+const char* TypeOf(const IndexedDataset& dataset) {
+  if (dataset.token_bytes() == 1) return "uint8";
+  return dataset.token_bytes() == 2 ? "uint16" : "int32";
+}
+
+int64_t Quantile(const View& view, int64_t percent) {
+  return view.lengths[(static_cast<int64_t>(view.lengths.size()) - 1) * percent / 100];
+}
+
+// Sequences by the bits of their lengths: [0], [1], [2, 3], [4, 7], ...
+struct Bin {
+  int64_t least;
+  int64_t most;
+  int64_t sequences;
+};
+
+std::vector<Bin> Histogram(const View& view) {
+  std::vector<Bin> bins;
+  for (const int64_t length : view.lengths) {  // sorted
+    if (bins.empty() || length > bins.back().most) {
+      const auto least = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(length)));
+      bins.push_back({.least = least, .most = std::max(2 * least - 1, least), .sequences = 0});
+    }
+    ++bins.back().sequences;
+  }
+  return bins;
+}
+
+std::string HistogramText(const View& view) {
+  std::string text;
+  int64_t most = 1;
+  const std::vector<Bin> bins = Histogram(view);
+  for (const Bin& bin : bins) most = std::max(most, bin.sequences);
+  for (const Bin& bin : bins) {
+    const int64_t width = (bin.sequences * kBarWidth + most - 1) / most;
+    absl::StrAppendFormat(&text, "    %8d to %-8d %10d %s\n", bin.least, bin.most, bin.sequences,
+                          std::string(width, '#'));
+  }
+  return text;
+}
+
+void PrintText(const IndexedDataset& dataset, const View& view) {
+  absl::PrintF("%s\n  documents  %d (%d sequences)\n  tokens     %d\n  ids        %s, %d bytes\n",
+               dataset.prefix(), dataset.num_documents(), dataset.num_sequences(),
+               dataset.num_tokens(), TypeOf(dataset), dataset.num_tokens() * dataset.token_bytes());
+  if (!view.lengths.empty()) {
+    absl::PrintF("  lengths    least %d, 10 %% %d, median %d, 90 %% %d, most %d\n%s",
+                 Quantile(view, 0), Quantile(view, 10), Quantile(view, 50), Quantile(view, 90),
+                 Quantile(view, 100), HistogramText(view));
+  }
+  absl::PrintF("  beginning  %s\n",
+               view.text.empty() ? absl::StrCat("ids ", absl::StrJoin(view.beginning, " "))
+                                 : absl::StrCat("\"", absl::Utf8SafeCEscape(view.text), "\""));
+  if (view.scan.has_value()) {
+    absl::PrintF("  id range   %d to %d; %d sequences end with %d\n", view.scan->least,
+                 view.scan->most, view.scan->with_ending, view.scan->ending);
+  }
+  absl::PrintF(
+      "  checks     sequences tile the .bin; %d documents without a sequence, %d of several, %d "
+      "empty sequences\n",
+      view.empty_documents, view.merged_documents, view.empty_sequences);
+}
+
+void PrintJson(const IndexedDataset& dataset, const View& view) {
+  nlohmann::ordered_json json = {{"prefix", dataset.prefix()},
+                                 {"dtype", TypeOf(dataset)},
+                                 {"documents", dataset.num_documents()},
+                                 {"sequences", dataset.num_sequences()},
+                                 {"tokens", dataset.num_tokens()},
+                                 {"bin_bytes", dataset.num_tokens() * dataset.token_bytes()},
+                                 {"idx_xxh3_128", dataset.IndexHash()},
+                                 {"documents_without_sequence", view.empty_documents},
+                                 {"documents_of_several_sequences", view.merged_documents},
+                                 {"empty_sequences", view.empty_sequences}};
+  if (!view.lengths.empty()) {
+    json["lengths"] = {{"least", Quantile(view, 0)},
+                       {"percent_10", Quantile(view, 10)},
+                       {"median", Quantile(view, 50)},
+                       {"percent_90", Quantile(view, 90)},
+                       {"most", Quantile(view, 100)}};
+  }
+  json["histogram"] = nlohmann::ordered_json::array();
+  for (const Bin& bin : Histogram(view)) {
+    json["histogram"].push_back(
+        {{"least", bin.least}, {"most", bin.most}, {"sequences", bin.sequences}});
+  }
+  json["beginning"] = {{"ids", view.beginning}};
+  if (!view.text.empty()) json["beginning"]["text"] = view.text;
+  if (view.scan.has_value()) {
+    json["scan"] = {{"least_id", view.scan->least},
+                    {"most_id", view.scan->most},
+                    {"last_id", view.scan->ending},
+                    {"sequences_with_last_id", view.scan->with_ending}};
+  }
+  // Text that is cut inside a character is not UTF-8.
+  using Handler = nlohmann::ordered_json::error_handler_t;
+  absl::PrintF("%s\n", json.dump(-1, ' ', false, Handler::replace));
+}
+
+// Of bytes, unless the two files of another are given.
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerOf(const CommandLine& line) {
+  if (line.Has("vocab") != line.Has("merges")) {
+    return absl::InvalidArgumentError("--vocab, --merges: expected both or none");
+  }
+  if (!line.Has("vocab")) return CreateByteTokenizer();
+  return OpenGpt2Tokenizer(line.Value("vocab", ""), line.Value("merges", ""));
+}
+
+}  // namespace
+
+absl::Status InspectData(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const auto dataset, IndexedDataset::Open(line.arguments()[0]));
+  ASSIGN_OR_RETURN(const auto tokenizer, TokenizerOf(line));
+  const View view = Look(*dataset, *tokenizer, line.Has("scan"));
+  if (line.Has("json")) {
+    PrintJson(*dataset, view);
+  } else {
+    PrintText(*dataset, view);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace unipool

@@ -1,0 +1,126 @@
+#include "launch/commands/open_model.h"
+
+#include <glog/logging.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
+#include "launch/checkpoint/reader.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/run_flags.h"
+#include "launch/config/config_fields.h"
+#include "launch/config/run_config.h"
+#include "launch/world/world.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+constexpr int64_t kBatchTokens = 8192;
+
+absl::StatusOr<Checkpoint> FindCheckpoint(const CommandLine& line) {
+  if (line.Has("checkpoint")) return OpenCheckpoint(line.Value("checkpoint", ""));
+  return absl::InvalidArgumentError(
+      "--checkpoint is missing: expected a run folder, or a checkpoint's");
+}
+
+// The parts of `given` that a trained model leaves open.
+absl::Status Adopt(const config::Run& given, const std::string& file, config::Run* run) {
+  for (const std::string& path : FieldPaths(given.model())) {
+    const std::string theirs = TextAt(given.model(), path), ours = TextAt(run->model(), path);
+    if (theirs == ours || path == "precision") continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": model.", path, " = ", theirs, ": expected the checkpoint's, ", ours));
+  }
+  run->mutable_model()->set_precision(given.model().precision());
+  *run->mutable_data() = given.data();
+  *run->mutable_eval() = given.eval();
+  *run->mutable_parallel() = given.parallel();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<config::Run> MakeRun(const CommandLine& line, const Checkpoint& checkpoint) {
+  config::Run run = checkpoint.run();
+  if (line.Has("config")) {
+    const std::string file = line.Value("config", "");
+    ASSIGN_OR_RETURN(const config::Run given, LoadRunConfig(file, {}));
+    RETURN_IF_ERROR(Adopt(given, file, &run));
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
+  return OverrideRunConfig(run, checkpoint.folder(), overrides);
+}
+
+absl::StatusOr<std::unique_ptr<InferenceModel>> LoadModel(const config::Run& run,
+                                                          const Checkpoint& checkpoint,
+                                                          int64_t batch_tokens, World& world) {
+  RETURN_IF_ERROR(CheckRanks(run, world.size()));
+  auto model = InferenceModel::Create(run, batch_tokens, world);
+  RETURN_IF_ERROR(world.Agree(model.status()));
+  RETURN_IF_ERROR((*model)->Load(checkpoint));
+  return model;
+}
+
+}  // namespace
+
+std::vector<Flag> WithModelFlags(std::vector<Flag> flags) {
+  std::vector<Flag> all = {
+      {"checkpoint", "FOLDER", "a run folder (its latest checkpoint), or a checkpoint's"},
+      {"config", "FILE", "takes data, eval and parallel from here instead of the checkpoint"},
+      {"set", "FIELD=VALUE", "overrides a field, as in data.prefix=PREFIX", true},
+      DeviceFlag(),
+      {"threads", "N", "CPU threads of each rank (parallel.threads)"},
+      {"batch-tokens", "N", "the most tokens of a rank in one pass (default 8192)"}};
+  for (Flag& flag : flags) all.push_back(std::move(flag));
+  all.push_back({"help", "", "prints this"});
+  return all;
+}
+
+std::vector<Flag> TextFlags() {
+  return {{"split", "NAME", "validation, test or train part of the data (default validation)"},
+          {"first", "N", "skips the part's first N sequences (default 0)"},
+          {"sequences", "N",
+           "sequences of the part; 0 = all, of a part that ends (default eval.sequences)"}};
+}
+
+int OpenModel(const CommandLine& line, const LookAtModel& look) {
+  const absl::StatusOr<int64_t> batch_tokens = line.Integer("batch-tokens", kBatchTokens, 1);
+  if (!batch_tokens.ok()) return Report(batch_tokens.status());
+  const absl::StatusOr<Checkpoint> checkpoint = FindCheckpoint(line);
+  if (!checkpoint.ok()) return Report(checkpoint.status());
+  const absl::StatusOr<config::Run> run = MakeRun(line, *checkpoint);
+  if (!run.ok()) return Report(run.status());
+  MpiSession session;
+  const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
+  if (!world.ok()) return Report(world.status());
+  const auto model = LoadModel(*run, *checkpoint, *batch_tokens, **world);
+  if (!model.ok()) return Report(model.status());
+  const ModelOrigin origin{.checkpoint = checkpoint->folder(), .step = checkpoint->step()};
+  return Report(look(origin, **model));
+}
+
+absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
+                                                         InferenceModel& model) {
+  auto text = EvaluationText::Open(model.run(), wanted);
+  RETURN_IF_ERROR(model.world().Agree(text.status()));
+  const int64_t found = (*text)->part().sequences;
+  const bool is_megatron = model.run().data().order() == config::Data::MEGATRON;
+  LOG_IF(WARNING, found < wanted.sequences && model.world().is_first())
+      << wanted.sequences << " sequences of the " << SplitName(wanted.split)
+      << " part were asked for, " << found << " are there"
+      << (is_megatron ? ": as many as data.order = MEGATRON is made for; a larger eval.sequences "
+                        "makes it longer"
+                      : "");
+  return text;
+}
+
+absl::StatusOr<TextPart> ParseTextPart(const CommandLine& line, const config::Run& run) {
+  TextPart part;
+  ASSIGN_OR_RETURN(part.split, ParseSplit("split", line.Value("split", "validation")));
+  ASSIGN_OR_RETURN(part.first, line.Integer("first", 0, 0));
+  ASSIGN_OR_RETURN(part.sequences, line.Integer("sequences", run.eval().sequences(), 0));
+  return part;
+}
+
+}  // namespace unipool

@@ -1,0 +1,386 @@
+#include "launch/config/run_config.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "comm/process_groups.h"
+#include "launch/config/config_fields.h"
+#include "launch/config/config_text.h"
+#include "model/router_constant.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+// Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
+constexpr double kLargestSize = 2147483647;
+constexpr int kMostSequences = 1 << 24;  // of a step
+constexpr int64_t kByteVocab = 257;
+constexpr int kMostSources = 65535;
+constexpr uint64_t kLargestMegatronSeed = 4294967295;
+
+// States one rule at a time; a broken one is reported where its field was given.
+class Rules {
+ public:
+  Rules(const config::Run& run, std::string source, const FieldOrigins& origins)
+      : run_(run), source_(std::move(source)), origins_(origins) {}
+
+  absl::Status Require(bool holds, const std::string& path, const std::string& expected) const {
+    if (holds) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(Origin(path), ": ", Shown(path), ": expected ", expected));
+  }
+
+  // For what the path of a field does not name: an element of a list, or what was found there.
+  absl::Status RequireAt(bool holds, const std::string& path, const std::string& found,
+                         const std::string& expected) const {
+    if (holds) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(Origin(path), ": ", path, found, ": expected ", expected));
+  }
+
+  absl::Status Integer(const std::string& path, double least) const {
+    const bool is_given = HasValueOrDefault(run_, path);
+    const double value = NumberAt(run_, path);
+    const std::string range =
+        value > kLargestSize ? "at most 2147483647" : absl::StrCat("at least ", least);
+    return Require(is_given && value >= least && value <= kLargestSize, path,
+                   absl::StrCat("an integer of ", range));
+  }
+
+  absl::Status AboveZero(const std::string& path) const {
+    const double value = NumberAt(run_, path);
+    return Require(std::isfinite(value) && value > 0, path, "a number above 0");
+  }
+
+  absl::Status NotNegative(const std::string& path) const {
+    const double value = NumberAt(run_, path);
+    return Require(std::isfinite(value) && value >= 0, path, "a number of at least 0");
+  }
+
+  absl::Status Decay(const std::string& path) const {
+    const double value = NumberAt(run_, path);
+    // In float32, where the optimizer uses it.
+    return Require(value >= 0 && static_cast<float>(value) < 1, path,
+                   "a number of at least 0 and below 1");
+  }
+
+  // "model.heads = 12 (configs/x.textproto:4:3)", the other side of a rule.
+  std::string Other(const std::string& path) const {
+    const auto found = origins_.find(path);
+    return absl::StrCat(Shown(path),
+                        found == origins_.end() ? "" : absl::StrCat(" (", found->second, ")"));
+  }
+
+ private:
+  std::string Shown(const std::string& path) const {
+    if (!HasValueOrDefault(run_, path)) return absl::StrCat(path, " is not given");
+    return absl::StrCat(path, " = ", TextAt(run_, path), HasValue(run_, path) ? "" : " by default");
+  }
+
+  // Of the field, or else of the message around it, or else the whole config.
+  std::string Origin(const std::string& path) const {
+    for (std::string at = path; !at.empty();) {
+      const auto found = origins_.find(at);
+      if (found != origins_.end()) return found->second;
+      const size_t dot = at.rfind('.');
+      at = dot == std::string::npos ? "" : at.substr(0, dot);
+    }
+    return source_;
+  }
+
+  const config::Run& run_;
+  const std::string source_;
+  const FieldOrigins& origins_;
+};
+
+absl::Status CheckHeads(const config::Model& model, const Rules& rules) {
+  RETURN_IF_ERROR(rules.Integer("model.heads", 1));
+  RETURN_IF_ERROR(rules.Integer("model.kv_heads", 0));
+  RETURN_IF_ERROR(rules.Require(model.kv_heads() == 0 || model.heads() % model.kv_heads() == 0,
+                                "model.kv_heads",
+                                absl::StrCat("a divisor of ", rules.Other("model.heads"))));
+  RETURN_IF_ERROR(rules.Integer("model.head_dim", 0));
+  if (model.head_dim() != 0) {
+    return rules.Require(model.head_dim() % 2 == 0, "model.head_dim", "an even number");
+  }
+  RETURN_IF_ERROR(rules.Require(
+      model.hidden() % model.heads() == 0, "model.heads",
+      absl::StrCat("a divisor of ", rules.Other("model.hidden"), ", or model.head_dim given")));
+  return rules.Require(model.hidden() / model.heads() % 2 == 0, "model.heads",
+                       absl::StrCat("an even head_dim, got ", model.hidden() / model.heads(),
+                                    " = hidden / heads of ", rules.Other("model.hidden")));
+}
+
+absl::Status CheckModel(const config::Run& run, const Rules& rules) {
+  const config::Model& model = run.model();
+  RETURN_IF_ERROR(rules.Integer("model.vocab", 1));
+  RETURN_IF_ERROR(rules.Require(
+      run.data().tokenizer() != config::Data::BYTE || model.vocab() >= kByteVocab, "model.vocab",
+      absl::StrCat("at least ", kByteVocab, " for ", rules.Other("data.tokenizer"))));
+  RETURN_IF_ERROR(rules.Integer("model.hidden", 1));
+  RETURN_IF_ERROR(rules.Integer("model.layers", 1));
+  RETURN_IF_ERROR(CheckHeads(model, rules));
+  RETURN_IF_ERROR(rules.Integer("model.ffn", 0));
+  RETURN_IF_ERROR(rules.Integer("model.sequence", 1));
+  RETURN_IF_ERROR(rules.AboveZero("model.rope_base"));
+  RETURN_IF_ERROR(rules.AboveZero("model.norm_eps"));
+  return rules.AboveZero("model.init_std");
+}
+
+absl::Status CheckPool(const config::Run& run, const Rules& rules) {
+  if (run.model().ffn_kind() == config::Model::DENSE) return absl::OkStatus();
+  const config::Pool& pool = run.pool();
+  RETURN_IF_ERROR(rules.Integer("pool.experts", 1));
+  RETURN_IF_ERROR(rules.Integer("pool.top_k", 1));
+  RETURN_IF_ERROR(rules.Require(pool.top_k() <= pool.experts(), "pool.top_k",
+                                absl::StrCat("at most ", rules.Other("pool.experts"))));
+  RETURN_IF_ERROR(rules.Integer("pool.layers_per_pool", 0));
+  RETURN_IF_ERROR(rules.Require(
+      pool.layers_per_pool() == 0 || run.model().layers() % pool.layers_per_pool() == 0,
+      "pool.layers_per_pool", absl::StrCat("a divisor of ", rules.Other("model.layers"))));
+  RETURN_IF_ERROR(rules.Integer("pool.gradient_layers", 0));
+  RETURN_IF_ERROR(rules.NotNegative("pool.router_eps"));
+  RETURN_IF_ERROR(rules.NotNegative("pool.router_c"));
+  RETURN_IF_ERROR(rules.NotNegative("pool.bias_rate"));
+  RETURN_IF_ERROR(rules.NotNegative("pool.pool_loss"));
+  return rules.NotNegative("pool.layer_loss");
+}
+
+// Three weights, of which those of the parts that are used are above 0.
+bool IsSplit(const std::string& text, bool uses_test) {
+  const std::vector<std::string> weights = absl::StrSplit(text, ',');
+  double value = 0;
+  for (const std::string& weight : weights) {
+    if (!absl::SimpleAtod(weight, &value) || !std::isfinite(value) || value < 0) return false;
+  }
+  double train = 0, validation = 0, test = 0;
+  return weights.size() == 3 && absl::SimpleAtod(weights[0], &train) && train > 0 &&
+         absl::SimpleAtod(weights[1], &validation) && validation > 0 &&
+         absl::SimpleAtod(weights[2], &test) && (test > 0 || !uses_test);
+}
+
+absl::Status CheckTokenizer(const config::Data& data, const Rules& rules) {
+  const bool has_vocab = !data.vocab_file().empty(), has_merges = !data.merges_file().empty();
+  RETURN_IF_ERROR(
+      rules.Require(has_vocab || !has_merges, "data.vocab_file",
+                    absl::StrCat("a vocab.json for ", rules.Other("data.merges_file"))));
+  RETURN_IF_ERROR(rules.Require(has_merges || !has_vocab, "data.merges_file",
+                                absl::StrCat("a merges.txt for ", rules.Other("data.vocab_file"))));
+  return rules.Require(!has_vocab || data.tokenizer() == config::Data::GPT2, "data.tokenizer",
+                       absl::StrCat("GPT2 for ", rules.Other("data.vocab_file")));
+}
+
+constexpr char kPrefixExpected[] = "PREFIX of the files PREFIX.bin and PREFIX.idx";
+
+absl::Status CheckSources(const config::Data& data, const Rules& rules) {
+  if (data.source().empty()) {
+    return rules.Require(!data.prefix().empty(), "data.prefix", kPrefixExpected);
+  }
+  RETURN_IF_ERROR(rules.Require(data.prefix().empty(), "data.prefix",
+                                "either data.prefix or data.source, not both"));
+  RETURN_IF_ERROR(rules.RequireAt(data.source_size() <= kMostSources, "data.source",
+                                  absl::StrCat(" has ", data.source_size(), " shards"),
+                                  absl::StrCat("at most ", kMostSources)));
+  for (int i = 0; i < data.source_size(); ++i) {
+    const std::string path = absl::StrCat("data.source[", i, "]");
+    const double weight = data.source(i).weight();
+    RETURN_IF_ERROR(rules.RequireAt(!data.source(i).prefix().empty(), path + ".prefix",
+                                    " is not given", kPrefixExpected));
+    RETURN_IF_ERROR(rules.RequireAt(std::isfinite(weight) && weight > 0, path + ".weight",
+                                    absl::StrCat(" = ", weight), "a number above 0"));
+  }
+  return absl::OkStatus();
+}
+
+// Orders that do not end, or whose arrays are made for a number of samples, need that number.
+absl::Status CheckOrder(const config::Run& run, const Rules& rules) {
+  const config::Data& data = run.data();
+  const bool is_megatron = data.order() == config::Data::MEGATRON;
+  RETURN_IF_ERROR(rules.RequireAt(
+      !is_megatron || run.seed() <= kLargestMegatronSeed, "seed", absl::StrCat(" = ", run.seed()),
+      absl::StrCat("at most ", kLargestMegatronSeed, " for ", rules.Other("data.order"))));
+  RETURN_IF_ERROR(rules.Integer("data.skip_steps", 0));
+  const bool needs_number = is_megatron || !data.source().empty();
+  return rules.Require(
+      !needs_number || run.eval().sequences() > 0, "eval.sequences",
+      absl::StrCat("at least 1 for ", is_megatron ? rules.Other("data.order") : "data.source"));
+}
+
+absl::Status CheckData(const config::Run& run, const Rules& rules) {
+  const config::Data& data = run.data();
+  RETURN_IF_ERROR(CheckSources(data, rules));
+  RETURN_IF_ERROR(
+      rules.Require(IsSplit(data.split(), /*uses_test=*/false), "data.split",
+                    "three weights of at least 0, the first two above 0, as \"90,5,5\""));
+  RETURN_IF_ERROR(rules.Require(IsSplit(data.split(), run.eval().test()), "data.split",
+                                "a third weight above 0 for eval.test"));
+  RETURN_IF_ERROR(CheckTokenizer(data, rules));
+  RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
+  RETURN_IF_ERROR(rules.Require(data.global_batch() <= kMostSequences, "data.global_batch",
+                                absl::StrCat("at most ", kMostSequences)));
+  RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
+  return rules.Require(data.micro_batch() <= data.global_batch(), "data.micro_batch",
+                       absl::StrCat("at most ", rules.Other("data.global_batch")));
+}
+
+absl::Status CheckOptimizer(const Rules& rules) {
+  RETURN_IF_ERROR(rules.Decay("optimizer.beta1"));
+  RETURN_IF_ERROR(rules.Decay("optimizer.beta2"));
+  RETURN_IF_ERROR(rules.AboveZero("optimizer.eps"));
+  RETURN_IF_ERROR(rules.NotNegative("optimizer.weight_decay"));
+  return rules.NotNegative("optimizer.clip_norm");
+}
+
+absl::Status CheckSchedule(const config::Run& run, const Rules& rules) {
+  const config::Schedule& schedule = run.schedule();
+  RETURN_IF_ERROR(rules.AboveZero("schedule.lr"));
+  RETURN_IF_ERROR(rules.NotNegative("schedule.min_lr"));
+  RETURN_IF_ERROR(rules.Require(schedule.min_lr() <= schedule.lr(), "schedule.min_lr",
+                                absl::StrCat("at most ", rules.Other("schedule.lr"))));
+  RETURN_IF_ERROR(rules.Integer("schedule.decay_steps", 0));
+  RETURN_IF_ERROR(rules.Integer("schedule.warmup_steps", -1));
+  const std::string end = schedule.decay_steps() == 0 ? "steps" : "schedule.decay_steps";
+  return rules.Require(static_cast<double>(schedule.warmup_steps()) <= NumberAt(run, end),
+                       "schedule.warmup_steps", absl::StrCat("at most ", rules.Other(end)));
+}
+
+// Of no spike, or of one above the median itself.
+absl::Status CheckSpike(const config::Run& run, const Rules& rules, const std::string& path) {
+  const double value = NumberAt(run, path);
+  return rules.Require(value == 0 || (std::isfinite(value) && value > 1), path,
+                       "0, or a number above 1");
+}
+
+absl::Status CheckDivergence(const config::Run& run, const Rules& rules) {
+  RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.loss_spike"));
+  RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.norm_spike"));
+  RETURN_IF_ERROR(rules.Integer("divergence.window", 1));
+  RETURN_IF_ERROR(rules.Integer("divergence.most_in_a_row", 1));
+  return rules.Integer("divergence.most_rewinds", 1);
+}
+
+absl::Status CheckRun(const config::Run& run, const Rules& rules) {
+  RETURN_IF_ERROR(rules.Require(!run.run_dir().empty(), "run_dir", "the path of a folder"));
+  RETURN_IF_ERROR(rules.Integer("steps", 1));
+  RETURN_IF_ERROR(CheckModel(run, rules));
+  RETURN_IF_ERROR(CheckPool(run, rules));
+  RETURN_IF_ERROR(CheckData(run, rules));
+  RETURN_IF_ERROR(CheckOptimizer(rules));
+  RETURN_IF_ERROR(CheckSchedule(run, rules));
+  RETURN_IF_ERROR(rules.Integer("parallel.expert_parallel", 0));
+  RETURN_IF_ERROR(rules.Integer("parallel.threads", 0));
+  RETURN_IF_ERROR(rules.Require(run.parallel().threads() <= kMostThreads, "parallel.threads",
+                                absl::StrCat("at most ", kMostThreads)));
+  RETURN_IF_ERROR(rules.Integer("parallel.deadline_seconds", 1));
+  RETURN_IF_ERROR(rules.Integer("parallel.exchange_chunks", 0));
+  for (const char* field : {"every_steps", "keep_last", "keep_every"}) {
+    RETURN_IF_ERROR(rules.Integer(absl::StrCat("checkpoint.", field), 0));
+  }
+  RETURN_IF_ERROR(CheckDivergence(run, rules));
+  RETURN_IF_ERROR(rules.Integer("eval.every_steps", 0));
+  RETURN_IF_ERROR(rules.Integer("eval.sequences", 0));
+  return CheckOrder(run, rules);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& file) {
+  const auto failed = [&] {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": cannot be read as a config: ", std::strerror(errno)));
+  };
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "rb"),
+                                                               std::fclose);
+  if (stream == nullptr) return failed();
+  std::string text;
+  char block[4096];
+  while (const size_t bytes = std::fread(block, 1, sizeof(block), stream.get())) {
+    text.append(block, bytes);
+  }
+  if (std::ferror(stream.get()) != 0) return failed();
+  return text;
+}
+
+absl::StatusOr<config::Run> Override(config::Run run, const std::string& source,
+                                     FieldOrigins origins,
+                                     const std::vector<std::string>& overrides) {
+  for (const std::string& assignment : overrides) {
+    RETURN_IF_ERROR(SetField(assignment, &run, &origins));
+  }
+  RETURN_IF_ERROR(CheckRun(run, Rules(run, source, origins)));
+  ResolveDefaults(&run);
+  return run;
+}
+
+}  // namespace
+
+absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
+                                          const std::vector<std::string>& overrides) {
+  config::Run run;
+  FieldOrigins origins;
+  if (!file.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+    RETURN_IF_ERROR(ParseConfigText(text, file, &run, &origins));
+  }
+  const std::string source = file.empty() ? "command line (no --config given)" : file;
+  return Override(std::move(run), source, std::move(origins), overrides);
+}
+
+absl::StatusOr<config::Run> OverrideRunConfig(config::Run run, const std::string& source,
+                                              const std::vector<std::string>& overrides) {
+  return Override(std::move(run), source, {}, overrides);
+}
+
+absl::Status CheckRunConfig(const config::Run& run, const std::string& source) {
+  const FieldOrigins nowhere;
+  return CheckRun(run, Rules(run, source, nowhere));
+}
+
+absl::Status CheckRanks(const config::Run& run, int ranks) {
+  return CheckExpertParallel(run.parallel().expert_parallel(), ranks);
+}
+
+void ResolveDefaults(config::Run* run) {
+  // Its bias balances instead of a loss.
+  if (run->pool().router() == config::Pool::SIGMOID_BIAS && !run->pool().has_pool_loss()) {
+    run->mutable_pool()->set_pool_loss(0);
+  }
+  MakeDefaultsExplicit(run);
+  config::Model& model = *run->mutable_model();
+  if (model.kv_heads() == 0) model.set_kv_heads(model.heads());
+  if (model.head_dim() == 0) model.set_head_dim(model.hidden() / model.heads());
+  if (model.ffn() == 0) model.set_ffn(4 * model.hidden());
+  config::Pool& pool = *run->mutable_pool();
+  if (pool.layers_per_pool() == 0) pool.set_layers_per_pool(model.layers());
+  config::Schedule& schedule = *run->mutable_schedule();
+  if (schedule.decay_steps() == 0) schedule.set_decay_steps(run->steps());
+  if (schedule.warmup_steps() == -1) {
+    schedule.set_warmup_steps(std::max<int64_t>(1, schedule.decay_steps() / 100));
+  }
+}
+
+void StateRouterConstant(config::Run* run) {
+  config::Pool& pool = *run->mutable_pool();
+  const bool is_norm =
+      run->model().ffn_kind() == config::Model::MOE && pool.router() == config::Pool::NORM;
+  if (!is_norm || pool.router_c() != 0) return;
+  const int experts = static_cast<int>(pool.experts()), top_k = static_cast<int>(pool.top_k());
+  pool.set_router_c(EstimateRouterConstant(experts, top_k).c);
+}
+
+std::string ToText(const config::Run& run) {
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(run, &text);
+  return text;
+}
+
+}  // namespace unipool

@@ -1,0 +1,82 @@
+#include "launch/train/divergence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
+
+namespace unipool {
+namespace {
+
+// The median of fewer says little.
+constexpr int64_t kFewest = 8;
+
+// Keeps the last `window`, in memory reserved for them.
+void Push(double value, int64_t window, std::vector<double>* values) {
+  if (static_cast<int64_t>(values->size()) >= window) values->erase(values->begin());
+  values->push_back(value);
+}
+
+}  // namespace
+
+DivergenceGuard::DivergenceGuard(const config::Divergence& settings)
+    : settings_{.action = settings.action(),
+                .loss_spike = settings.loss_spike(),
+                .norm_spike = settings.norm_spike(),
+                .window = settings.window(),
+                .most_in_a_row = settings.most_in_a_row(),
+                .most_rewinds = settings.most_rewinds()} {
+  Restore({});
+}
+
+void DivergenceGuard::Restore(DivergenceState state) {
+  state_ = std::move(state);
+  for (std::vector<double>* values : {&state_.losses, &state_.norms}) {
+    const auto size = static_cast<int64_t>(values->size());
+    values->erase(values->begin(), values->end() - std::min(size, settings_.window));
+    values->reserve(settings_.window);
+  }
+  sorted_.reserve(settings_.window);
+}
+
+DivergenceGuard::Verdict DivergenceGuard::Judge(double loss, double norm) {
+  reason_.clear();
+  const bool finite = std::isfinite(loss) && std::isfinite(norm);
+  if (!finite) reason_ = absl::StrCat("loss ", loss, ", gradient norm ", norm);
+  if (finite && !Jumps("loss", loss, settings_.loss_spike, state_.losses) &&
+      !Jumps("gradient norm", norm, settings_.norm_spike, state_.norms)) {
+    Push(loss, settings_.window, &state_.losses);
+    Push(norm, settings_.window, &state_.norms);
+    state_.skipped_in_a_row = 0;
+    return Verdict::kSound;
+  }
+  if (settings_.action == config::Divergence::SKIP_UPDATE) {
+    if (state_.skipped_in_a_row >= settings_.most_in_a_row) return Verdict::kStop;
+    ++state_.skipped_in_a_row;
+    ++state_.skipped;
+    return Verdict::kSkip;
+  }
+  return MayRewind() ? Verdict::kRewind : Verdict::kStop;
+}
+
+bool DivergenceGuard::MayRewind() const {
+  return settings_.action == config::Divergence::REWIND && state_.rewinds < settings_.most_rewinds;
+}
+
+bool DivergenceGuard::Jumps(const char* name, double value, double times,
+                            absl::Span<const double> before) {
+  if (times == 0 || static_cast<int64_t>(before.size()) < std::min(kFewest, settings_.window)) {
+    return false;
+  }
+  sorted_.assign(before.begin(), before.end());
+  const auto middle = sorted_.begin() + static_cast<int64_t>(sorted_.size()) / 2;
+  std::nth_element(sorted_.begin(), middle, sorted_.end());
+  if (value <= times * *middle) return false;
+  reason_ = absl::StrCat(name, " ", value, ", above ", times, " times the median ", *middle,
+                         " of the last ", before.size(), " steps");
+  return true;
+}
+
+}  // namespace unipool

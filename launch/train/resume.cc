@@ -1,0 +1,109 @@
+#include "launch/train/resume.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "launch/checkpoint/config_change.h"
+#include "launch/checkpoint/folder.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+// The first rank looks; all ranks try the same.
+absl::StatusOr<std::vector<int64_t>> AgreedSteps(const std::string& checkpoints,
+                                                 const World& world) {
+  absl::StatusOr<std::vector<int64_t>> steps = std::vector<int64_t>();
+  if (world.is_first()) {
+    std::string warning;
+    steps = StepsToTry(checkpoints, &warning);
+    if (!warning.empty()) LOG(WARNING) << warning;
+  }
+  RETURN_IF_ERROR(world.Agree(steps.status()));
+  const std::string told = world.Gather(absl::StrJoin(*steps, " "))[0];
+  steps->clear();
+  for (const absl::string_view text : absl::StrSplit(told, ' ', absl::SkipEmpty())) {
+    int64_t step = 0;
+    CHECK(absl::SimpleAtoi(text, &step)) << told;
+    steps->push_back(step);
+  }
+  return steps;
+}
+
+// Calls `use` with the checkpoints, best first, until it takes one. A checkpoint that is damaged,
+// on any rank, is passed over.
+absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t>& steps,
+                       const World& world,
+                       const std::function<absl::Status(const Checkpoint&)>& use) {
+  for (const int64_t step : steps) {
+    const absl::StatusOr<Checkpoint> checkpoint =
+        Checkpoint::Open(CheckpointPath(checkpoints, step));
+    absl::Status status = world.Agree(checkpoint.status());
+    if (status.ok()) status = use(*checkpoint);
+    if (status.ok()) return status;
+    const bool damaged = status.code() == absl::StatusCode::kDataLoss ||
+                         status.code() == absl::StatusCode::kNotFound;
+    if (!damaged) return status;
+    LOG_IF(WARNING, TellsOf(status)) << "passed over: " << status.message();
+  }
+  return absl::DataLossError(
+      absl::StrCat(checkpoints, ": none of ", steps.size(),
+                   " checkpoints is whole: expected a good one, or --force to replace the run"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, const Corpus& corpus,
+                                                    World& world) {
+  absl::StatusOr<std::unique_ptr<Trainer>> trainer = Trainer::Create(run, corpus, world);
+  RETURN_IF_ERROR(world.Agree(trainer.status()));
+  return trainer;
+}
+
+absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
+                                                       World& world) {
+  const std::string checkpoints = run->run_dir() + "/checkpoints";
+  ASSIGN_OR_RETURN(const std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
+  if (steps.empty()) return NewTrainer(*run, corpus, world);
+  const config::Run wanted = *run;
+  std::unique_ptr<Trainer> trainer;
+  const absl::Status used = UseNewest(checkpoints, steps, world, [&](const Checkpoint& checkpoint) {
+    *run = wanted;
+    AdoptSchedule(checkpoint.manifest().run(), run);
+    RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run));
+    RETURN_IF_ERROR(world.Agree(
+        CheckSameData(checkpoint.folder(), checkpoint.manifest(), corpus.identities())));
+    const std::string warning = LocalStatisticsWarning(checkpoint.manifest(), *run, world.size());
+    LOG_IF(WARNING, world.is_first() && !warning.empty()) << warning;
+    const std::string note = ScheduleNote(wanted, *run);
+    LOG_IF(WARNING, world.is_first() && !note.empty()) << note;
+    trainer.reset();  // of a damaged checkpoint: its memory comes first
+    ASSIGN_OR_RETURN(trainer, NewTrainer(*run, corpus, world));
+    return trainer->Restore(checkpoint);
+  });
+  if (!used.ok()) return used;
+  return trainer;
+}
+
+absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
+                           int64_t most_step) {
+  const std::string checkpoints = run.run_dir() + "/checkpoints";
+  ASSIGN_OR_RETURN(std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
+  steps.erase(std::remove_if(steps.begin(), steps.end(),
+                             [most_step](int64_t step) { return step > most_step; }),
+              steps.end());
+  if (steps.empty()) return absl::DataLossError(absl::StrCat(checkpoints, ": holds none to go to"));
+  return UseNewest(checkpoints, steps, world,
+                   [&](const Checkpoint& checkpoint) { return trainer.Restore(checkpoint); });
+}
+
+}  // namespace unipool

@@ -1,0 +1,57 @@
+#include "launch/world/device_choice.h"
+
+#include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
+#include "model/precision.h"
+#include "runtime/build_config.h"
+#include "runtime/gpu.h"
+
+namespace unipool {
+namespace {
+
+constexpr Device kFirstGpu{DeviceType::kCuda, 0};
+
+int UsableGpus() {
+  if constexpr (kWithCuda) return NumGpus();
+  return 0;
+}
+
+std::string WhyNoGpu() {
+  if constexpr (kWithCuda) return DescribeGpu(kFirstGpu);
+  return "this program was built without CUDA";
+}
+
+}  // namespace
+
+DeviceType WantedDevice(const config::Run& run) {
+  const config::Parallel::Device wanted = run.parallel().device();
+  const bool gpu =
+      wanted == config::Parallel::CUDA || (wanted == config::Parallel::AUTO && UsableGpus() > 0);
+  return gpu ? DeviceType::kCuda : DeviceType::kCpu;
+}
+
+absl::StatusOr<Device> ChooseDevice(const config::Run& run, int local_rank) {
+  const DeviceType wanted = WantedDevice(run);
+  if (wanted == DeviceType::kCpu) {
+    if (run.model().precision() != config::Model::BF16) return Device{};
+    return absl::InvalidArgumentError(
+        "model.precision = BF16: expected FP32 or AUTO on a CPU, or a GPU (--device cuda)");
+  }
+  if (UsableGpus() == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "parallel.device = CUDA: expected a GPU on this host, found none: ", WhyNoGpu()));
+  }
+  return Device{DeviceType::kCuda, local_rank % UsableGpus()};
+}
+
+std::string DescribeDevice(const config::Run& run, Device device) {
+  const char* numbers = Name(ActivationType(run, device.type));
+  if constexpr (kWithCuda) {
+    if (device.type == DeviceType::kCuda) {
+      return absl::StrCat(ToString(device), " (", DescribeGpu(device), "), ", numbers);
+    }
+  }
+  return absl::StrCat("CPU, ", numbers);
+}
+
+}  // namespace unipool

@@ -1,0 +1,45 @@
+#include "launch/world/signals.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+
+#include "launch/world/exit_codes.h"
+
+namespace unipool {
+namespace {
+
+// Signals come to the process, so what they leave belongs to the process: written by the handlers
+// alone.
+std::atomic<int> first_signal{0};
+std::atomic<int> interrupts{0};
+std::atomic<bool> termination{false};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+void Note(int signal) {
+  int none = 0;
+  first_signal.compare_exchange_strong(none, signal);
+  if (signal == SIGTERM) termination = true;
+  if (signal == SIGINT && interrupts.fetch_add(1) > 0) _exit(kExitInterrupted);
+}
+
+}  // namespace
+
+void WatchSignals() {
+  struct sigaction action = {};
+  action.sa_handler = &Note;
+  action.sa_flags = SA_RESTART;  // reads and writes under way go on
+  sigfillset(&action.sa_mask);
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+}
+
+int NotedSignal() { return first_signal; }
+
+bool TerminationNoted() { return termination; }
+
+const char* SignalName(int signal) {
+  return signal == SIGUSR1 ? "SIGUSR1" : signal == SIGTERM ? "SIGTERM" : "SIGINT";
+}
+
+}  // namespace unipool

@@ -1,0 +1,100 @@
+#include "data/prepare/text_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "data/prepare/json_lines.h"
+#include "tests/support/packed.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using testing::Gzip;
+using testing::TempFolder;
+using testing::Zstd;
+
+std::string SomeText(size_t bytes) {
+  std::mt19937 random(5);
+  std::string text;
+  while (text.size() < bytes) absl::StrAppend(&text, random() % 1000, " word\n");
+  return text;
+}
+
+absl::StatusOr<std::string> ReadAll(const std::string& path, size_t at_a_time) {
+  absl::StatusOr<std::unique_ptr<TextSource>> source = TextSource::Open(path);
+  if (!source.ok()) return source.status();
+  std::string text, part(at_a_time, '\0');
+  while (true) {
+    const absl::StatusOr<size_t> bytes = (*source)->Read(part.data(), part.size());
+    if (!bytes.ok()) return bytes.status();
+    if (*bytes == 0) return text;
+    text.append(part, 0, *bytes);
+  }
+}
+
+TEST(TextSource, GivesTheTextOfPackedFilesForAnySizeOfRead) {
+  const TempFolder folder;
+  const std::string text = SomeText(1'000'000);
+  for (const std::string& path :
+       {folder.Write("a.txt", text), folder.Write("a.gz", Gzip(text)),
+        folder.Write("a.zst", Zstd(text)),
+        // Several members, an empty one among them, are one text.
+        folder.Write("b.gz", Gzip(text.substr(0, 10)) + Gzip("") + Gzip(text.substr(10))),
+        folder.Write("b.zst", Zstd(text.substr(0, 10)) + Zstd("") + Zstd(text.substr(10)))}) {
+    EXPECT_TRUE(ReadAll(path, 1 << 18).value() == text) << path;
+    EXPECT_TRUE(ReadAll(path, 1013).value() == text) << path;
+  }
+}
+
+TEST(TextSource, DataThatIsCutShortAnywhereIsNamedWithTheByte) {
+  const TempFolder folder;
+  const std::string text = SomeText(300);
+  for (const auto& [name, packed] : {std::pair{"a.gz", Gzip(text)}, {"a.zst", Zstd(text)}}) {
+    for (size_t bytes = 0; bytes < packed.size(); ++bytes) {
+      const auto read = ReadAll(folder.Write(name, packed.substr(0, bytes)), 1000);
+      EXPECT_STATUS(read, kDataLoss, absl::StrCat(name, ": cut short at byte ", bytes));
+    }
+  }
+}
+
+TEST(TextSource, DamagedDataIsNamed) {
+  const TempFolder folder;
+  const std::string text = SomeText(100'000);
+  for (const auto& [name, packed] : {std::pair{"a.gz", Gzip(text)}, {"a.zst", Zstd(text)}}) {
+    std::string flipped = packed;
+    flipped[packed.size() / 2] ^= 0x10;
+    EXPECT_STATUS(ReadAll(folder.Write(name, flipped), 1000), kDataLoss, name);
+    EXPECT_STATUS(ReadAll(folder.Write(name, "plain text"), 1000), kDataLoss, "at byte 0");
+    EXPECT_STATUS(ReadAll(folder.Write(name, packed + "trailing"), 1000), kDataLoss, name);
+  }
+}
+
+TEST(TextSource, AFileThatIsNotThereIsNamed) {
+  EXPECT_STATUS(TextSource::Open("/nowhere/a.gz"), kNotFound, "/nowhere/a.gz: cannot open");
+}
+
+TEST(LineReader, BlocksAreWholeLinesAndTogetherTheText) {
+  const TempFolder folder;
+  const std::string text = SomeText(900'000) + std::string(400'000, 'x') + "\nlast";
+  const std::string path = folder.Write("a.gz", Gzip(text));
+  for (const size_t least : {size_t{1}, size_t{1000}, size_t{300'000}, size_t{1} << 40}) {
+    LineReader reader = LineReader::Open(path).value();
+    std::string block, all;
+    while (*reader.NextBlock(least, &block)) {
+      all += block;
+      EXPECT_TRUE(block.size() >= least || all.size() == text.size());
+      EXPECT_TRUE(block.back() == '\n' || all.size() == text.size());
+    }
+    EXPECT_TRUE(all == text) << least;
+    EXPECT_EQ(reader.file_bytes(), static_cast<int64_t>(folder.ReadAll("a.gz").size()));
+  }
+}
+
+}  // namespace
+}  // namespace unipool

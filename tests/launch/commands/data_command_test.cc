@@ -1,0 +1,166 @@
+#include "launch/commands/commands.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::TempFolder;
+
+struct Outcome {
+  int exit_status;
+  std::string out;
+  std::string error;
+};
+
+Outcome Call(const std::vector<std::string>& args) {
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  const int exit_status = DataCommand(args);
+  return {exit_status, ::testing::internal::GetCapturedStdout(),
+          ::testing::internal::GetCapturedStderr()};
+}
+
+TEST(DataCommand, PreparesInspectsAndMeasures) {
+  const TempFolder folder;
+  std::string lines;
+  for (int i = 0; i < 20; ++i) lines += "{\"text\": \"the cat, the \\\"mat\\\"\"}\n";
+  const std::string input = folder.Write("a.jsonl", lines), prefix = folder.Path("x");
+  const Outcome prepared = Call({"prepare", "--input", input, "--output=" + prefix});
+  EXPECT_EQ(prepared.exit_status, 0) << prepared.error;
+  EXPECT_THAT(prepared.out, HasSubstr("20 documents, 380 tokens from 1 files"));
+  const Outcome inspected = Call({"inspect", prefix});
+  EXPECT_EQ(inspected.exit_status, 0) << inspected.error;
+  EXPECT_THAT(inspected.out, HasSubstr("documents  20 (20 sequences)"));
+  EXPECT_THAT(inspected.out, HasSubstr("uint16, 760 bytes"));
+  EXPECT_THAT(inspected.out, HasSubstr("median 19"));
+  EXPECT_THAT(inspected.out, HasSubstr("\"the cat, the \\\"mat\\\"\""));
+  const Outcome measured = Call({"bigram", prefix, "--split", "90,5,5"});
+  EXPECT_EQ(measured.exit_status, 0) << measured.error;
+  EXPECT_THAT(measured.out, HasSubstr("nats per token (342 training tokens, 18 predicted)"));
+  EXPECT_THAT(Call({"bigram", prefix, "--split", "90,5,5", "--tokens", "7"}).out,
+              HasSubstr("7 predicted"));
+}
+
+TEST(DataCommand, InspectsForMachinesAndReadsEveryToken) {
+  const TempFolder folder;
+  const std::string lines = "{\"text\": \"ab\"}\n{\"text\": \"abcd\"}\n";
+  const std::string input = folder.Write("a.jsonl", lines), prefix = folder.Path("x");
+  ASSERT_EQ(Call({"prepare", "--input", input, "--output", prefix}).exit_status, 0);
+  const Outcome text = Call({"inspect", prefix, "--scan"});
+  EXPECT_THAT(text.out, HasSubstr("2 to 3                 1 ####"));
+  EXPECT_THAT(text.out, HasSubstr("id range   97 to 256; 2 sequences end with 256"));
+  EXPECT_THAT(text.out, HasSubstr("0 documents without a sequence, 0 of several"));
+  const Outcome outcome = Call({"inspect", prefix, "--json", "--scan"});
+  EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["dtype"], "uint16");
+  EXPECT_EQ(json["documents"], 2);
+  EXPECT_EQ(json["tokens"], 8);
+  EXPECT_EQ(json["histogram"].size(), 2u);
+  EXPECT_EQ(json["histogram"][1]["least"], 4);
+  EXPECT_EQ(json["beginning"]["text"], "ab");
+  EXPECT_EQ(json["beginning"]["ids"], (std::vector<int>{97, 98, 256}));
+  EXPECT_EQ(json["scan"]["most_id"], 256);
+}
+
+TEST(DataCommand, InspectShowsTheTextOfGpt2sIds) {
+  const TempFolder folder;
+  const std::string input = folder.Write("a.txt", "the pool of experts"), prefix = folder.Path("x");
+  const std::string vocab = UNIPOOL_TEST_BPE "/vocab.json", merges = UNIPOOL_TEST_BPE "/merges.txt";
+  ASSERT_EQ(Call({"prepare", "--input", input, "--output", prefix, "--tokenizer", "gpt2", "--vocab",
+                  vocab, "--merges", merges})
+                .exit_status,
+            0);
+  EXPECT_THAT(Call({"inspect", prefix, "--vocab", vocab, "--merges", merges}).out,
+              HasSubstr("beginning  \"the pool of experts\""));
+  const Outcome json = Call({"inspect", prefix, "--json", "--vocab", vocab, "--merges", merges});
+  EXPECT_EQ(nlohmann::json::parse(json.out)["beginning"]["text"], "the pool of experts");
+  EXPECT_THAT(Call({"inspect", prefix}).out, Not(HasSubstr("the pool of experts")));
+  const Outcome refused = Call({"inspect", prefix, "--vocab", vocab});
+  EXPECT_EQ(refused.exit_status, 2);
+  EXPECT_THAT(refused.error, HasSubstr("--vocab, --merges: expected both or none"));
+}
+
+TEST(DataCommand, ReportsSkippedLines) {
+  const TempFolder folder;
+  const std::string input = folder.Write("a.txt", "{\"body\": \"x\"}\nbad\n");
+  const Outcome outcome =
+      Call({"prepare", "--input", input, "--output", folder.Path("x"), "--format", "jsonl",
+            "--text-field", "body", "--skip-bad", "--overwrite"});
+  EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+  EXPECT_THAT(outcome.out,
+              HasSubstr("1 malformed lines or files skipped, the first: " + input + " line 2"));
+}
+
+TEST(DataCommand, InspectsAnEmptyDataset) {
+  const TempFolder folder;
+  ASSERT_EQ(Call({"prepare", "--input", folder.Write("a.txt", ""), "--output", folder.Path("x")})
+                .exit_status,
+            0);
+  const Outcome outcome = Call({"inspect", folder.Path("x")});
+  EXPECT_EQ(outcome.exit_status, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("documents  1 (0 sequences)"));
+}
+
+TEST(DataCommand, ErrorsOfTheCommandLineAreOneLineAndStatusTwo) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "expected prepare, inspect, batch or bigram"},
+      {{"make"}, "got \"make\""},
+      {{"prepare", "--frobnicate"}, "--frobnicate: unknown flag"},
+      {{"prepare", "--input"}, "--input: expected a value"},
+      {{"prepare", "--input", "a"}, "--output is missing"},
+      {{"prepare", "--output", "a"}, "--input is missing"},
+      {{"prepare", "--input", "a", "--output", "b", "--format", "xml"}, "--format xml"},
+      {{"prepare", "a"}, "\"a\": unexpected"},
+      {{"prepare", "--input", "a", "--output", "b", "--tokenizer", "bpe"}, "expected byte or gpt2"},
+      {{"prepare", "--input", "a", "--output", "b", "--tokenizer", "gpt2"}, "--vocab is missing"},
+      {{"prepare", "--input", "a", "--output", "b", "--tokenizer=gpt2", "--vocab=v"},
+       "--merges is"},
+      {{"prepare", "--input", "a", "--output", "b", "--vocab", "v"}, "--vocab: expected with"},
+      {{"prepare", "--input", "a", "--output", "b", "--workers", "0"}, "--workers=0"},
+      {{"prepare", "--input", "a", "--output", "b", "--workers", "2000"}, "2000 workers"},
+      {{"inspect"}, "PREFIX is missing"},
+      {{"inspect", "a", "b"}, "\"b\": unexpected"},
+      {{"bigram", "a"}, "--split is missing"},
+      {{"bigram", "a", "--split", "90,5,5", "--vocab", "x"}, "--vocab=x"}};
+  for (const auto& [args, message] : cases) {
+    const Outcome outcome = Call(args);
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_THAT(outcome.error, HasSubstr(message));
+    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
+  }
+}
+
+TEST(DataCommand, ErrorsOfTheDataAreBadInputToo) {
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"inspect", "/nowhere/x"},
+        {"bigram", "/nowhere/x", "--split", "90,5,5"},
+        {"prepare", "--input", "/nowhere/x", "--output", "/nowhere/y"}}) {
+    const Outcome outcome = Call(args);
+    EXPECT_EQ(outcome.exit_status, 2);
+    EXPECT_THAT(outcome.error, HasSubstr("/nowhere"));
+  }
+}
+
+TEST(DataCommand, HelpShowsTheUsage) {
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"--help"}, {"prepare", "--help"}}) {
+    const Outcome outcome = Call(args);
+    EXPECT_EQ(outcome.exit_status, 0);
+    EXPECT_THAT(outcome.out, HasSubstr("usage: unipool data prepare"));
+  }
+}
+
+}  // namespace
+}  // namespace unipool

@@ -1,0 +1,66 @@
+#include "launch/train/chunk_trial.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <vector>
+
+namespace unipool {
+namespace {
+
+// Steps until the trial settles, each of which takes seconds(chunks, step).
+std::vector<int> StepsOf(ChunkTrial& trial, const std::function<double(int, int)>& seconds) {
+  std::vector<int> tried;
+  while (!trial.settled() && tried.size() < 1000) {
+    tried.push_back(trial.chunks());
+    trial.Note(seconds(trial.chunks(), static_cast<int>(tried.size())));
+  }
+  return tried;
+}
+
+TEST(ChunkTrial, TakesASettingAsItIs) {
+  ChunkTrial trial(3, 8);
+  EXPECT_TRUE(trial.settled());
+  EXPECT_EQ(trial.chunks(), 3);
+  trial.Note(1.0);
+  EXPECT_EQ(trial.chunks(), 3);
+  EXPECT_EQ(trial.InWords(), "3");
+}
+
+TEST(ChunkTrial, HasNothingToTryWhereOneChunkIsAll) {
+  const ChunkTrial trial(0, 1);
+  EXPECT_TRUE(trial.settled());
+  EXPECT_EQ(trial.chunks(), 1);
+}
+
+TEST(ChunkTrial, TriesInTurnsAndKeepsTheFastest) {
+  ChunkTrial trial(0, 48);
+  const auto seconds = [](int chunks, int) { return chunks == 4 ? 0.5 : 0.5 + 0.125 * chunks; };
+  EXPECT_EQ(StepsOf(trial, seconds), (std::vector<int>{1, 1, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8}));
+  EXPECT_EQ(trial.chunks(), 4);
+  EXPECT_EQ(trial.InWords(), "4 (0.5 s a step; 1: 0.625 s, 2: 0.75 s, 8: 1.5 s)");
+}
+
+// One slow step, and slow first ones, are noise.
+TEST(ChunkTrial, LooksAtTheBestStepOfEach) {
+  ChunkTrial trial(0, 2);
+  EXPECT_EQ(StepsOf(trial, [](int chunks,
+                              int step) { return step <= 2 || step == 4 ? 9.0 : 1.0 / chunks; })
+                .size(),
+            8u);
+  EXPECT_EQ(trial.chunks(), 2);
+}
+
+TEST(ChunkTrial, TakesFewerWhereMoreAreHardlyFaster) {
+  ChunkTrial trial(0, 8);
+  StepsOf(trial, [](int chunks, int) { return 1.0 - 0.001 * chunks; });
+  EXPECT_EQ(trial.chunks(), 1);
+}
+
+TEST(ChunkTrial, TriesNoMoreThanThereCanBe) {
+  ChunkTrial trial(0, 3);
+  for (const int chunks : StepsOf(trial, [](int, int) { return 1.0; })) EXPECT_LE(chunks, 2);
+}
+
+}  // namespace
+}  // namespace unipool

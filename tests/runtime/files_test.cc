@@ -1,0 +1,96 @@
+#include "runtime/files.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "tests/support/file_size_limit.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
+
+namespace unipool {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::TempFolder;
+
+TEST(WriteFileAtomically, MakesAndReplacesTheWholeFile) {
+  const TempFolder folder;
+  for (const std::string text : {"a long first text", "short", ""}) {
+    ASSERT_OK(WriteFileAtomically(folder.Path("file"), text));
+    EXPECT_EQ(folder.ReadAll("file"), text);
+    EXPECT_THAT(folder.Names(), ElementsAre("file"));
+  }
+}
+
+TEST(WriteFileAtomically, AFullDiskLeavesTheOldFile) {
+  const TempFolder folder;
+  folder.Write("file", "old");
+  {
+    const testing::FileSizeLimit limit(100);
+    EXPECT_STATUS(WriteFileAtomically(folder.Path("file"), std::string(1000, 'x')),
+                  kFailedPrecondition, folder.Path("file.tmp") + ": cannot be written: File too");
+  }
+  EXPECT_EQ(folder.ReadAll("file"), "old");
+  EXPECT_THAT(folder.Names(), ElementsAre("file"));
+}
+
+TEST(WriteFileAtomically, AFolderInTheWayIsNamed) {
+  const TempFolder folder;
+  folder.Write("place/inside", "stays");
+  EXPECT_STATUS(WriteFileAtomically(folder.Path("place"), "text"), kFailedPrecondition,
+                folder.Path("place") + ": cannot be replaced: Is a directory");
+  EXPECT_THAT(folder.Names(), ElementsAre("place"));
+  EXPECT_EQ(folder.ReadAll("place/inside"), "stays");
+}
+
+TEST(WriteFileAtomically, AMissingFolderIsNamed) {
+  const TempFolder folder;
+  EXPECT_STATUS(WriteFileAtomically(folder.Path("missing/file"), "text"), kFailedPrecondition,
+                folder.Path("missing/file.tmp") + ": cannot be written: No such file or directory");
+}
+
+TEST(CheckWritable, LeavesNoTraceAndNamesWhatIsInTheWay) {
+  const TempFolder folder;
+  folder.Write("old", "stays");
+  folder.Write("place/inside", "");
+  EXPECT_OK(CheckWritable(folder.Path("old")));
+  EXPECT_OK(CheckWritable(folder.Path("new")));
+  EXPECT_THAT(folder.Names(), ElementsAre("old", "place"));
+  EXPECT_EQ(folder.ReadAll("old"), "stays");
+  EXPECT_STATUS(CheckWritable(folder.Path("place")), kFailedPrecondition,
+                "place\": cannot be written: expected the path of a file");
+  EXPECT_STATUS(CheckWritable(""), kFailedPrecondition, "expected the path of a file");
+  EXPECT_STATUS(CheckWritable(folder.Path("missing/file")), kFailedPrecondition,
+                folder.Path("missing/file") + ": cannot be written: No such file or directory");
+}
+
+TEST(MakeFolders, MakesAllThatAreMissingAndKeepsWhatIsThere) {
+  const TempFolder folder;
+  ASSERT_OK(MakeFolders(folder.Path("a/b/c")));
+  folder.Write("a/b/c/file", "stays");
+  ASSERT_OK(MakeFolders(folder.Path("a/b/c")));
+  EXPECT_EQ(folder.ReadAll("a/b/c/file"), "stays");
+}
+
+TEST(MakeFolders, AFileInTheWayIsNamed) {
+  const TempFolder folder;
+  folder.Write("file", "stays");
+  for (const std::string name : {"file/below", "file/far/below", "file"}) {
+    EXPECT_STATUS(MakeFolders(folder.Path(name)), kFailedPrecondition,
+                  folder.Path(name) + ": the folder cannot be made: Not a directory");
+  }
+  EXPECT_EQ(folder.ReadAll("file"), "stays");
+}
+
+TEST(SyncFolder, TakesFoldersOnly) {
+  const TempFolder folder;
+  folder.Write("file", "");
+  EXPECT_OK(SyncFolder(folder.Path(".")));
+  EXPECT_STATUS(SyncFolder(folder.Path("file")), kFailedPrecondition,
+                folder.Path("file") + ": cannot be opened: Not a directory");
+}
+
+}  // namespace
+}  // namespace unipool
