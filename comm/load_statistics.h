@@ -1,10 +1,10 @@
 // How many tokens each layer sends to each expert: n[l,e], counted on every rank.
 //
 // Three counts are kept. Of the micro-batch under way, for the layers' own balance losses (facts
-// D.2). Of this rank's previous micro-batch, for pool losses with `statistics: LOCAL` (facts D.4):
-// none before a rank's first, and across steps. Of the previous step, summed over micro-batches and
-// ranks, for `statistics: GLOBAL` (facts M.3), biases, metrics and placement. The last two outlive
-// a step and are what a checkpoint has to hold.
+// D.2). Of this rank's previous micro-batch, for pool losses with `statistics: LOCAL`
+// (model/method.md#pool-loss): none before a rank's first, and across steps. Of the previous step,
+// summed over micro-batches and ranks, for `statistics: GLOBAL` (model/method.md#statistics),
+// biases, metrics and placement. The last two outlive a step and are what a checkpoint has to hold.
 //
 // Counts are where the ops count them; the host learns those of the previous step, once a step.
 #pragma once

@@ -4,8 +4,9 @@
 // n steps gives those of step + n, as after a rewind past data that hurt. The batch is cut into
 // micro-steps of at most ranks * micro_batch samples, each as even as can be, and each micro-step
 // into consecutive slices for ranks 0, 1, ..., of floor or ceil size. Where everything divides,
-// that is facts M.1: micro-batch a of rank r is the (a * ranks + r)-th slice of micro_batch
-// samples. A rank's slice may be empty: every number of ranks sees the same global batch.
+// that is model/method.md#batch-order: micro-batch a of rank r is the (a * ranks + r)-th slice of
+// micro_batch samples. A rank's slice may be empty: every number of ranks sees the same global
+// batch.
 #pragma once
 
 #include <array>

@@ -16,11 +16,11 @@ namespace unipool {
 std::vector<double> NormalizeWeights(const std::vector<double>& weights);
 
 // Samples that a shard of normalized weight w must have for a blend of `total`: half a percent more
-// than its share (facts J.4).
+// than its share (model/method.md#sample-order).
 int64_t SamplesOfShard(int64_t total, double weight);
 
-// Facts J.4: sample i comes from the shard with the largest w * max(i, 1) - taken, the lowest on
-// ties. `weights` are normalized. `length` is below 2^32, shards below 2^16.
+// model/method.md#sample-order: sample i comes from the shard with the largest w * max(i, 1) -
+// taken, the lowest on ties. `weights` are normalized. `length` is below 2^32, shards below 2^16.
 std::vector<uint16_t> GreedyBlend(const std::vector<double>& weights, int64_t length);
 
 // `order: STATELESS`: a cycle that is repeated without end. Its length is the least of at most

@@ -1,6 +1,7 @@
 // Token ids on disk in Megatron's format: PREFIX.bin holds the ids back to back, PREFIX.idx says
 // where each sequence (document) starts. Both are memory-mapped; opening reads only the index.
-// Layout, little-endian: data/README.md (facts J.1). Immutable after Open; any thread may read.
+// Layout, little-endian: data/README.md (data/README.md#index). Immutable after Open; any thread
+// may read.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +64,7 @@ class IndexedDataset {
 // them.
 class IndexedDatasetWriter {
  public:
-  // Ids are stored as uint16 when vocab <= 65,500, else int32 (facts J.1).
+  // Ids are stored as uint16 when vocab <= 65,500, else int32 (data/README.md#index).
   static absl::StatusOr<std::unique_ptr<IndexedDatasetWriter>> Create(const std::string& prefix,
                                                                       int64_t vocab);
   IndexedDatasetWriter(const IndexedDatasetWriter&) = delete;

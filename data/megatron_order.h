@@ -1,7 +1,8 @@
 // `order: MEGATRON`: the samples of one shard's part in the order of Megatron-Core's GPT dataset
-// (facts J.4, M.10), from a generator of its own: the part's documents ("documents" are sequences),
-// shuffled over all epochs, are one stream that is cut every `sequence` tokens; then the cuts are
-// shuffled. A last epoch of which little is needed is shuffled apart from the others.
+// (model/method.md#sample-order), from a generator of its own: the part's documents ("documents"
+// are sequences), shuffled over all epochs, are one stream that is cut every `sequence` tokens;
+// then the cuts are shuffled. A last epoch of which little is needed is shuffled apart from the
+// others.
 #pragma once
 
 #include <cstdint>

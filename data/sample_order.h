@@ -1,8 +1,9 @@
 // Which tokens make up sample g of training: a pure function of (seed, g), without index arrays.
 //
 // `order: STATELESS`: a split's tokens are one stream; sample i reads sequence + 1 tokens from
-// token i * sequence on (facts J.4: one token of overlap). Epoch e visits the samples in the order
-// of a keyed permutation of (seed, e): a Feistel network over the next power of four, cycle-walked.
+// token i * sequence on (model/method.md#sample-order: one token of overlap). Epoch e visits the
+// samples in the order of a keyed permutation of (seed, e): a Feistel network over the next power
+// of four, cycle-walked.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ struct SequenceRange {
 enum class Split { kTrain, kValidation, kTest };
 
 // Parts of the dataset by sequence index: `weights` as "969,30,1" or "90,5,5"; boundaries at
-// round-half-even(cumulative share * sequences), facts J.4. Errors name the text.
+// round-half-even(cumulative share * sequences), model/method.md#sample-order. Errors name the
+// text.
 absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
                                              const std::string& weights, Split split);
 absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::string& weights,

@@ -35,7 +35,8 @@ class SampleSource {
 struct SourceOptions {
   enum class Order { kStateless, kMegatron };
   Order order = Order::kStateless;
-  // One shard's data without weights is not a blend; with weights, one a shard, it is (facts M.10).
+  // One shard's data without weights is not a blend; with weights, one a shard, it is
+  // (model/method.md#sample-order).
   std::vector<double> weights = {};
   std::string split;  // as SplitSequences takes it
   Split part = Split::kTrain;

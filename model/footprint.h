@@ -1,5 +1,5 @@
 // What a configuration comes to before anything is run: parameters by part, memory of a rank, and
-// floating-point operations of a token. Formulas: facts A.2 and the README.
+// floating-point operations of a token. Formulas: model/method.md#parameter-count and the README.
 #pragma once
 
 #include <cstdint>

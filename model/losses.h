@@ -1,6 +1,7 @@
 // The terms of the objective: next-token cross-entropy and the two balance losses. Each gives its
 // value and the gradient that belongs to it. All are weighted by their share of the step's global
-// batch, so that plain sums over micro-batches and ranks are the global objective (facts M.2).
+// batch, so that plain sums over micro-batches and ranks are the global objective
+// (model/method.md#loss-scaling).
 #pragma once
 
 #include <cstdint>
@@ -79,9 +80,10 @@ struct BalanceSettings {
 // s, their mean P over the tokens of a micro-batch, E experts and N layers of the pool:
 //   layer:  layer_coefficient * E * sum_e f_e P_e,      f: shares of this layer's choices
 //   pool:   pool_coefficient * E / N * sum_e f_e P_e,   f: shares of all the pool's layers' choices
-// (facts D.2, D.4, M.3), weighted by the micro-batch's part of the global batch. The shares come
-// from where the settings say and carry no gradient; while there are none, the loss is zero. Sums
-// over layers are left to the caller: they have no further factor.
+// (model/method.md#layer-loss, model/method.md#pool-loss, model/method.md#statistics), weighted by
+// the micro-batch's part of the global batch. The shares come from where the settings say and carry
+// no gradient; while there are none, the loss is zero. Sums over layers are left to the caller:
+// they have no further factor.
 class BalanceLosses {
  public:
   // `statistics` is borrowed and outlives this; its device is where the losses are.

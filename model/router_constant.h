@@ -1,6 +1,6 @@
-// The constant c of NormRouter (facts C.3): the mean over draws x ~ Normal(0, I_experts) of
-// 1 / |top-k of relu(x / |x|)|_2, estimated as the authors do (1e5 draws of numpy's legacy
-// generator, seed 42) so that the same (experts, top_k) gives the same c everywhere.
+// The constant c of NormRouter (model/method.md#router-constant): the mean over draws x ~ Normal(0,
+// I_experts) of 1 / |top-k of relu(x / |x|)|_2, estimated as the authors do (1e5 draws of numpy's
+// legacy generator, seed 42) so that the same (experts, top_k) gives the same c everywhere.
 #pragma once
 
 namespace unipool {

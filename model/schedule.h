@@ -1,4 +1,5 @@
-// The learning rate of each step: linear warmup, then a cosine to min_lr (facts B.3).
+// The learning rate of each step: linear warmup, then a cosine to min_lr
+// (model/method.md#learning-rate).
 #pragma once
 
 #include <cstdint>

@@ -57,6 +57,17 @@ class CheckLayers(unittest.TestCase):
         self.assert_found("runtime/a.cc", "#  include <launch/b.h>", "runtime/a.cc:1", "runtime")
         self.assert_found("tools/a.cc", '#include "tests/b.h"', "tools/a.cc:1", "tools, launch")
 
+    def test_rooms(self):
+        self.assert_found("launch/world/a.cc", '#include "launch/train/b.h"', "launch/world/a.cc:1",
+                          "only headers of launch/world, launch/config inside of this floor")
+        self.assert_found("launch/analysis/a.cc", '#include "launch/train/b.h"',
+                          "launch/analysis/a.cc:1", "only headers of launch/analysis")
+        self.assert_found("data/a.cc", '#include "data/prepare/b.h"', "data/a.cc:1", "of data")
+        self.assert_found("runtime/a.cc", '#include "runtime/ops/b.h"', "runtime/a.cc:1", "runtime")
+        self.assert_clean({"launch/unipool.cc": '#include "launch/commands/a.h"\n',
+                           "launch/train/a.cc": '#include "launch/world/b.h"\n',
+                           "data/prepare/a.cc": '#include "data/b.h"\n'})
+
     def test_doors(self):
         for name, header in [
                 ("comm/token_exchange.cc", "mpi.h"), ("comm/mpi_communicator.h", "mpi.h"),

@@ -24,6 +24,22 @@ FLOORS = {
     "tests": ["tools", "launch", "model", "comm", "data", "runtime", "configs"],
 }
 
+# Folders inside of a floor, each with the folders of the same floor that it may include beside
+# itself. The floor's own files (launch/unipool.cc) may include any of them.
+ROOMS = {
+    "launch/config": [],
+    "launch/world": ["launch/config"],
+    "launch/checkpoint": ["launch/config", "launch/world"],
+    "launch/analysis": ["launch/config", "launch/world", "launch/checkpoint"],
+    "launch/train": ["launch/config", "launch/world", "launch/checkpoint", "launch/analysis"],
+    "launch/commands": ["launch/config", "launch/world", "launch/checkpoint", "launch/analysis",
+                        "launch/train"],
+    "runtime": [],
+    "data": [],
+    "data/prepare": ["data"],
+    "runtime/ops": ["runtime"],
+}
+
 # Foreign header -> the files that may include it. What matches no door is open to all.
 DOORS = [
     (r"mpi\.h", r"comm/mpi_(communicator|messenger)\.cc|launch/world/world\.cc|(tests|tools)/.*"),
@@ -130,12 +146,23 @@ class Checker:
             allowed = [own] + FLOORS.get(own, [])
             if other not in allowed:
                 self.report(name, number, what, f"only headers of {', '.join(allowed)}")
+            self.check_room(name, number, header)
             self.check_op(name, number, header)
         elif os.path.exists(os.path.join(self.root, os.path.dirname(name), header)):
             self.report(name, number, what, f"{os.path.dirname(name)}/{header}")
         for door, files in DOORS:
             if re.fullmatch(door, header) and not re.fullmatch(files, name):
                 self.report(name, number, what, f"it only in files that match {files}")
+
+    def check_room(self, name, number, header):
+        """Inside of a floor, includes run from its upper rooms to its lower ones."""
+        own, other = os.path.dirname(name), os.path.dirname(header)
+        if own not in ROOMS or own.split("/")[0] != other.split("/")[0]:
+            return
+        allowed = [own] + ROOMS[own]
+        if other not in allowed:
+            self.report(name, number, f"includes {header}",
+                        f"only headers of {', '.join(allowed)} inside of this floor")
 
     def check_op(self, name, number, header):
         """An op is self-contained: its files include no other op's header."""

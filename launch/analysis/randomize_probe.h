@@ -1,6 +1,6 @@
-// The paper's test of whether the choice of experts matters (facts G.1): one layer at a time sends
-// its tokens to random experts, and the loss and the accuracy that are left are compared with those
-// of the model as it is.
+// The paper's test of whether the choice of experts matters
+// (model/method.md#routing-randomization): one layer at a time sends its tokens to random experts,
+// and the loss and the accuracy that are left are compared with those of the model as it is.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ namespace unipool {
 struct RandomizeSettings {
   std::vector<int> layers;  // counted from 0, each by itself
   RandomRouteSettings routes;
-  // Also draws from each layer's so many most used experts (facts G.1, "matched"); 0 = never. Not
-  // where the pool has no more.
+  // Also draws from each layer's so many most used experts (model/method.md#routing-randomization,
+  // "matched"); 0 = never. Not where the pool has no more.
   int matched = 8;
 };
 

@@ -1,5 +1,6 @@
 // What counts of routes n[layer, expert] say about how layers share experts: the paper's
-// utilization figure and the diagnostics of its code (facts G.2 to G.4). Pure arithmetic.
+// utilization figure and the diagnostics of its code (model/method.md#distinct-experts,
+// model/method.md#routing-diagnostics). Pure arithmetic.
 //
 // Columns are the experts of all pools, pool after pool, so that one rule serves a shared pool,
 // groups and vanilla MoE, where layers have no expert in common.

@@ -1,5 +1,5 @@
 // A checkpoint's weights for other programs: all in one safetensors file under their names, beside
-// a config.json that says what model they are. Facts K.2.
+// a config.json that says what model they are. launch/checkpoint/README.md#export.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// `unipool probe ...`: the paper's analyses of how layers share experts (facts G).
+// `unipool probe ...`: the paper's analyses of how layers share experts (model/method.md#probes).
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

@@ -166,7 +166,8 @@ std::string ValidationText(const Validation& validation) {
   return text;
 }
 
-// Facts C.3, M.11: with few experts the mean that c estimates is ruled by rare draws.
+// model/method.md#router-constant: with few experts the mean that c estimates is ruled by rare
+// draws.
 bool EstimatesPoorly(const config::Run& run) {
   constexpr int64_t kFewExperts = 16;
   return run.model().ffn_kind() == config::Model::MOE &&

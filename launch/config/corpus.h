@@ -44,8 +44,9 @@ class Corpus {
   std::vector<double> weights_;
 };
 
-// Samples of a part that a run asks for, as Megatron counts them (facts B.8, J.4): one evaluation
-// more than there are multiples of the interval among the steps. Decides MEGATRON's arrays only.
+// Samples of a part that a run asks for, as Megatron counts them (model/method.md#evaluation,
+// model/method.md#sample-order): one evaluation more than there are multiples of the interval among
+// the steps. Decides MEGATRON's arrays only.
 int64_t SamplesWanted(const config::Run& run, Split part);
 
 // The samples of a part, in the order of data.order. `run` is resolved and checked; the corpus is

@@ -320,7 +320,7 @@ absl::Status Trainer::SumOverRanks(const absl::Status& mine, LossSums::Values* l
   return values[3] == 0 ? absl::OkStatus() : world_.Agree(mine);
 }
 
-// Facts B.2.
+// model/method.md#gradient-norm.
 double Trainer::GradScale(double norm) const {
   if (settings_.clip_norm == 0) return 1.0;
   return std::min(1.0, settings_.clip_norm / (norm + 1e-6));

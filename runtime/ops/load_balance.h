@@ -1,5 +1,6 @@
 // How evenly a router spreads its choices: counts of them, and the losses that are made of the
-// counts (facts D.2, D.4). All in double and in whole numbers, with sums in a fixed order.
+// counts (model/method.md#layer-loss, model/method.md#pool-loss). All in double and in whole
+// numbers, with sums in a fixed order.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
 // Rotary position embedding (Su et al. 2021), half-split (NeoX, LLaMA): pair j of a head is
-// elements (j, j + head_dim/2), turned by angle position * base^(-2j/head_dim). Facts B.5.
+// elements (j, j + head_dim/2), turned by angle position * base^(-2j/head_dim).
+// model/method.md#block.
 #pragma once
 
 #include <array>

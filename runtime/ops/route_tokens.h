@@ -14,9 +14,9 @@ class Stream;
 
 // How logits z[t,e] become scores s[t,e]:
 //   kNorm     s = scale * c * max(0, z / (|z|_2 + eps)), |z|_2 over all experts; a row of zeros
-//             gives scores of zero. NormRouter, UniPool eq. 7, facts C.
-//   kSoftmax  s = softmax_e(z). Facts D.1.
-//   kSigmoid  s = 1 / (1 + exp(-z)). Facts D.3.
+//             gives scores of zero. NormRouter, UniPool eq. 7, model/method.md#norm-router.
+//   kSoftmax  s = softmax_e(z). model/method.md#softmax-router.
+//   kSigmoid  s = 1 / (1 + exp(-z)). model/method.md#sigmoid-router.
 enum class ScoreKind : uint8_t { kNorm, kSoftmax, kSigmoid };
 
 // ids[t,0..k) by falling s[t,e] + bias[e], ties to the lowest id; gates[t,j] = s[t, ids[t,j]],
@@ -26,7 +26,7 @@ enum class ScoreKind : uint8_t { kNorm, kSoftmax, kSigmoid };
 struct RouteTokens {
   static constexpr char kName[] = "route_tokens";
   ScoreKind kind;
-  float c;           // of kNorm: the Monte Carlo constant, facts C.3
+  float c;           // of kNorm: the Monte Carlo constant, model/method.md#router-constant
   float eps;         // of kNorm
   Tensor logits;     // [tokens, experts]
   Tensor scale;      // [1], of kNorm the learned sigma; else absent
@@ -48,7 +48,8 @@ void ComputeOnCuda(const RouteTokens& op, Stream& stream);
 //   ds[t,e] = column[e] + sum_j 1[ids[t,j] == e] dg[t,j],  dg = dgates, or with gate_sums
 //   dg[t,j] = (dgates[t,j] - sum_i dgates[t,i] gates[t,i]) / gate_sums[t]
 // and, through the scores:
-//   kNorm     with m = 1[z > 0], n = |z|_2 (facts C.2; n = 0 gives zero gradient):
+//   kNorm     with m = 1[z > 0], n = |z|_2 (model/method.md#norm-router; n = 0 gives zero
+//   gradient):
 //             dz_j = scale*c * (ds_j m_j / (n+eps) - z_j / (n (n+eps)^2) * sum_i ds_i m_i z_i)
 //             dscale += c * sum_{t,i} ds_i max(0, z_i / (n+eps))
 //   kSoftmax  dz = s * (ds - sum_e s*ds)

@@ -1,5 +1,5 @@
-// The rule that moves the bias of a router that balances by a bias instead of a loss (facts D.3).
-// The bias enters the choice alone: RouteTokens.
+// The rule that moves the bias of a router that balances by a bias instead of a loss
+// (model/method.md#sigmoid-router). The bias enters the choice alone: RouteTokens.
 #pragma once
 
 #include <array>

@@ -141,7 +141,7 @@ TEST_F(BatchLoaderTest, EveryNumberOfRanksSeesTheSameGlobalBatch) {
 }
 
 TEST_F(BatchLoaderTest, SlicesFollowTheRuleOfConsecutiveMicroBatches) {
-  // Facts M.1: micro-batch a of rank r of R is slice a * R + r.
+  // model/method.md#batch-order: micro-batch a of rank r of R is slice a * R + r.
   for (int rank = 0; rank < 2; ++rank) {
     const BatchLoaderOptions options = Options(rank, 2, 2);
     ASSERT_EQ(NumMicroSteps(options), 2);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Megatron-Core's order of samples, written from its description (facts J.4, M.10) in plain Python
-and on purpose unlike the program: tokens are laid out one by one and the random words come from
+"""Megatron-Core's order of samples, written from its description (model/method.md#sample-order) in
+plain Python and on purpose unlike the program: tokens are laid out one by one and the random words come from
 Python's own generator, set to the state that numpy's seeding gives it.
 
     megatron_reference.py --golden    prints the numbers in tests/data/megatron_order_test.cc

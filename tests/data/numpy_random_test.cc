@@ -18,7 +18,7 @@ std::vector<int32_t> Shuffled(int32_t count, NumpyRandom& random) {
   return values;
 }
 
-// Facts J.4; tests/data/megatron_reference.py --numpy compares many more.
+// model/method.md#sample-order; tests/data/megatron_reference.py --numpy compares many more.
 TEST(NumpyRandom, ShufflesAsNumpyDoesAndGoesOnFromThere) {
   NumpyRandom random(1234);
   EXPECT_THAT(Shuffled(10, random), ElementsAre(7, 2, 9, 1, 0, 8, 4, 5, 6, 3));

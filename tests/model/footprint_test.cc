@@ -22,7 +22,7 @@ config::Run PaperRun(int64_t layers, int64_t hidden, int64_t heads, int64_t expe
   return run;
 }
 
-// Facts A.2.
+// model/method.md#parameter-count.
 TEST(CountParameters, EqualsThePapersTotals) {
   EXPECT_EQ(CountParameters(PaperRun(12, 768, 12, 96)).total(), 777'898'764);
   EXPECT_EQ(CountParameters(PaperRun(24, 1024, 16, 192)).total(), 2'588'460'056);

@@ -1,4 +1,4 @@
-// The rows of facts C.3 that router_constant_test, which is fast, leaves out.
+// The rows of model/method.md#router-constant that router_constant_test, which is fast, leaves out.
 #include <gtest/gtest.h>
 
 #include "model/router_constant.h"

@@ -65,7 +65,7 @@ class Routed {
   Tensor x_;
 };
 
-// Facts C.4, M.5.
+// model/method.md#ties.
 TEST(Router, ATokenWithoutAPositiveLogitGoesToTheLowestIdsCountedAndWithoutGradient) {
   Routed routed(Kind::kNorm, 2);
   routed.Forward({-1, -2, -3, -4});

@@ -5,7 +5,7 @@
 namespace unipool {
 namespace {
 
-// Facts B.3: the paper's schedule, iteration by iteration.
+// model/method.md#learning-rate: the paper's schedule, iteration by iteration.
 TEST(Schedule, MatchesMegatronsRates) {
   const Schedule schedule{
       .lr = 5e-4, .min_lr = 5e-5, .warmup_steps = 600, .decay_steps = 60000, .lagging = true};

@@ -119,7 +119,8 @@ TEST_F(RunConfig, TheEstimatedConstantIsStatedForNormRouterAlone) {
     EXPECT_EQ(again.pool().router_c(), run.pool().router_c());
     return run.pool().router_c();
   };
-  EXPECT_NEAR(stated({"pool.experts=24"}), 2.619268151398126, 1e-12);  // facts C.3
+  EXPECT_NEAR(stated({"pool.experts=24"}), 2.619268151398126,
+              1e-12);  // model/method.md#router-constant
   EXPECT_EQ(stated({"pool.router_c=1.5"}), 1.5);
   EXPECT_EQ(stated({"pool.router=SOFTMAX"}), 0);
   EXPECT_EQ(stated({"model.ffn_kind=DENSE"}), 0);

@@ -16,7 +16,7 @@ config::Run PaperRun() {
   return run;
 }
 
-// Facts B.8, J.4.
+// model/method.md#evaluation, model/method.md#sample-order.
 TEST(SamplesWanted, AreThePapersNumbers) {
   EXPECT_EQ(SamplesWanted(PaperRun(), Split::kTrain), 30720000);
   EXPECT_EQ(SamplesWanted(PaperRun(), Split::kValidation), 3123200);
