@@ -21,9 +21,9 @@ void MissingRanks::Add(int rank) {
   int at = 0;
   while (at < count_ && ranks_[at] < rank) ++at;
   if (at < count_ && ranks_[at] == rank) return;
-  if (count_ == kMost) {
+  if (count_ == kMax) {
     more_ = true;
-    if (at == kMost) return;
+    if (at == kMax) return;
   } else {
     ++count_;
   }
@@ -31,13 +31,14 @@ void MissingRanks::Add(int rank) {
   ranks_[at] = rank;
 }
 
-std::string MissingRanks::InWords() const {
+std::string MissingRanks::ToString() const {
   return absl::StrCat(absl::StrJoin(ranks_.begin(), ranks_.begin() + count_, ", "),
                       more_ ? " and others" : "");
 }
 
-std::string CallLog::Call::InWords() const {
-  return absl::StrCat(name, " #", number, " of group '", group.data(), "' (", place.InWords(), ")");
+std::string CallLog::Call::ToString() const {
+  return absl::StrCat(name, " #", number, " of group '", group.data(), "' (", progress.ToString(),
+                      ")");
 }
 
 CallLog::Scope::Scope(CallLog* log, const char* name, const std::string& group, uint64_t number)
@@ -55,7 +56,7 @@ uint64_t CallLog::Begin(const char* name, const std::string& group, uint64_t num
   call.name = name;
   CopyName(group, &call.group);
   call.number = number;
-  call.place = place_.Read();
+  call.progress = progress_.Read();
   call.start = Clock::now();
   call.end = {};
   call.missing = {};
@@ -102,7 +103,7 @@ uint64_t CallLog::num_calls() const {
 
 std::string CallLog::NowInWords() const {
   const std::optional<Call> call = OldestUnderWay();
-  return call.has_value() ? call->InWords() : place_.Read().InWords();
+  return call.has_value() ? call->ToString() : progress_.Read().ToString();
 }
 
 }  // namespace unipool

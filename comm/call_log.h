@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/place.h"
+#include "runtime/progress.h"
 
 namespace unipool {
 
@@ -21,11 +21,11 @@ class MissingRanks {
   void Add(int rank);
   bool empty() const { return count_ == 0; }
   // "2, 5" or "0, 1, 2, 3, 4, 5, 6, 7 and others".
-  std::string InWords() const;
+  std::string ToString() const;
 
  private:
-  static constexpr int kMost = 8;
-  std::array<int, kMost> ranks_ = {};  // ascending
+  static constexpr int kMax = 8;
+  std::array<int, kMax> ranks_ = {};  // ascending
   int count_ = 0;
   bool more_ = false;
 };
@@ -38,14 +38,14 @@ class CallLog {
     const char* name = nullptr;  // a string literal, as in "AllReduce"
     std::array<char, 16> group = {};
     uint64_t number = 0;  // within its group
-    Place::Snapshot place;
+    Progress::Snapshot progress;
     Clock::time_point start;
     Clock::time_point end;  // the epoch while it is under way
     MissingRanks missing;   // as of the last look, a part of a second ago
 
     bool is_under_way() const { return end == Clock::time_point{}; }
     // "AllToAllV #17 of group 'expert' (step 12, forward of layer 3)".
-    std::string InWords() const;
+    std::string ToString() const;
   };
 
   // The time of a call. `log` may be null.
@@ -66,8 +66,8 @@ class CallLog {
   void End(uint64_t index);
 
   // Where this rank is in its work; its owner's to write.
-  Place& place() { return place_; }
-  const Place& place() const { return place_; }
+  Progress& progress() { return progress_; }
+  const Progress& progress() const { return progress_; }
 
   // For a call that is under way.
   void NoteMissing(const std::string& group, uint64_t number, const MissingRanks& missing);
@@ -75,7 +75,7 @@ class CallLog {
   // Oldest first; at most kCalls.
   std::vector<Call> Calls() const;
   std::optional<Call> OldestUnderWay() const;
-  // That call, or else the place, in words.
+  // That call as text, or the progress where no call is under way.
   std::string NowInWords() const;
   // So far: what does not grow stands still.
   uint64_t num_calls() const;
@@ -83,7 +83,7 @@ class CallLog {
  private:
   static constexpr uint64_t kCalls = 64;
 
-  Place place_;
+  Progress progress_;
   mutable std::mutex mutex_;
   std::array<Call, kCalls> calls_;  // call i is at i modulo kCalls
   uint64_t num_calls_ = 0;

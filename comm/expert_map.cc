@@ -47,7 +47,7 @@ ExpertMap ExpertMap::FromOwners(std::vector<int> owners, int ranks) {
 
 void ExpertMap::SetChunks(int chunks) {
   CHECK_GT(chunks, 0);
-  chunks_ = std::min(chunks, most_chunks());
+  chunks_ = std::min(chunks, max_chunks());
   send_order_.positions.resize(owner_.size());
   send_order_.uploaded = false;
   int order = 0;
@@ -60,7 +60,7 @@ void ExpertMap::SetChunks(int chunks) {
   }
 }
 
-int ExpertMap::most_chunks() const {
+int ExpertMap::max_chunks() const {
   size_t most = 1;
   for (const std::vector<int>& owned : owned_) most = std::max(most, owned.size());
   return ranks() == 1 ? 1 : static_cast<int>(most);

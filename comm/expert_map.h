@@ -40,7 +40,7 @@ class ExpertMap {
   // and one where nothing travels.
   void SetChunks(int chunks);
   int chunks() const { return chunks_; }
-  int most_chunks() const;
+  int max_chunks() const;
   // Chunk c of a rank is of its slots [first_slot(rank, c), first_slot(rank, c + 1)).
   int64_t first_slot(int rank, int chunk) const;
   // Position of an expert when all are sorted by (owner, slot).

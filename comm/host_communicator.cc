@@ -83,9 +83,9 @@ void HostCommunicator::Barrier() {
 std::string HostCommunicator::LateMessage(Call call, const MissingRanks& missing) const {
   std::string message = absl::StrCat(
       "rank ", shared_.world_rank, " waited ", absl::FormatDuration(shared_.deadline), " for rank ",
-      missing.InWords(), " in ", call.name, " #", call.number, " of group '", name_, "'");
+      missing.ToString(), " in ", call.name, " #", call.number, " of group '", name_, "'");
   if (shared_.log == nullptr) return message;
-  return absl::StrCat(message, " (", shared_.log->place().Read().InWords(), ")");
+  return absl::StrCat(message, " (", shared_.log->progress().Read().ToString(), ")");
 }
 
 void HostCommunicator::NoteMissing(Call call, const MissingRanks& missing) const {

@@ -33,13 +33,13 @@ struct Post {
 };
 
 // Where the ranks of a group meet, once before and once after they read each other's memory.
-// Operation n has place n modulo kPlaces until all have left it, so operations that are under way
-// on different streams do not mix.
+// Operation n has meeting n modulo kMeetings until all have left it, so operations that are under
+// way on different streams do not mix.
 class MeetingTable {
  public:
   explicit MeetingTable(int size) : size_(size) {
-    for (uint64_t p = 0; p < kPlaces; ++p) {
-      places_[p] = Place{
+    for (uint64_t p = 0; p < kMeetings; ++p) {
+      meetings_[p] = Meeting{
           .number = p, .posts = std::vector<Post>(size), .came = Flags(size), .left = Flags(size)};
     }
   }
@@ -48,52 +48,52 @@ class MeetingTable {
   // nothing after the deadline, with the ranks that were missing.
   Post* Meet(uint64_t number, int rank, Post post, absl::Duration deadline, MissingRanks* missing) {
     std::unique_lock lock(mutex_);
-    Place& place = places_[number % kPlaces];
+    Meeting& meeting = meetings_[number % kMeetings];
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(deadline);
-    if (!changed_.wait_until(lock, until, [&] { return place.number == number; })) {
-      *missing = Unset(place.left);
+    if (!changed_.wait_until(lock, until, [&] { return meeting.number == number; })) {
+      *missing = Unset(meeting.left);
       return nullptr;
     }
-    place.posts[rank] = std::move(post);
-    place.came[rank] = true;
-    if (++place.num_came == size_) changed_.notify_all();
-    if (!changed_.wait_until(lock, until, [&] { return place.num_came == size_; })) {
-      *missing = Unset(place.came);
+    meeting.posts[rank] = std::move(post);
+    meeting.came[rank] = true;
+    if (++meeting.num_came == size_) changed_.notify_all();
+    if (!changed_.wait_until(lock, until, [&] { return meeting.num_came == size_; })) {
+      *missing = Unset(meeting.came);
       return nullptr;
     }
-    return place.posts.data();
+    return meeting.posts.data();
   }
 
   // Waits until everyone is here: then nobody reads my memory any more. False after the deadline.
   bool Leave(uint64_t number, int rank, absl::Duration deadline, MissingRanks* missing) {
     std::unique_lock lock(mutex_);
-    Place& place = places_[number % kPlaces];
-    place.left[rank] = true;
-    if (++place.num_left == size_) {
-      Clear(place);
+    Meeting& meeting = meetings_[number % kMeetings];
+    meeting.left[rank] = true;
+    if (++meeting.num_left == size_) {
+      Clear(meeting);
       return true;
     }
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(deadline);
-    if (changed_.wait_until(lock, until, [&] { return place.number != number; })) return true;
-    *missing = Unset(place.left);
+    if (changed_.wait_until(lock, until, [&] { return meeting.number != number; })) return true;
+    *missing = Unset(meeting.left);
     return false;
   }
 
  private:
-  static constexpr uint64_t kPlaces = 8;
+  static constexpr uint64_t kMeetings = 8;
   using Flags = std::vector<char>;
-  struct Place {
+  struct Meeting {
     uint64_t number = 0;  // of the operation that it serves
     std::vector<Post> posts;
     Flags came, left;
     int num_came = 0, num_left = 0;
   };
 
-  void Clear(Place& place) {
-    place.number += kPlaces;
-    place.num_came = place.num_left = 0;
-    std::fill(place.came.begin(), place.came.end(), false);
-    std::fill(place.left.begin(), place.left.end(), false);
+  void Clear(Meeting& meeting) {
+    meeting.number += kMeetings;
+    meeting.num_came = meeting.num_left = 0;
+    std::fill(meeting.came.begin(), meeting.came.end(), false);
+    std::fill(meeting.left.begin(), meeting.left.end(), false);
     changed_.notify_all();
   }
 
@@ -108,7 +108,7 @@ class MeetingTable {
   const int size_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::array<Place, kPlaces> places_;
+  std::array<Meeting, kMeetings> meetings_;
 };
 
 class LocalCommunicator : public HostCommunicator {

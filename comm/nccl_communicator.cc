@@ -326,7 +326,7 @@ void NcclCommunicator::Call(const char* call_name, Stream& stream, Enqueue enque
   const ncclResult_t result = session_.Alone([&] { return enqueue(session_.nccl(), cuda_stream); });
   if (result != ncclSuccess) {
     const std::string what = absl::StrCat(call_name, " #", number, " of group '", name_, "' (",
-                                          session_.log().place().Read().InWords(), ")");
+                                          session_.log().progress().Read().ToString(), ")");
     if (result == ncclRemoteError || result == ncclSystemError) session_.Lose(result, what);
     NCCL_CHECK(session_.nccl(), result);
     Settle(what);

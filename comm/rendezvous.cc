@@ -96,10 +96,10 @@ std::string AgeInWords(const std::string& path) {
 
 }  // namespace
 
-Rendezvous::Rendezvous(LaunchPlace place, absl::Duration deadline)
+Rendezvous::Rendezvous(LaunchIdentity place, absl::Duration deadline)
     : place_(std::move(place)), deadline_(deadline) {}
 
-absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Join(const LaunchPlace& place,
+absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Join(const LaunchIdentity& place,
                                                              absl::Duration deadline) {
   std::unique_ptr<Rendezvous> self(new Rendezvous(place, deadline));
   if (place.size > 1) {

@@ -17,7 +17,7 @@
 namespace unipool {
 
 // A process's place in a launch without MPI.
-struct LaunchPlace {
+struct LaunchIdentity {
   int rank = 0;
   int size = 1;
   int local_rank = 0;   // among the ranks of its host
@@ -28,14 +28,14 @@ struct LaunchPlace {
 // torchrun sets them; or UNIPOOL_RENDEZVOUS with those three or with SLURM_PROCID, SLURM_NTASKS,
 // SLURM_LOCALID. Nothing where none of RANK, WORLD_SIZE, UNIPOOL_RENDEZVOUS is set.
 // INVALID_ARGUMENT names a variable that is missing or wrong.
-absl::StatusOr<std::optional<LaunchPlace>> LaunchPlaceInEnvironment();
+absl::StatusOr<std::optional<LaunchIdentity>> LaunchIdentityFromEnvironment();
 
 class Rendezvous {
  public:
   // Collective. Errors say who is missing, and are each rank's own: DEADLINE_EXCEEDED where a rank
   // does not come within `deadline`, which bounds later calls too; INVALID_ARGUMENT for an address
   // that cannot be used and for ranks that contradict each other.
-  static absl::StatusOr<std::unique_ptr<Rendezvous>> Join(const LaunchPlace& place,
+  static absl::StatusOr<std::unique_ptr<Rendezvous>> Join(const LaunchIdentity& place,
                                                           absl::Duration deadline);
 
   int rank() const { return place_.rank; }
@@ -47,14 +47,14 @@ class Rendezvous {
   std::unique_ptr<Messenger> IntoMessenger(std::function<void(int rank)> on_lost);
 
  private:
-  Rendezvous(LaunchPlace place, absl::Duration deadline);
+  Rendezvous(LaunchIdentity place, absl::Duration deadline);
   absl::Status ListenForAll();
   absl::Status TakeIn(TcpSocket caller, uint64_t token, absl::Time until);
   absl::Status CallFirst();
   absl::Status TryToCall(const std::string& host, int port, uint64_t token, std::string* why);
   absl::Status Late(const std::string& why) const;
 
-  const LaunchPlace place_;
+  const LaunchIdentity place_;
   const absl::Duration deadline_;
   std::vector<TcpSocket> ranks_;  // of rank 0: by rank; of others: that to rank 0
 };

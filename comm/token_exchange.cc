@@ -14,7 +14,7 @@
 namespace unipool {
 namespace {
 
-constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();  // that an index can tell
+constexpr int64_t kMaxRows = std::numeric_limits<int32_t>::max();  // that an index can tell
 
 Tensor First(const MirroredTensor& counts, int64_t size) {
   return counts.on_device().Rows(0, size);
@@ -29,7 +29,7 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
   Profiler::Scope scope(ctx.profiler, "exchange.plan");
   CHECK_EQ(expert_ids.rank, 2) << expert_ids.ShapeString();
   CHECK_EQ(map.ranks(), group_.size());
-  CHECK_LE(expert_ids.numel(), kMostRows);
+  CHECK_LE(expert_ids.numel(), kMaxRows);
   const int64_t slots = static_cast<int64_t>(map.owned(group_.rank()).size());
   plan->tokens = expert_ids.dim(0);
   plan->top_k = expert_ids.dim(1);
@@ -50,7 +50,7 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
     plan->parts.assign(1, {0, slots, 0, plan->received});
   } else {
     counts = ExchangeCounts(ctx, map, plan);
-    CHECK_LE(plan->received, kMostRows);
+    CHECK_LE(plan->received, kMaxRows);
     plan->to_slot_order = ctx.arena->New<int32_t>({plan->received});
     plan->to_arrival_order = ctx.arena->New<int32_t>({plan->received});
   }

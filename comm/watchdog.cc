@@ -32,8 +32,8 @@ double SecondsSince(Clock::time_point start) {
 // "rank 0 waits 3.2 s for rank 2 in AllReduce #4 of group 'world' (step 3, gradients)".
 std::string WaitInWords(int rank, const CallLog::Call& call) {
   std::string words = absl::StrFormat("rank %d waits %.1f s", rank, SecondsSince(call.start));
-  if (!call.missing.empty()) absl::StrAppend(&words, " for rank ", call.missing.InWords());
-  return absl::StrCat(words, " in ", call.InWords());
+  if (!call.missing.empty()) absl::StrAppend(&words, " for rank ", call.missing.ToString());
+  return absl::StrCat(words, " in ", call.ToString());
 }
 
 // Past calls as lines, oldest first.
@@ -43,8 +43,8 @@ std::string RingInWords(const std::vector<CallLog::Call>& calls) {
     const auto end = call.is_under_way() ? Clock::now() : call.end;
     absl::StrAppendFormat(&words, "\n  %.3f s ago, %s %.3f s: %s", SecondsSince(call.start),
                           call.is_under_way() ? "under way for" : "took",
-                          std::chrono::duration<double>(end - call.start).count(), call.InWords());
-    if (!call.missing.empty()) absl::StrAppend(&words, ", rank ", call.missing.InWords(), " late");
+                          std::chrono::duration<double>(end - call.start).count(), call.ToString());
+    if (!call.missing.empty()) absl::StrAppend(&words, ", rank ", call.missing.ToString(), " late");
   }
   return words;
 }
@@ -85,7 +85,7 @@ void Watchdog::Watch() {
 void Watchdog::NoteMoves() {
   const auto now = Clock::now();
   const bool was_stopped = now - std::exchange(looked_, now) > kStopped;
-  const uint64_t moves = log_.place().changes() + log_.num_calls();
+  const uint64_t moves = log_.progress().changes() + log_.num_calls();
   const bool moved = std::exchange(moves_, moves) != moves;
   if (moved || was_stopped || log_.OldestUnderWay().has_value()) moved_ = now;
 }
@@ -95,7 +95,7 @@ bool Watchdog::IsLate() const {
   const std::optional<CallLog::Call> call = log_.OldestUnderWay();
   if (call.has_value()) return Clock::now() - call->start > longest;
   // Nobody else may be there to wait for a rank whose file system, or device, does not answer.
-  return log_.place().is_at_work() && Clock::now() - moved_ > longest;
+  return log_.progress().is_at_work() && Clock::now() - moved_ > longest;
 }
 
 void Watchdog::TellOfEnd() {
@@ -116,7 +116,7 @@ std::string Watchdog::State() const {
   const std::optional<CallLog::Call> call = log_.OldestUnderWay();
   if (call.has_value()) return WaitInWords(options_.rank, *call);
   return absl::StrFormat("rank %d waits for nobody: %s, for %.1f s", options_.rank,
-                         log_.place().Read().InWords(), SecondsSince(moved_));
+                         log_.progress().Read().ToString(), SecondsSince(moved_));
 }
 
 // One line a rank; those that do not answer come last.

@@ -171,7 +171,7 @@ void BatchLoader::SkipTo(int64_t steps) {
 }
 
 absl::Status BatchLoader::BadToken(const Slot& slot) const {
-  const TokenPlace place = source_.Place(slot.bad_sample, slot.bad_offset);
+  const TokenLocation place = source_.Locate(slot.bad_sample, slot.bad_offset);
   return absl::InvalidArgumentError(absl::StrCat(
       place.dataset->prefix(), ".bin: token ", place.token, " (byte ",
       place.token * place.dataset->token_bytes(), ") has id ", slot.bad_id, ", expected 0 to ",

@@ -158,7 +158,7 @@ absl::StatusOr<Blend> Blend::Greedy(const std::vector<double>& weights, int64_t 
   return Blend(std::move(table));
 }
 
-Blend::Place Blend::At(int64_t sample) const {
+Blend::Position Blend::At(int64_t sample) const {
   bytes_.NoteRead();
   const int64_t at = sample % length_, shard = shard_[at];
   return {.shard = shard, .sample = sample / length_ * counts_[shard] + before_[at]};

@@ -31,7 +31,7 @@ std::vector<uint16_t> BlendCycle(const std::vector<double>& weights);
 
 class Blend {
  public:
-  struct Place {
+  struct Position {
     int64_t shard;
     int64_t sample;  // of that shard's order
   };
@@ -42,7 +42,7 @@ class Blend {
   static absl::StatusOr<Blend> Greedy(const std::vector<double>& weights, int64_t length,
                                       const std::string& prefix, const std::string& cache_folder);
 
-  Place At(int64_t sample) const;
+  Position At(int64_t sample) const;
 
  private:
   explicit Blend(CachedBytes table);

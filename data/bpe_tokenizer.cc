@@ -131,8 +131,8 @@ class PieceMerger {
 // Short pieces with their ids, the newest in each place: most of a text is few words.
 class ShortPieces {
  public:
-  static constexpr size_t kMostBytes = 15;
-  static constexpr size_t kMostIds = 3;
+  static constexpr size_t kMaxBytes = 15;
+  static constexpr size_t kMaxIds = 3;
 
   struct Key {
     uint64_t low, high;  // the bytes, zeros, and how many there are
@@ -141,7 +141,7 @@ class ShortPieces {
   struct Slot {
     Key key{};
     int32_t num_ids = 0;
-    std::array<int32_t, kMostIds> ids;
+    std::array<int32_t, kMaxIds> ids;
   };
 
   // `readable` bytes may be read from `piece` on.
@@ -176,7 +176,7 @@ class BpeEncoder : public TextEncoder {
   void Encode(absl::string_view text, std::vector<int32_t>* ids) override {
     for (size_t begin = 0; begin < text.size();) {
       const size_t end = pretokenizer_.PieceEnd(text, begin);
-      if (end - begin <= ShortPieces::kMostBytes) {
+      if (end - begin <= ShortPieces::kMaxBytes) {
         AppendShort(text.substr(begin), end - begin, ids);
       } else {
         AppendLong(text.substr(begin, end - begin), ids);
@@ -187,15 +187,15 @@ class BpeEncoder : public TextEncoder {
 
  private:
   // Pieces that are remembered, and how many.
-  static constexpr size_t kMostLongBytes = 256;
-  static constexpr size_t kMostLong = 1 << 14;
+  static constexpr size_t kMaxLongBytes = 256;
+  static constexpr size_t kMaxLong = 1 << 14;
 
   void AppendShort(absl::string_view rest, size_t bytes, std::vector<int32_t>* ids) {
     const ShortPieces::Key key = ShortPieces::KeyOf(rest.data(), bytes, rest.size());
     ShortPieces::Slot& slot = short_.SlotOf(key);
     if (!(slot.key == key)) {
       const absl::Span<const int32_t> found = merger_.Run(rest.substr(0, bytes));
-      if (found.size() > ShortPieces::kMostIds) {
+      if (found.size() > ShortPieces::kMaxIds) {
         ids->insert(ids->end(), found.begin(), found.end());
         return;
       }
@@ -213,8 +213,8 @@ class BpeEncoder : public TextEncoder {
     }
     const absl::Span<const int32_t> merged = merger_.Run(piece);
     ids->insert(ids->end(), merged.begin(), merged.end());
-    if (piece.size() > kMostLongBytes) return;
-    if (long_.size() == kMostLong) long_.clear();
+    if (piece.size() > kMaxLongBytes) return;
+    if (long_.size() == kMaxLong) long_.clear();
     long_.try_emplace(piece, merged.begin(), merged.end());
   }
 

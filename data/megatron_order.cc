@@ -43,17 +43,17 @@ Epochs PlanEpochs(int64_t tokens, const MegatronPart& part) {
 
 absl::Status CheckSizes(const IndexedDataset& dataset, const MegatronPart& part,
                         const Epochs& plan) {
-  constexpr int64_t kMostDocuments = std::numeric_limits<int32_t>::max();
-  constexpr int64_t kMostSamples = std::numeric_limits<uint32_t>::max() - int64_t{1};
+  constexpr int64_t kMaxDocuments = std::numeric_limits<int32_t>::max();
+  constexpr int64_t kMaxSamples = std::numeric_limits<uint32_t>::max() - int64_t{1};
   const int64_t documents = part.range.end - part.range.begin;
-  if (part.range.end <= kMostDocuments && documents * plan.count <= kMostDocuments &&
-      plan.samples <= kMostSamples) {
+  if (part.range.end <= kMaxDocuments && documents * plan.count <= kMaxDocuments &&
+      plan.samples <= kMaxSamples) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
       absl::StrCat(dataset.prefix(), ": ", plan.count, " epochs of ", documents, " sequences give ",
-                   plan.samples, " samples, expected at most ", kMostDocuments, " sequences and ",
-                   kMostSamples, " samples for data.order = MEGATRON"));
+                   plan.samples, " samples, expected at most ", kMaxDocuments, " sequences and ",
+                   kMaxSamples, " samples for data.order = MEGATRON"));
 }
 
 // The part's ids `count` times over, shuffled together.
@@ -205,8 +205,8 @@ void MegatronOrder::Read(int64_t sample, absl::Span<int32_t> ids) const {
   });
 }
 
-TokenPlace MegatronOrder::Place(int64_t sample, int64_t offset) const {
-  TokenPlace place{.dataset = &dataset_, .token = 0};
+TokenLocation MegatronOrder::Locate(int64_t sample, int64_t offset) const {
+  TokenLocation place{.dataset = &dataset_, .token = 0};
   ForEachPiece(sample, offset + 1,
                [&](int64_t begin, int64_t count) { place.token = begin + count - 1; });
   return place;

@@ -55,7 +55,7 @@ class MegatronOrder : public SampleSource {
 
   int64_t samples_per_epoch() const override { return num_samples_; }
   void Read(int64_t sample, absl::Span<int32_t> ids) const override;
-  TokenPlace Place(int64_t sample, int64_t offset) const override;
+  TokenLocation Locate(int64_t sample, int64_t offset) const override;
 
  private:
   MegatronOrder(const IndexedDataset& dataset, CachedBytes bytes);

@@ -22,7 +22,7 @@ class StatelessSource : public SampleSource {
   void Read(int64_t sample, absl::Span<int32_t> ids) const override {
     dataset_.Read(order_.Start(sample), ids);
   }
-  TokenPlace Place(int64_t sample, int64_t offset) const override {
+  TokenLocation Locate(int64_t sample, int64_t offset) const override {
     return {.dataset = &dataset_, .token = order_.Start(sample) + offset};
   }
 
@@ -39,12 +39,12 @@ class BlendedSource : public SampleSource {
 
   int64_t samples_per_epoch() const override { return std::numeric_limits<int64_t>::max(); }
   void Read(int64_t sample, absl::Span<int32_t> ids) const override {
-    const Blend::Place place = blend_.At(sample);
+    const Blend::Position place = blend_.At(sample);
     shards_[place.shard]->Read(place.sample, ids);
   }
-  TokenPlace Place(int64_t sample, int64_t offset) const override {
-    const Blend::Place place = blend_.At(sample);
-    return shards_[place.shard]->Place(place.sample, offset);
+  TokenLocation Locate(int64_t sample, int64_t offset) const override {
+    const Blend::Position place = blend_.At(sample);
+    return shards_[place.shard]->Locate(place.sample, offset);
   }
 
  private:
@@ -83,10 +83,10 @@ absl::StatusOr<Blend> CreateBlend(const std::vector<const IndexedDataset*>& shar
                                   const std::vector<double>& weights,
                                   const SourceOptions& options) {
   if (options.order == SourceOptions::Order::kStateless) return Blend::Cycle(weights);
-  constexpr int64_t kMostSamples = std::numeric_limits<uint32_t>::max();
-  if (options.num_samples > kMostSamples) {
+  constexpr int64_t kMaxSamples = std::numeric_limits<uint32_t>::max();
+  if (options.num_samples > kMaxSamples) {
     return absl::InvalidArgumentError(absl::StrCat("a blend of ", options.num_samples,
-                                                   " samples, expected at most ", kMostSamples,
+                                                   " samples, expected at most ", kMaxSamples,
                                                    " for data.order = MEGATRON"));
   }
   return Blend::Greedy(weights, options.num_samples,

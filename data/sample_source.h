@@ -14,7 +14,7 @@
 
 namespace unipool {
 
-struct TokenPlace {
+struct TokenLocation {
   const IndexedDataset* dataset;
   int64_t token;  // of its stream
 };
@@ -29,7 +29,7 @@ class SampleSource {
   // The sequence + 1 ids of sample g >= 0, over all epochs.
   virtual void Read(int64_t sample, absl::Span<int32_t> ids) const = 0;
   // Where one of those ids stands, for errors.
-  virtual TokenPlace Place(int64_t sample, int64_t offset) const = 0;
+  virtual TokenLocation Locate(int64_t sample, int64_t offset) const = 0;
 };
 
 struct SourceOptions {

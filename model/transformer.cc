@@ -176,9 +176,9 @@ void Transformer::SetExchangeChunks(int chunks) {
   for (ExpertMap& map : maps_) map.SetChunks(chunks);
 }
 
-int Transformer::most_exchange_chunks() const {
+int Transformer::max_exchange_chunks() const {
   int most = 1;
-  for (const ExpertMap& map : maps_) most = std::max(most, map.most_chunks());
+  for (const ExpertMap& map : maps_) most = std::max(most, map.max_chunks());
   return most;
 }
 
@@ -230,7 +230,7 @@ Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, cons
   const bool training = pass.sums != nullptr, together = training && recompute_blocks_;
   if (together) AllocateTogether(ctx, x.dim(0), sequence, saved);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
-    SetPlace(ctx, "forward", static_cast<int>(layer));
+    SetProgress(ctx, "forward", static_cast<int>(layer));
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
@@ -265,7 +265,7 @@ void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
   const Tensor dbranch = Activations(ctx, {dx.dim(0), hidden_});
   int64_t mark = ctx.arena->used_bytes();
   for (int layer = num_layers() - 1; layer >= 0; --layer) {
-    SetPlace(ctx, "backward", layer);
+    SetProgress(ctx, "backward", layer);
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the backward of model.layers.", layer);
     }

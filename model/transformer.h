@@ -68,7 +68,7 @@ class Transformer {
   // Rows of every pool travel in as many chunks (comm/expert_map.h); between passes. Results are
   // the same bits whatever the number.
   void SetExchangeChunks(int chunks);
-  int most_exchange_chunks() const;
+  int max_exchange_chunks() const;
   int num_layers() const { return static_cast<int>(blocks_.size()); }
   // Of NormRouter; 0 for other routers and dense models.
   float router_c() const { return router_c_; }

@@ -5,8 +5,8 @@
 #include <initializer_list>
 
 #include "runtime/arena.h"
-#include "runtime/place.h"
 #include "runtime/profiler.h"
+#include "runtime/progress.h"
 #include "runtime/stream.h"
 
 namespace unipool {
@@ -15,7 +15,7 @@ struct Context {
   Stream* stream = nullptr;
   Arena* arena = nullptr;
   Profiler* profiler = nullptr;
-  Place* place = nullptr;  // may stay null
+  Progress* progress = nullptr;  // may stay null
   // Of activations: float32, or bfloat16 on a GPU. What has to be exact (statistics, scores,
   // losses) is float32 in both.
   DType dtype = DType::kFloat32;
@@ -30,8 +30,8 @@ inline Tensor Activations(const Context& ctx, std::initializer_list<int64_t> dim
 }
 
 // Notes where the work is, as in ("forward", layer).
-inline void SetPlace(const Context& ctx, const char* what, int layer = Place::kNoLayer) {
-  if (ctx.place != nullptr) ctx.place->Set(what, layer);
+inline void SetProgress(const Context& ctx, const char* what, int layer = Progress::kNoLayer) {
+  if (ctx.progress != nullptr) ctx.progress->Set(what, layer);
 }
 
 }  // namespace unipool

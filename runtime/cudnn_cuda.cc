@@ -24,9 +24,9 @@ namespace {
 // large as this holds, so that each fills the GPU; a sequence that wants more than the most is not
 // computed here.
 constexpr int64_t kWorkspaceBytes = int64_t{256} << 20;
-constexpr int64_t kMostWorkspaceBytes = int64_t{512} << 20;
+constexpr int64_t kMaxWorkspaceBytes = int64_t{512} << 20;
 // Training meets a few shapes; where every batch is another one, plans would be all the time.
-constexpr size_t kMostShapes = 32;
+constexpr size_t kMaxShapes = 32;
 
 std::string Words(const CudnnAttentionShape& shape) {
   return absl::StrCat(shape.backward ? "backward of " : "", shape.sequences, " sequences of ",
@@ -95,7 +95,7 @@ class CudnnPlans {
   int64_t AtOnce(const CudnnAttentionShape& shape) {
     const auto found = at_once_.find(shape);
     if (found != at_once_.end()) return found->second;
-    if (at_once_.size() == kMostShapes) return 0;
+    if (at_once_.size() == kMaxShapes) return 0;
     const absl::StatusOr<int64_t> at_once = Prepare(shape);
     if (at_once.ok()) {
       VLOG(1) << "attention by cuDNN: " << Words(shape) << ", " << *at_once << " at once";
@@ -124,7 +124,7 @@ class CudnnPlans {
     if (plans_.count(shape) != 0) return absl::OkStatus();
     ASSIGN_OR_RETURN(CudnnAttentionPlan plan, CudnnAttentionPlan::Create(shape, handle_.get()));
     const int64_t bytes = plan.workspace_bytes();
-    if (bytes > kMostWorkspaceBytes) {
+    if (bytes > kMaxWorkspaceBytes) {
       return absl::ResourceExhaustedError(absl::StrCat("cuDNN wants ", bytes >> 20, " MiB"));
     }
     if (bytes > std::max(int64_t{kScratchBytes}, workspace_.bytes())) {

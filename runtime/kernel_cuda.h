@@ -61,9 +61,9 @@ __host__ __device__ constexpr T CeilDivide(T a, T b) {
 // A grid for a loop over `count` items by GlobalThread() and GridThreads(): enough blocks to fill
 // any GPU several times over, and no more.
 inline LaunchShape GridStride(int64_t count, int threads = 256) {
-  constexpr int64_t kMostBlocks = 4096;
+  constexpr int64_t kMaxBlocks = 4096;
   const int64_t blocks = CeilDivide<int64_t>(count, threads);
-  return {.grid = dim3(static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks)),
+  return {.grid = dim3(static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks)),
           .block = dim3(static_cast<unsigned>(threads))};
 }
 

@@ -15,7 +15,7 @@ class CudaTimer : public StreamTimer {
   explicit CudaTimer(Device device) : points_(device) {}
 
   void Start(Stream& stream) override {
-    if (points_.size() == kMostPoints) seconds_ = TakeSeconds();
+    if (points_.size() == kMaxPoints) seconds_ = TakeSeconds();
     points_.Record(stream);
   }
   void Stop(Stream& stream) override { points_.Record(stream); }
@@ -29,7 +29,7 @@ class CudaTimer : public StreamTimer {
   }
 
  private:
-  static constexpr int64_t kMostPoints = 8192;
+  static constexpr int64_t kMaxPoints = 8192;
 
   EventList points_;  // a Start and a Stop in turn
   double seconds_ = 0;

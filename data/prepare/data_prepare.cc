@@ -29,7 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kMostWorkers = 1024;
+constexpr int kMaxWorkers = 1024;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -247,9 +247,9 @@ absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report) {
   if (report == nullptr) report = &unwanted;
   *report = {};
   const auto start = Clock::now();
-  if (options.workers < 1 || options.workers > kMostWorkers) {
+  if (options.workers < 1 || options.workers > kMaxWorkers) {
     return absl::InvalidArgumentError(
-        absl::StrCat(options.workers, " workers, expected 1 to ", kMostWorkers));
+        absl::StrCat(options.workers, " workers, expected 1 to ", kMaxWorkers));
   }
   ASSIGN_OR_RETURN(const std::vector<fs::path> files, ListFiles(options.inputs));
   int64_t total_bytes = 0;

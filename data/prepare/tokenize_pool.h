@@ -45,7 +45,7 @@ class TokenizePool {
   // Enough blocks to keep the workers busy are under way, or more bytes than is good for the
   // memory: take one first.
   bool is_full() const {
-    return order_.size() >= 2 * threads_.size() + 1 || text_bytes_ >= kMostTextBytes;
+    return order_.size() >= 2 * threads_.size() + 1 || text_bytes_ >= kMaxTextBytes;
   }
   bool is_empty() const { return order_.empty(); }
   void Submit(std::unique_ptr<TextBlock> block);
@@ -53,7 +53,7 @@ class TokenizePool {
   std::unique_ptr<TextBlock> Take();
 
  private:
-  static constexpr size_t kMostTextBytes = size_t{256} << 20;
+  static constexpr size_t kMaxTextBytes = size_t{256} << 20;
 
   struct Job {
     std::unique_ptr<TextBlock> block;

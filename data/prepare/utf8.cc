@@ -13,17 +13,17 @@ struct Lead {
 };
 
 Lead LeadOf(unsigned char byte) {
-  constexpr unsigned char kLeast = 0x80, kMost = 0xbf;
-  if (byte < 0x80) return {1, kLeast, kMost};
-  if (byte < 0xc2 || byte > 0xf4) return {0, kLeast, kMost};
-  if (byte < 0xe0) return {2, kLeast, kMost};
+  constexpr unsigned char kLeast = 0x80, kMax = 0xbf;
+  if (byte < 0x80) return {1, kLeast, kMax};
+  if (byte < 0xc2 || byte > 0xf4) return {0, kLeast, kMax};
+  if (byte < 0xe0) return {2, kLeast, kMax};
   // Longer forms of what has a shorter one, halves of UTF-16 pairs, and codes above U+10FFFF.
-  if (byte == 0xe0) return {3, 0xa0, kMost};
+  if (byte == 0xe0) return {3, 0xa0, kMax};
   if (byte == 0xed) return {3, kLeast, 0x9f};
-  if (byte < 0xf0) return {3, kLeast, kMost};
-  if (byte == 0xf0) return {4, 0x90, kMost};
+  if (byte < 0xf0) return {3, kLeast, kMax};
+  if (byte == 0xf0) return {4, 0x90, kMax};
   if (byte == 0xf4) return {4, kLeast, 0x8f};
-  return {4, kLeast, kMost};
+  return {4, kLeast, kMax};
 }
 
 // Of the character that begins the text, 0 where it is none.

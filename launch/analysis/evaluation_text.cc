@@ -54,7 +54,7 @@ absl::Status EvaluationText::Read(int64_t i, absl::Span<int32_t> ids) const {
   const auto bad =
       std::find_if(ids.begin(), ids.end(), [this](int32_t id) { return id < 0 || id >= vocab_; });
   if (bad == ids.end()) return absl::OkStatus();
-  const TokenPlace place = source_->Place(part_.first + i, bad - ids.begin());
+  const TokenLocation place = source_->Locate(part_.first + i, bad - ids.begin());
   return absl::InvalidArgumentError(absl::StrCat(place.dataset->prefix(), ".bin: token ",
                                                  place.token, " is ", *bad,
                                                  ", expected one of model.vocab = ", vocab_));

@@ -72,7 +72,7 @@ int64_t Best(size_t choices, const Value& value) {
 
 std::vector<Outcome> ScoreChoices(const std::vector<Question>& questions, BatchHook* hook,
                                   InferenceModel& model) {
-  const int64_t most_tokens = model.run().model().sequence() + 1;
+  const int64_t max_tokens = model.run().model().sequence() + 1;
   std::vector<Outcome> outcomes;
   std::vector<ChoiceTokens> choices;
   const auto score = [&] {
@@ -87,7 +87,7 @@ std::vector<Outcome> ScoreChoices(const std::vector<Question>& questions, BatchH
   };
   for (const Question& question : questions) {
     for (const std::string& choice : question.choices) {
-      choices.push_back(EncodeChoice(*model.tokenizer(), question.context, choice, most_tokens));
+      choices.push_back(EncodeChoice(*model.tokenizer(), question.context, choice, max_tokens));
       if (choices.size() == kChoicesAtOnce) score();
     }
   }
@@ -138,7 +138,7 @@ absl::StatusOr<std::vector<Question>> ReadQuestions(const std::string& path) {
 }
 
 ChoiceTokens EncodeChoice(const Tokenizer& tokenizer, const std::string& context,
-                          const std::string& choice, int64_t most_tokens) {
+                          const std::string& choice, int64_t max_tokens) {
   const absl::string_view stripped = absl::StripTrailingAsciiWhitespace(context);
   std::vector<int32_t> before;
   tokenizer.Encode(stripped, &before);
@@ -147,7 +147,7 @@ ChoiceTokens EncodeChoice(const Tokenizer& tokenizer, const std::string& context
   encoded.predicted = std::max<int64_t>(
       1, static_cast<int64_t>(encoded.tokens.size()) - static_cast<int64_t>(before.size()));
   if (before.empty()) encoded.tokens.insert(encoded.tokens.begin(), tokenizer.end_of_document());
-  const int64_t excess = static_cast<int64_t>(encoded.tokens.size()) - most_tokens;
+  const int64_t excess = static_cast<int64_t>(encoded.tokens.size()) - max_tokens;
   if (excess > 0) encoded.tokens.erase(encoded.tokens.begin(), encoded.tokens.begin() + excess);
   // A choice that alone fills the sequence is judged by what is left of it.
   encoded.predicted = std::min(encoded.predicted, static_cast<int64_t>(encoded.tokens.size()) - 1);

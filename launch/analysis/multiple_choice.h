@@ -32,7 +32,7 @@ struct ChoiceTokens {
   int64_t predicted = 0;        // how many at the end are the choice's
 };
 ChoiceTokens EncodeChoice(const Tokenizer& tokenizer, const std::string& context,
-                          const std::string& choice, int64_t most_tokens);
+                          const std::string& choice, int64_t max_tokens);
 
 // UTF-8 bytes of the choice without leading white space, by which its log-probability is divided.
 int64_t ChoiceBytes(const std::string& choice);

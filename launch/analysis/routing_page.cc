@@ -65,22 +65,22 @@ std::string ShadeColor(double place) {
 class Shades {
  public:
   Shades(double uniform, double most)
-      : uniform_(uniform), most_(std::max(4.0, std::exp2(std::ceil(std::log2(most / uniform))))) {}
+      : uniform_(uniform), max_(std::max(4.0, std::exp2(std::ceil(std::log2(most / uniform))))) {}
 
   double least() const { return 0.25; }  // multiples at the ends of the scale
-  double most() const { return most_; }
+  double most() const { return max_; }
   // -1 for no route at all.
   int Of(double frequency) const {
     if (frequency == 0) return -1;
-    return static_cast<int>(Place(frequency / uniform_) * (kShades - 1) + 0.5);
+    return static_cast<int>(ShadePosition(frequency / uniform_) * (kShades - 1) + 0.5);
   }
-  double Place(double multiple) const {
-    return std::clamp(std::log2(multiple / least()) / std::log2(most_ / least()), 0.0, 1.0);
+  double ShadePosition(double multiple) const {
+    return std::clamp(std::log2(multiple / least()) / std::log2(max_ / least()), 0.0, 1.0);
   }
 
  private:
   double uniform_;
-  double most_;
+  double max_;
 };
 
 std::string Escape(const std::string& text) {
@@ -175,12 +175,12 @@ std::string ExpertAxis(const Grid& grid, double y) {
 
 // Entropies of the layers, beside their rows.
 std::string EntropyBars(const RouteCounts& counts, const RoutingReport& report, const Grid& grid) {
-  const double most_bits = std::max(1.0, std::log2(counts.experts));
+  const double max_bits = std::max(1.0, std::log2(counts.experts));
   const double left = grid.right() + 12, width = 64;
   std::string svg;
   for (int layer = 0; layer < grid.layers; ++layer) {
     const double y = kTop + (layer + 0.15) * grid.cell_height, height = grid.cell_height * 0.7;
-    const double share = report.entropy_bits[layer] / most_bits;
+    const double share = report.entropy_bits[layer] / max_bits;
     absl::StrAppend(&svg, Rect(left, y, width, height, "#eef1f5"),
                     Rect(left, y, width * share, height, "#d98b3a"));
   }
@@ -189,7 +189,7 @@ std::string EntropyBars(const RouteCounts& counts, const RoutingReport& report, 
                                absl::StrFormat("%.2f", report.entropy_bits[layer])));
   }
   return absl::StrCat(svg, Text(kWidth - 2, grid.bottom() + 16,
-                                absl::StrFormat("entropy, of %.2f bits", most_bits), "end"));
+                                absl::StrFormat("entropy, of %.2f bits", max_bits), "end"));
 }
 
 // Bars of the aggregate, each expert under its column, and the line of equal use.
@@ -321,7 +321,7 @@ std::string TopSetTable(const RoutingReport& report) {
                           sets.k, sets.union_size, 100 * sets.union_share, 100 * sets.saturation,
                           100 * sets.weighted_coverage, 100 * sets.mean_coverage,
                           100 * sets.least_coverage, 100 * sets.median_coverage,
-                          100 * sets.most_coverage);
+                          100 * sets.max_coverage);
   }
   return table + "</table></div>\n";
 }

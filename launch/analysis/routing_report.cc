@@ -58,7 +58,7 @@ TopSets ReportTopSets(const RouteCounts& counts, int k) {
           .mean_coverage = Mean(coverages),
           .least_coverage = *least,
           .median_coverage = Median(coverages),
-          .most_coverage = *most};
+          .max_coverage = *most};
 }
 
 double Jaccard(std::vector<int> a, std::vector<int> b) {

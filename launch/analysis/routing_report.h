@@ -42,7 +42,7 @@ struct TopSets {
   double mean_coverage = 0;      // the same by layer: mean, least, median, most
   double least_coverage = 0;
   double median_coverage = 0;  // of an even number of layers the mean of the middle two
-  double most_coverage = 0;
+  double max_coverage = 0;
 };
 
 struct RoutingReport {

@@ -104,9 +104,9 @@ absl::StatusOr<std::vector<int32_t>> TokensOfLine(absl::string_view line, const 
         "not valid JSON, expected {\"tokens\": [ids]} or {\"text\": \"...\"}");
   }
   ASSIGN_OR_RETURN(std::vector<int32_t> tokens, TokensOfJson(json, rules));
-  if (static_cast<int64_t>(tokens.size()) <= rules.most_tokens) return tokens;
+  if (static_cast<int64_t>(tokens.size()) <= rules.max_tokens) return tokens;
   return absl::InvalidArgumentError(absl::StrCat(
-      tokens.size(), " tokens, expected at most model.sequence + 1 = ", rules.most_tokens));
+      tokens.size(), " tokens, expected at most model.sequence + 1 = ", rules.max_tokens));
 }
 
 std::string ScoredLine(const std::vector<int32_t>& tokens, const std::vector<float>& logprobs) {
@@ -121,7 +121,7 @@ absl::StatusOr<int64_t> ScoreLines(const LinesFile& input, InferenceModel& model
   const World& world = model.world();
   const ScoreRules rules{.tokenizer = model.tokenizer(),
                          .vocab = model.run().model().vocab(),
-                         .most_tokens = model.run().model().sequence() + 1};
+                         .max_tokens = model.run().model().sequence() + 1};
   RETURN_IF_ERROR(world.Agree(CheckLines(input, rules)));
   auto lines = TokenLines::Open(input, rules);
   RETURN_IF_ERROR(world.Agree(lines.status()));

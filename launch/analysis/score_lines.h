@@ -24,7 +24,7 @@ namespace unipool {
 struct ScoreRules {
   const Tokenizer* tokenizer = nullptr;  // null: tokens only
   int64_t vocab = 0;
-  int64_t most_tokens = 0;  // of a line: what a sequence takes, and the token that it predicts last
+  int64_t max_tokens = 0;  // of a line: what a sequence takes, and the token that it predicts last
 };
 
 // Errors say what was found and expected, without file and line.

@@ -95,8 +95,8 @@ std::string FieldText(const Manifest& manifest, const google::protobuf::FieldDes
 }
 
 std::string Shortened(const std::string& text) {
-  constexpr size_t kMost = 200;
-  return text.size() <= kMost ? text : absl::StrCat(text.substr(0, kMost), "...");
+  constexpr size_t kMax = 200;
+  return text.size() <= kMax ? text : absl::StrCat(text.substr(0, kMax), "...");
 }
 
 std::map<std::string, Values> CompareStates(const Manifest& a, const Manifest& b) {

@@ -166,7 +166,7 @@ absl::StatusOr<std::string> SettleChunks(const Corpus& corpus, World& world, con
   const ChunkTrial& trial = (*trainer)->chunk_trial();
   while (!trial.settled()) RETURN_IF_ERROR((*trainer)->Step().status());
   run->mutable_parallel()->set_exchange_chunks(trial.chunks());
-  return trial.InWords();
+  return trial.ToString();
 }
 
 absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& world) {

@@ -79,13 +79,13 @@ void PrintRecompute(config::Run run, int ranks, DeviceType device) {
 }
 
 absl::Status Show(const CommandLine& line) {
-  constexpr int64_t kMostRanks = 1 << 20;
+  constexpr int64_t kMaxRanks = 1 << 20;
   ASSIGN_OR_RETURN(const int64_t ranks, line.Integer("ranks", 1, 1));
   ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
   ASSIGN_OR_RETURN(config::Run run, LoadRunConfig(line.arguments()[0], overrides));
-  if (ranks > kMostRanks) {
+  if (ranks > kMaxRanks) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("--ranks=%d: expected at most %d", ranks, kMostRanks));
+        absl::StrFormat("--ranks=%d: expected at most %d", ranks, kMaxRanks));
   }
   const int rank_count = static_cast<int>(ranks);
   RETURN_IF_ERROR(CheckRanks(run, rank_count));

@@ -193,7 +193,7 @@ void PrintJson(const IndexedDataset& dataset, const View& view) {
   if (!view.text.empty()) json["beginning"]["text"] = view.text;
   if (view.scan.has_value()) {
     json["scan"] = {{"least_id", view.scan->least},
-                    {"most_id", view.scan->most},
+                    {"max_id", view.scan->most},
                     {"last_id", view.scan->ending},
                     {"sequences_with_last_id", view.scan->with_ending}};
   }

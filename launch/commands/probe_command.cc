@@ -183,7 +183,7 @@ std::string UtilizationText(const RouteCounts& counts, const RoutingReport& repo
                           sets.k, sets.union_size, 100 * sets.union_share, 100 * sets.saturation,
                           100 * sets.weighted_coverage, 100 * sets.mean_coverage,
                           100 * sets.least_coverage, 100 * sets.median_coverage,
-                          100 * sets.most_coverage);
+                          100 * sets.max_coverage);
   }
   return told;
 }

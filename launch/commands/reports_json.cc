@@ -58,7 +58,7 @@ Json TopSetsJson(const TopSets& sets) {
           {"coverage_mean", sets.mean_coverage},
           {"coverage_min", sets.least_coverage},
           {"coverage_median", sets.median_coverage},
-          {"coverage_max", sets.most_coverage}};
+          {"coverage_max", sets.max_coverage}};
 }
 
 Json MeansJson(const RandomizeReport& report, const std::vector<RandomizedLayer>& layers) {

@@ -332,12 +332,12 @@ struct Parts {
   Outputs& outputs;
 };
 
-// Back to the newest good checkpoint of a step up to `most_step`, after a step that `diverged`.
-absl::Status GoBack(const absl::Status& diverged, int64_t most_step, const Parts& parts) {
+// Back to the newest good checkpoint of a step up to `max_step`, after a step that `diverged`.
+absl::Status GoBack(const absl::Status& diverged, int64_t max_step, const Parts& parts) {
   const int64_t bad_step = parts.trainer.bad_step();
   parts.saver.Settle();
   const absl::Status restored =
-      RestoreNewest(parts.trainer, parts.run, parts.world, std::min(most_step, bad_step - 1));
+      RestoreNewest(parts.trainer, parts.run, parts.world, std::min(max_step, bad_step - 1));
   if (!restored.ok()) {
     return absl::OutOfRangeError(
         absl::StrCat(diverged.message(), "; no checkpoint to go back to: ", restored.message()));

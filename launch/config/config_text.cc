@@ -41,7 +41,7 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   std::optional<ParseError> error_;
 };
 
-std::string Place(const std::string& file, int line, int column) {
+std::string FileLocation(const std::string& file, int line, int column) {
   return line < 0 ? file : absl::StrCat(file, ":", line + 1, ":", column + 1);
 }
 
@@ -165,7 +165,7 @@ void NoteListOrigins(const Message& message, const FieldDescriptor& field,
   for (int i = 0; i < access.FieldSize(message, &field); ++i) {
     const TextFormat::ParseLocation place = places.GetLocation(&field, i);
     const std::string element = absl::StrCat(path, "[", i, "]");
-    (*origins)[element] = Place(file, place.line, place.column);
+    (*origins)[element] = FileLocation(file, place.line, place.column);
     origins->try_emplace(path, (*origins)[element]);
     const TextFormat::ParseInfoTree* inner = places.GetTreeForNested(&field, i);
     if (inner == nullptr) continue;
@@ -185,7 +185,7 @@ void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places
     }
     const TextFormat::ParseLocation place = places.GetLocation(field, -1);
     const std::string path = prefix + field->name();
-    (*origins)[path] = Place(file, place.line, place.column);
+    (*origins)[path] = FileLocation(file, place.line, place.column);
     const TextFormat::ParseInfoTree* inner =
         field->message_type() == nullptr ? nullptr : places.GetTreeForNested(field, -1);
     if (inner == nullptr) continue;
@@ -209,7 +209,7 @@ absl::Status ParseConfigText(const std::string& text, const std::string& file, M
   }
   ParseError error = errors.error().value_or(ParseError{-1, -1, "cannot be parsed"});
   const std::string what = Explain(text, *message->GetDescriptor(), &error);
-  std::string line = absl::StrCat(Place(file, error.line, error.column), ": ", what);
+  std::string line = absl::StrCat(FileLocation(file, error.line, error.column), ": ", what);
   std::replace_if(line.begin(), line.end(), absl::ascii_iscntrl, ' ');
   return absl::InvalidArgumentError(line);
 }

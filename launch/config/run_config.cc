@@ -24,9 +24,9 @@ namespace {
 
 // Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
 constexpr double kLargestSize = 2147483647;
-constexpr int kMostSequences = 1 << 24;  // of a step
+constexpr int kMaxSequences = 1 << 24;  // of a step
 constexpr int64_t kByteVocab = 257;
-constexpr int kMostSources = 65535;
+constexpr int kMaxSources = 65535;
 constexpr uint64_t kLargestMegatronSeed = 4294967295;
 
 // States one rule at a time; a broken one is reported where its field was given.
@@ -189,9 +189,9 @@ absl::Status CheckSources(const config::Data& data, const Rules& rules) {
   }
   RETURN_IF_ERROR(rules.Require(data.prefix().empty(), "data.prefix",
                                 "either data.prefix or data.source, not both"));
-  RETURN_IF_ERROR(rules.RequireAt(data.source_size() <= kMostSources, "data.source",
+  RETURN_IF_ERROR(rules.RequireAt(data.source_size() <= kMaxSources, "data.source",
                                   absl::StrCat(" has ", data.source_size(), " shards"),
-                                  absl::StrCat("at most ", kMostSources)));
+                                  absl::StrCat("at most ", kMaxSources)));
   for (int i = 0; i < data.source_size(); ++i) {
     const std::string path = absl::StrCat("data.source[", i, "]");
     const double weight = data.source(i).weight();
@@ -227,8 +227,8 @@ absl::Status CheckData(const config::Run& run, const Rules& rules) {
                                 "a third weight above 0 for eval.test"));
   RETURN_IF_ERROR(CheckTokenizer(data, rules));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
-  RETURN_IF_ERROR(rules.Require(data.global_batch() <= kMostSequences, "data.global_batch",
-                                absl::StrCat("at most ", kMostSequences)));
+  RETURN_IF_ERROR(rules.Require(data.global_batch() <= kMaxSequences, "data.global_batch",
+                                absl::StrCat("at most ", kMaxSequences)));
   RETURN_IF_ERROR(rules.Integer("data.micro_batch", 0));
   return rules.Require(data.micro_batch() <= data.global_batch(), "data.micro_batch",
                        absl::StrCat("at most ", rules.Other("data.global_batch")));
@@ -280,8 +280,8 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(CheckSchedule(run, rules));
   RETURN_IF_ERROR(rules.Integer("parallel.expert_parallel", 0));
   RETURN_IF_ERROR(rules.Integer("parallel.threads", 0));
-  RETURN_IF_ERROR(rules.Require(run.parallel().threads() <= kMostThreads, "parallel.threads",
-                                absl::StrCat("at most ", kMostThreads)));
+  RETURN_IF_ERROR(rules.Require(run.parallel().threads() <= kMaxThreads, "parallel.threads",
+                                absl::StrCat("at most ", kMaxThreads)));
   RETURN_IF_ERROR(rules.Integer("parallel.deadline_seconds", 1));
   RETURN_IF_ERROR(rules.Integer("parallel.exchange_chunks", 0));
   for (const char* field : {"every_steps", "keep_last", "keep_every"}) {

@@ -12,7 +12,7 @@
 
 namespace unipool {
 
-inline constexpr int kMostThreads = 1024;  // of a rank
+inline constexpr int kMaxThreads = 1024;  // of a rank
 
 // Parses `file` ("" = none), applies overrides like "model.layers=4" in order, checks and resolves.
 absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,

@@ -8,7 +8,7 @@
 namespace unipool {
 namespace {
 
-constexpr int kMostTried = 8;
+constexpr int kMaxTried = 8;
 constexpr int kWarmSteps = 2;  // the first steps are slow whatever is tried
 constexpr int kRounds = 3;     // candidates take turns, so that what drifts meets all of them
 constexpr double kNoise = 0.01;
@@ -18,7 +18,7 @@ constexpr double kNoise = 0.01;
 ChunkTrial::ChunkTrial(int setting, int most) {
   if (setting > 0) chunks_ = setting;
   if (setting > 0 || most == 1) return;
-  for (int chunks = 1; chunks <= std::min(most, kMostTried); chunks *= 2) {
+  for (int chunks = 1; chunks <= std::min(most, kMaxTried); chunks *= 2) {
     candidates_.push_back({chunks, std::numeric_limits<double>::infinity()});
   }
   settled_ = false;
@@ -47,7 +47,7 @@ void ChunkTrial::Settle() {
   settled_ = true;
 }
 
-std::string ChunkTrial::InWords() const {
+std::string ChunkTrial::ToString() const {
   std::string words = absl::StrFormat("%d", chunks_);
   if (candidates_.empty() || !settled_) return words;
   std::string others;

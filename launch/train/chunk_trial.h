@@ -19,7 +19,7 @@ class ChunkTrial {
   // The time of a step of chunks(), on the slowest rank: every rank gives the same number.
   void Note(double seconds);
   // Once settled by trial: "4 (0.213 s a step; 1: 0.254 s, 2: 0.231 s, 8: 0.219 s)"; else "4".
-  std::string InWords() const;
+  std::string ToString() const;
 
  private:
   struct Candidate {

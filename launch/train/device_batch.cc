@@ -8,11 +8,11 @@
 
 namespace unipool {
 
-absl::StatusOr<DeviceBatch> DeviceBatch::Create(Device device, int64_t most_tokens) {
+absl::StatusOr<DeviceBatch> DeviceBatch::Create(Device device, int64_t max_tokens) {
   DeviceBatch self;
   self.device_ = device;
   if (device == Device{}) return self;
-  ASSIGN_OR_RETURN(self.ids_, MirroredTensor::Create(device, DType::kInt32, 2 * most_tokens));
+  ASSIGN_OR_RETURN(self.ids_, MirroredTensor::Create(device, DType::kInt32, 2 * max_tokens));
   return self;
 }
 

@@ -21,8 +21,8 @@ class DeviceBatch {
     Tensor targets;
   };
 
-  // For batches of at most `most_tokens` of a rank. RESOURCE_EXHAUSTED where the memory is refused.
-  static absl::StatusOr<DeviceBatch> Create(Device device, int64_t most_tokens);
+  // For batches of at most `max_tokens` of a rank. RESOURCE_EXHAUSTED where the memory is refused.
+  static absl::StatusOr<DeviceBatch> Create(Device device, int64_t max_tokens);
 
   DeviceBatch() = default;  // for no batch
 

@@ -95,11 +95,11 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
 }
 
 absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
-                           int64_t most_step) {
+                           int64_t max_step) {
   const std::string checkpoints = run.run_dir() + "/checkpoints";
   ASSIGN_OR_RETURN(std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
   steps.erase(std::remove_if(steps.begin(), steps.end(),
-                             [most_step](int64_t step) { return step > most_step; }),
+                             [max_step](int64_t step) { return step > max_step; }),
               steps.end());
   if (steps.empty()) return absl::DataLossError(absl::StrCat(checkpoints, ": holds none to go to"));
   return UseNewest(checkpoints, steps, world,

@@ -25,9 +25,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, cons
 absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
                                                        World& world);
 
-// Goes back to the newest good checkpoint of a step up to `most_step`. DATA_LOSS where there is
+// Goes back to the newest good checkpoint of a step up to `max_step`. DATA_LOSS where there is
 // none. Collective.
 absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
-                           int64_t most_step);
+                           int64_t max_step);
 
 }  // namespace unipool

@@ -56,7 +56,7 @@ double BytesOf(const Tokenizer* tokenizer, const Tensor& tokens) {
 }
 
 // The most tokens that a rank has at a time, in training and in validations.
-int64_t MostTokens(const config::Run& run, int ranks) {
+int64_t MaxTokens(const config::Run& run, int ranks) {
   const int64_t share = (run.data().global_batch() + ranks - 1) / ranks;
   const int64_t sequences = run.data().micro_batch() == 0 ? share : run.data().micro_batch();
   return sequences * run.model().sequence();
@@ -102,11 +102,11 @@ absl::Status Trainer::CreateOnDevice(const config::Run& run) {
   RETURN_IF_ERROR(parameters_.Allocate(device, world_.size(), ctx_.dtype));
   parameters_.Initialize(run.seed());
   saved_ = model_->NewSaved();
-  chunk_trial_ = ChunkTrial(run.parallel().exchange_chunks(), model_->most_exchange_chunks());
+  chunk_trial_ = ChunkTrial(run.parallel().exchange_chunks(), model_->max_exchange_chunks());
   ASSIGN_OR_RETURN(sums_, LossSums::Create(device));
   ASSIGN_OR_RETURN(optimizer_,
                    Optimizer::Create(parameters_, reducer_, MakeAdamW(run.optimizer())));
-  ASSIGN_OR_RETURN(batch_, DeviceBatch::Create(device, MostTokens(run, world_.size())));
+  ASSIGN_OR_RETURN(batch_, DeviceBatch::Create(device, MaxTokens(run, world_.size())));
   stream_ = Stream::Create(device);
   ASSIGN_OR_RETURN(Arena arena, ReserveArena(world_, plan.activations));
   arena_ = std::make_unique<Arena>(std::move(arena));
@@ -117,7 +117,7 @@ absl::Status Trainer::CreateOnDevice(const config::Run& run) {
   ctx_.stream = stream_.get();
   ctx_.arena = arena_.get();
   ctx_.profiler = &profiler_;
-  ctx_.place = &world_.place();
+  ctx_.progress = &world_.progress();
   parameters_.RoundWeights(ctx_);
   return absl::OkStatus();
 }
@@ -153,7 +153,7 @@ absl::Status Trainer::Run(const Report& report) {
 
 absl::Status Trainer::ValidateInto(StepRecord* record) {
   if (stopped_) return absl::OkStatus();  // the run that goes on does it
-  const Place::Work work(world_.place());
+  const Progress::Work work(world_.progress());
   ASSIGN_OR_RETURN(record->validation, Validate());
   if (record->validation.has_value() && test_ != nullptr && step_ == settings_.steps) {
     ASSIGN_OR_RETURN(record->test, Evaluate(*test_, 0, "test"));
@@ -206,7 +206,7 @@ void Trainer::GoToData() {
 }
 
 absl::StatusOr<StepRecord> Trainer::TimedStep() {
-  const Place::Work work(world_.place());
+  const Progress::Work work(world_.progress());
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(StepRecord record, Step());
   if (profiler_.enabled()) profiler_.Entries();  // or a device's marks would pile up
@@ -219,7 +219,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
   const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
   LossSums::Values losses;
-  ctx_.place->SetStep(step_ + 1);
+  ctx_.progress->SetStep(step_ + 1);
   model_->exchange().TakeExposedSeconds();  // what a validation left there
   const auto start = std::chrono::steady_clock::now();
   model_->StartStep(ctx_, tokens_per_step_);
@@ -227,7 +227,7 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   double slowest[] = {model_->exchange().TakeExposedSeconds(), SecondsSince(start)};
   world_.groups().world().AllReduce(Tensor::Of(slowest, {2}), ReduceOp::kMax, *stream_);
   TryChunks(slowest[1]);
-  SetPlace(ctx_, "gradients");
+  SetProgress(ctx_, "gradients");
   reducer_.Reduce(ctx_, dense_grads, expert_grads);
   const double norm = reducer_.GlobalNorm(ctx_, dense_grads, expert_grads);
   const double loss = losses.cross_entropy + losses.pool_balance + losses.layer_balance;
@@ -263,11 +263,11 @@ void Trainer::TryChunks(double seconds) {
   chunk_trial_.Note(seconds);
   model_->SetExchangeChunks(chunk_trial_.chunks());
   LOG_IF(INFO, chunk_trial_.settled() && world_.is_first())
-      << "exchange in chunks: " << chunk_trial_.InWords();
+      << "exchange in chunks: " << chunk_trial_.ToString();
 }
 
 void Trainer::Update(double norm, double lr) {
-  SetPlace(ctx_, "update");
+  SetProgress(ctx_, "update");
   model_->FinishStep(ctx_, world_.groups().world());
   optimizer_->Step(ctx_, step_ + 1, lr, GradScale(norm));
   if (world_.size() == 1) return;  // the optimizer has written all values and weights
@@ -301,12 +301,12 @@ void Trainer::DropGradients() {
 absl::Status Trainer::TrainMicroBatches() {
   sums_.Clear(ctx_);
   for (int i = 0; i < train_->num_micro_steps(); ++i) {
-    SetPlace(ctx_, "reading data");
+    SetProgress(ctx_, "reading data");
     const Batch& batch = train_->Next();
     const DeviceBatch::Ids ids = batch_.Bring(batch, *stream_);
     model_->TrainMicroBatch(ctx_, ids.tokens, ids.targets, saved_, sums_);
   }
-  SetPlace(ctx_, "losses");
+  SetProgress(ctx_, "losses");
   return train_->status();
 }
 
@@ -390,7 +390,7 @@ absl::StatusOr<std::optional<Validation>> Trainer::Evaluate(BatchLoader& loader,
   loader.Seek(window);
   for (int i = 0; i < loader.num_micro_steps(); ++i) {
     if (AgreeToStop()) return std::nullopt;
-    SetPlace(ctx_, "reading data");
+    SetProgress(ctx_, "reading data");
     const Batch& batch = loader.Next();
     ArenaScope scope(*arena_);
     const Tensor losses = arena_->New({batch.targets.numel()});

@@ -72,8 +72,8 @@ absl::Duration Deadline(const config::Run& run) {
 void SetThreads(int threads, int ranks_on_host) {
   SetBlasThreads(1);
   if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) {
-    if (omp_get_max_threads() <= kMostThreads) return;
-    LOG(WARNING) << "OMP_NUM_THREADS: expected at most " << kMostThreads << ", found "
+    if (omp_get_max_threads() <= kMaxThreads) return;
+    LOG(WARNING) << "OMP_NUM_THREADS: expected at most " << kMaxThreads << ", found "
                  << omp_get_max_threads() << "; a rank takes its share of the cores";
   }
   omp_set_num_threads(threads > 0 ? threads : std::max(1, HostCores() / ranks_on_host));
@@ -87,7 +87,7 @@ void SetThreads(int threads, int ranks_on_host) {
 }
 
 // Processes on CPUs that torchrun or the like started would each take themselves for the whole run.
-absl::Status CheckHasGpu(const config::Run& run, const LaunchPlace& place) {
+absl::Status CheckHasGpu(const config::Run& run, const LaunchIdentity& place) {
   if (WantedDevice(run) == DeviceType::kCuda) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "the environment says ", place.size,
@@ -114,7 +114,7 @@ int LaunchRank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}) {
     if (std::getenv(name) != nullptr) return EnvironmentInt(name, 0);
   }
-  const absl::StatusOr<std::optional<LaunchPlace>> place = LaunchPlaceInEnvironment();
+  const absl::StatusOr<std::optional<LaunchIdentity>> place = LaunchIdentityFromEnvironment();
   return place.ok() && place->has_value() ? (*place)->rank : 0;
 }
 
@@ -137,7 +137,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
     RETURN_IF_ERROR(self->JoinOverMpi(run));
     return self;
   }
-  const absl::StatusOr<std::optional<LaunchPlace>> place = LaunchPlaceInEnvironment();
+  const absl::StatusOr<std::optional<LaunchIdentity>> place = LaunchIdentityFromEnvironment();
   if (!place.ok()) return WithTeller(place.status(), kHere);
   const bool is_alone = !place->has_value() || (*place)->size == 1;
   RETURN_IF_ERROR(is_alone ? self->BeAlone(run) : self->MeetOnGpus(run, **place));
@@ -190,7 +190,7 @@ absl::Status World::JoinOverMpi(const config::Run& run) {
   return absl::OkStatus();
 }
 
-absl::Status World::MeetOnGpus(const config::Run& run, const LaunchPlace& place) {
+absl::Status World::MeetOnGpus(const config::Run& run, const LaunchIdentity& place) {
   RETURN_IF_ERROR(CheckHasGpu(run, place));
   absl::StatusOr<std::unique_ptr<Rendezvous>> rendezvous = Rendezvous::Join(place, Deadline(run));
   if (!rendezvous.ok()) return WithTeller(rendezvous.status(), kHere);

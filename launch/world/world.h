@@ -61,8 +61,8 @@ class World {
   int ranks_on_device() const { return ranks_on_device_; }
   // Ranks that share this host's memory and cores.
   int ranks_on_host() const { return ranks_on_host_; }
-  // Where this rank is in its work: the trainer's to write, told when nothing moves.
-  Place& place() { return log_.place(); }
+  // What this rank is working on: written by the trainer, reported when nothing moves.
+  Progress& progress() { return log_.progress(); }
   const ProcessGroups& groups() const { return *groups_; }
 
   // OK where all ranks' statuses are. Otherwise every rank gets an error; the lowest rank that
@@ -75,7 +75,7 @@ class World {
   World() = default;
   // The three ways in which ranks are there.
   absl::Status JoinOverMpi(const config::Run& run);
-  absl::Status MeetOnGpus(const config::Run& run, const LaunchPlace& place);
+  absl::Status MeetOnGpus(const config::Run& run, const LaunchIdentity& place);
   absl::Status BeAlone(const config::Run& run);
   // The device, of one kind on all of `ranks`; `local_rank` is among those of the host.
   absl::Status TakeDevice(const config::Run& run, Communicator& ranks, int local_rank);

@@ -15,10 +15,10 @@ class Stream;
 // the terms before leave of x, rounded.
 struct SplitTerms {
   static constexpr char kName[] = "split_terms";
-  static constexpr int kMostBlocks = 4;
-  Tensor x;                            // float32 [rows, columns]
-  std::array<int, kMostBlocks> terms;  // of each block: 0, 1 or 2
-  Tensor y;                            // out bfloat16 [rows, blocks * columns], blocks <= 4
+  static constexpr int kMaxBlocks = 4;
+  Tensor x;                           // float32 [rows, columns]
+  std::array<int, kMaxBlocks> terms;  // of each block: 0, 1 or 2
+  Tensor y;                           // out bfloat16 [rows, blocks * columns], blocks <= 4
   auto Inputs() { return std::array{&x}; }
   auto Outputs() { return std::array{&y}; }
   void Check() const;

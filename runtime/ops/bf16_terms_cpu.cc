@@ -6,7 +6,7 @@ namespace unipool {
 
 void SplitTerms::Check() const {
   CHECK(x.dtype == DType::kFloat32 && y.dtype == DType::kBFloat16);
-  CHECK(x.dim(0) == y.dim(0) && y.dim(1) % x.dim(1) == 0 && y.dim(1) <= kMostBlocks * x.dim(1))
+  CHECK(x.dim(0) == y.dim(0) && y.dim(1) % x.dim(1) == 0 && y.dim(1) <= kMaxBlocks * x.dim(1))
       << x.ShapeString() << " to " << y.ShapeString();
 }
 

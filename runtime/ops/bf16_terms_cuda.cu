@@ -11,7 +11,7 @@ struct Split {
   int64_t count;
   int64_t columns;
   int blocks;
-  int terms[SplitTerms::kMostBlocks];
+  int terms[SplitTerms::kMaxBlocks];
 };
 
 // kSize elements at once; `columns` is a multiple of it.
@@ -71,7 +71,7 @@ void ComputeOnCuda(const SplitTerms& op, Stream& stream) {
               .columns = op.x.dim(1),
               .blocks = static_cast<int>(op.y.dim(1) / op.x.dim(1)),
               .terms = {}};
-  for (int b = 0; b < SplitTerms::kMostBlocks; ++b) split.terms[b] = op.terms[b];
+  for (int b = 0; b < SplitTerms::kMaxBlocks; ++b) split.terms[b] = op.terms[b];
   const bool packs = split.columns % 4 == 0 && Aligned(split.x, split.y);
   LaunchKernel(CudaStream(stream), GridStride(split.count / (packs ? 4 : 1)),
                packs ? SplitKernel<4> : SplitKernel<1>, split);

@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(kThreads) PlaceArrivalsKernel(Arrivals op) {
 }  // namespace
 
 void ComputeOnCuda(const SortByExpert& op, Stream& stream) {
-  constexpr int64_t kPairs = 256, kMostPieces = 1024;
+  constexpr int64_t kPairs = 256, kMaxPieces = 1024;
   const cudaStream_t cuda = CudaStream(stream);
   const Scratch scratch = ScratchOf(stream);
   Sort sort{.ids = op.ids.as<int32_t>(),
@@ -197,7 +197,7 @@ void ComputeOnCuda(const SortByExpert& op, Stream& stream) {
   sort.of_pieces = sort.of_places + sort.experts;
   const auto row_bytes = static_cast<size_t>(sort.experts) * sizeof(int);
   const auto fit = static_cast<int64_t>(scratch.bytes / row_bytes) - 1;
-  const int64_t most = fit < kMostPieces ? fit : kMostPieces;
+  const int64_t most = fit < kMaxPieces ? fit : kMaxPieces;
   if (sort.pairs > most * kPairs) sort.piece_pairs = CeilDivide(sort.pairs, most);
   sort.pieces = static_cast<int>(CeilDivide(sort.pairs, sort.piece_pairs));
   const LaunchShape pieces{.grid = dim3(static_cast<unsigned>(sort.pieces)),

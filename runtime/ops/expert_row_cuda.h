@@ -33,7 +33,7 @@ __device__ __forceinline__ Choice BestOfWarp(const Choice& mine) {
 template <int kPerLane>
 class RegisterRow {
  public:
-  static constexpr int kMost = kPerLane * kWarp;
+  static constexpr int kMax = kPerLane * kWarp;
 
   __device__ RegisterRow(float* home, int experts) : home_(home), experts_(experts) {}
 
@@ -97,7 +97,7 @@ class RegisterRow {
 // Of any size; its values are where they are stored.
 class MemoryRow {
  public:
-  static constexpr int kMost = 0;  // that shared memory counts
+  static constexpr int kMax = 0;  // that shared memory counts
 
   __device__ MemoryRow(float* home, int experts) : home_(home), experts_(experts) {}
 

@@ -9,7 +9,7 @@ namespace unipool {
 namespace {
 
 // With more than one pack a thread has more registers, so there are fewer threads.
-constexpr int MostThreads(int packs) { return packs == 1 ? 1024 : 512; }
+constexpr int MaxThreads(int packs) { return packs == 1 ? 1024 : 512; }
 constexpr float kLargest = 3.4028234663852886e38f;
 
 // A block has a row in its registers, kPacks packs of kSize elements a thread.
@@ -30,7 +30,7 @@ struct Forward {
 };
 
 template <typename T, int kSize, int kPacks>
-__global__ void __launch_bounds__(MostThreads(kPacks)) ForwardKernel(Forward<T> op) {
+__global__ void __launch_bounds__(MaxThreads(kPacks)) ForwardKernel(Forward<T> op) {
   for (int64_t t = blockIdx.x; t < op.tokens; t += gridDim.x) {
     Pack<T, kSize> row[kPacks];
     float sum = 0;
@@ -76,7 +76,7 @@ struct Backward {
 };
 
 template <typename T, int kSize, int kPacks>
-__global__ void __launch_bounds__(MostThreads(kPacks)) BackwardKernel(Backward<T> op) {
+__global__ void __launch_bounds__(MaxThreads(kPacks)) BackwardKernel(Backward<T> op) {
   float dweight[kPacks][kSize] = {};
   for (int64_t t = blockIdx.x; t < op.tokens; t += gridDim.x) {
     Pack<T, kSize> x[kPacks], dy[kPacks];
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(1024)
 
 unsigned ThreadsFor(int hidden, int size, int packs) {
   const int threads = CeilDivide(hidden, size * packs);
-  if (threads > MostThreads(packs)) {
+  if (threads > MaxThreads(packs)) {
     GpuFail("RMS normalization", __FILE__, __LINE__, "the rows are longer than a block can hold");
   }
   return static_cast<unsigned>(CeilDivide(threads < 1 ? 1 : threads, kWarp) * kWarp);
@@ -156,21 +156,21 @@ unsigned ThreadsFor(int hidden, int size, int packs) {
 // them a thread where 1024 threads are too few. Rows of more than 2048 packs do not fit.
 template <typename T, typename Run>
 void ForLayout(int hidden, bool aligned, Run run) {
-  constexpr int kMostThreads = MostThreads(1);
+  constexpr int kMaxThreads = MaxThreads(1);
   using One = std::integral_constant<int, 1>;
   using Four = std::integral_constant<int, 4>;
   using Size = std::integral_constant<int, kPack<T>>;
   const bool packed = aligned && hidden % kPack<T> == 0;
-  if (packed && hidden <= kMostThreads * kPack<T>) return run(Size{}, One{});
+  if (packed && hidden <= kMaxThreads * kPack<T>) return run(Size{}, One{});
   if (packed) return run(Size{}, Four{});
-  if (hidden <= kMostThreads) return run(One{}, One{});
+  if (hidden <= kMaxThreads) return run(One{}, One{});
   run(One{}, Four{});
 }
 
 }  // namespace
 
 void ComputeOnCuda(const RmsNormForward& op, Stream& stream) {
-  constexpr int64_t kMostBlocks = 4096;
+  constexpr int64_t kMaxBlocks = 4096;
   ForFloatType(op.y.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     const Forward<T> forward{.x = op.x.as<T>(),
@@ -183,7 +183,7 @@ void ComputeOnCuda(const RmsNormForward& op, Stream& stream) {
     const bool aligned = Aligned(forward.x, forward.weight, forward.y);
     ForLayout<T>(forward.hidden, aligned, [&](auto size, auto packs) {
       LaunchKernel(CudaStream(stream),
-                   {.grid = dim3(static_cast<unsigned>(std::min(forward.tokens, kMostBlocks))),
+                   {.grid = dim3(static_cast<unsigned>(std::min(forward.tokens, kMaxBlocks))),
                     .block = dim3(ThreadsFor(forward.hidden, size, packs))},
                    ForwardKernel<T, size, packs>, forward);
     });
@@ -193,10 +193,10 @@ void ComputeOnCuda(const RmsNormForward& op, Stream& stream) {
 void ComputeOnCuda(const RmsNormBackward& op, Stream& stream) {
   const int64_t tokens = op.x.dim(0), hidden = op.x.dim(1);
   if (tokens == 0 || hidden == 0) return;
-  constexpr int64_t kMostBlocks = 1024;
+  constexpr int64_t kMaxBlocks = 1024;
   const Scratch scratch = ScratchOf(stream);
   const auto rows_that_fit = static_cast<int64_t>(scratch.bytes / sizeof(float)) / hidden;
-  const auto blocks = static_cast<unsigned>(std::min({tokens, kMostBlocks, rows_that_fit}));
+  const auto blocks = static_cast<unsigned>(std::min({tokens, kMaxBlocks, rows_that_fit}));
   auto* partial = static_cast<float*>(scratch.data);
   ForFloatType(op.dx.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;

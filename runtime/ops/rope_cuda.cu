@@ -62,7 +62,7 @@ void ComputeOnCuda(const RopeTable& op, Stream& stream) {
 }
 
 void ComputeOnCuda(const Rope& op, Stream& stream) {
-  constexpr int64_t kMostBlocks = 16384;
+  constexpr int64_t kMaxBlocks = 16384;
   constexpr unsigned kThreads = 128;
   ForFloatType(op.x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
@@ -74,7 +74,7 @@ void ComputeOnCuda(const Rope& op, Stream& stream) {
                        .heads = static_cast<int>(op.heads),
                        .half = static_cast<int>(op.table.dim(1) / 2),
                        .direction = op.inverse ? -1.0f : 1.0f};
-    const LaunchShape shape{.grid = dim3(static_cast<unsigned>(std::min(turn.tokens, kMostBlocks))),
+    const LaunchShape shape{.grid = dim3(static_cast<unsigned>(std::min(turn.tokens, kMaxBlocks))),
                             .block = dim3(kThreads)};
     if (Aligned(turn.x) && turn.half % kPack<T> == 0 && turn.columns % kPack<T> == 0) {
       return LaunchKernel(CudaStream(stream), shape, TurnKernel<T, kPack<T>>, turn);

@@ -104,9 +104,9 @@ __global__ void AddPartsKernel(const double* parts, int count, float c, float* d
 }
 
 LaunchShape ShapeFor(int64_t tokens) {
-  constexpr unsigned kMostBlocks = 1024;  // as many parts are added at the end
+  constexpr unsigned kMaxBlocks = 1024;  // as many parts are added at the end
   LaunchShape shape = GridStride(tokens * kWarp, kThreads);
-  if (shape.grid.x > kMostBlocks) shape.grid.x = kMostBlocks;
+  if (shape.grid.x > kMaxBlocks) shape.grid.x = kMaxBlocks;
   return shape;
 }
 

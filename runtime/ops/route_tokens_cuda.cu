@@ -107,15 +107,15 @@ __device__ __forceinline__ void RouteAll(const Routing& op, Counts* counts) {
 // ptxas does not spill for the sake of more.
 template <ScoreKind kKind, typename Row>
 __global__ void __launch_bounds__(kThreads, 1) RouteKernel(Routing op) {
-  if constexpr (Row::kMost == 0) {
+  if constexpr (Row::kMax == 0) {
     RouteAll<kKind, Row>(op, op.counts);
   } else {
-    __shared__ int counts[Row::kMost];
-    for (int e = static_cast<int>(threadIdx.x); e < Row::kMost; e += kThreads) counts[e] = 0;
+    __shared__ int counts[Row::kMax];
+    for (int e = static_cast<int>(threadIdx.x); e < Row::kMax; e += kThreads) counts[e] = 0;
     __syncthreads();
     RouteAll<kKind, Row>(op, counts);
     __syncthreads();
-    for (int e = static_cast<int>(threadIdx.x); e < Row::kMost; e += kThreads) {
+    for (int e = static_cast<int>(threadIdx.x); e < Row::kMax; e += kThreads) {
       if (counts[e] > 0) atomicAdd(op.counts + e, static_cast<Count>(counts[e]));
     }
   }
@@ -124,9 +124,9 @@ __global__ void __launch_bounds__(kThreads, 1) RouteKernel(Routing op) {
 template <ScoreKind kKind>
 void Launch(const Routing& op, Stream& stream) {
   // Enough to fill a GPU, and few enough that their counts, added at the end, cost little.
-  constexpr unsigned kMostBlocks = 1024;
+  constexpr unsigned kMaxBlocks = 1024;
   LaunchShape shape = GridStride(op.tokens * kWarp, kThreads);
-  if (shape.grid.x > kMostBlocks) shape.grid.x = kMostBlocks;
+  if (shape.grid.x > kMaxBlocks) shape.grid.x = kMaxBlocks;
   ForRow(op.experts, [&](auto tag) {
     using Row = typename decltype(tag)::Type;
     LaunchKernel(CudaStream(stream), shape, RouteKernel<kKind, Row>, op);

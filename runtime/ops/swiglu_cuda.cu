@@ -9,9 +9,9 @@ constexpr int kThreads = 128;
 
 // Blocks along x cover a row, those along y the rows, in strides where they are too few.
 LaunchShape RowsShape(int64_t rows, int64_t packs) {
-  constexpr int64_t kMostRows = 32768;
+  constexpr int64_t kMaxRows = 32768;
   return {.grid = dim3(static_cast<unsigned>(CeilDivide<int64_t>(packs, kThreads)),
-                       static_cast<unsigned>(rows < kMostRows ? rows : kMostRows)),
+                       static_cast<unsigned>(rows < kMaxRows ? rows : kMaxRows)),
           .block = dim3(kThreads)};
 }
 

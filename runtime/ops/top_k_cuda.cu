@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Sums of columns: a block has a warp's width of columns of a piece of the tokens, and its warps
 // take the piece's tokens in turn.
-constexpr int kPieceTokens = 256, kMostPieces = 128;
+constexpr int kPieceTokens = 256, kMaxPieces = 128;
 
 struct Columns {
   const float* scores;
@@ -94,7 +94,7 @@ void ComputeOnCuda(const TopK& op, Stream& stream) {
 }
 
 void ComputeOnCuda(const ColumnSums& op, Stream& stream) {
-  const int64_t tokens = op.scores.dim(0), piece = CeilDivide<int64_t>(tokens, kMostPieces);
+  const int64_t tokens = op.scores.dim(0), piece = CeilDivide<int64_t>(tokens, kMaxPieces);
   Columns columns{.scores = op.scores.as<float>(),
                   .of_pieces = static_cast<double*>(ScratchOf(stream).data),
                   .sums = op.sums.as<double>(),

@@ -12,34 +12,34 @@ namespace {
 TEST(MissingRanks, AreToldInOrderAndOnce) {
   MissingRanks missing;
   for (const int rank : {5, 2, 5, 9, 2}) missing.Add(rank);
-  EXPECT_EQ(missing.InWords(), "2, 5, 9");
+  EXPECT_EQ(missing.ToString(), "2, 5, 9");
 }
 
 TEST(MissingRanks, KeepTheLowestOfMany) {
   MissingRanks missing;
   for (int rank = 20; rank > 0; --rank) missing.Add(rank);
-  EXPECT_EQ(missing.InWords(), "1, 2, 3, 4, 5, 6, 7, 8 and others");
+  EXPECT_EQ(missing.ToString(), "1, 2, 3, 4, 5, 6, 7, 8 and others");
 }
 
 TEST(CallLog, SaysWhatIsUnderWayAndWhere) {
   CallLog log;
-  log.place().SetStep(12);
-  log.place().Set("forward", 3);
+  log.progress().SetStep(12);
+  log.progress().Set("forward", 3);
   EXPECT_FALSE(log.OldestUnderWay().has_value());
   {
     const CallLog::Scope scope(&log, "AllToAllV", "expert", 17);
-    log.place().Set("losses");  // the call keeps the place that it was made at
+    log.progress().Set("losses");  // the call keeps the place that it was made at
     MissingRanks missing;
     missing.Add(2);
     log.NoteMissing("expert", 17, missing);
     log.NoteMissing("world", 17, MissingRanks{});
     ASSERT_TRUE(log.OldestUnderWay().has_value());
-    EXPECT_EQ(log.OldestUnderWay()->InWords(),
+    EXPECT_EQ(log.OldestUnderWay()->ToString(),
               "AllToAllV #17 of group 'expert' (step 12, forward of layer 3)");
-    EXPECT_EQ(log.OldestUnderWay()->missing.InWords(), "2");
+    EXPECT_EQ(log.OldestUnderWay()->missing.ToString(), "2");
   }
   EXPECT_FALSE(log.OldestUnderWay().has_value());
-  EXPECT_EQ(log.place().Read().InWords(), "step 12, losses");
+  EXPECT_EQ(log.progress().Read().ToString(), "step 12, losses");
 }
 
 TEST(CallLog, KeepsTheLastCallsAndThoseOfOtherStreamsThatAreLong) {

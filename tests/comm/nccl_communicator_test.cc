@@ -103,10 +103,10 @@ TEST(NcclCommunicator, ACallIsUnderWayInTheLogUntilTheGpuHasDoneIt) {
   OnNcclRanks(2, HostTensors::kOverGpu, [](NcclRank rank) {
     rank.session->NoteDoneCalls();
     EXPECT_FALSE(rank.log.OldestUnderWay().has_value());
-    rank.log.place().SetStep(12);
-    rank.log.place().Set("gradients");
+    rank.log.progress().SetStep(12);
+    rank.log.progress().Set("gradients");
     rank.comm->Barrier();
-    EXPECT_EQ(rank.log.OldestUnderWay()->InWords(),
+    EXPECT_EQ(rank.log.OldestUnderWay()->ToString(),
               "AllReduce #5 of group 'world' (step 12, gradients)");
     rank.session->NoteDoneCalls();
     EXPECT_FALSE(rank.log.OldestUnderWay().has_value());

@@ -36,8 +36,8 @@ void Train(const ProcessGroups& groups, Device gpu, CallLog& log, const std::str
   const Tensor x = Tensor::Of(static_cast<float*>(memory.data()), {1}, gpu);
   const int rank = groups.world().rank();
   for (int step = 1; step <= 5; ++step) {
-    log.place().SetStep(step);
-    log.place().Set("losses");
+    log.progress().SetStep(step);
+    log.progress().Set("losses");
     if (step == 3 &&
         (event == absl::StrCat("die=", rank) || event == absl::StrCat("hide=", rank))) {
       absl::SleepFor(absl::Milliseconds(300));  // the others wait for it by then
@@ -54,7 +54,7 @@ void Train(const ProcessGroups& groups, Device gpu, CallLog& log, const std::str
 }
 
 int Main(int device, const std::string& event) {
-  const auto place = LaunchPlaceInEnvironment();
+  const auto place = LaunchIdentityFromEnvironment();
   if (!place.ok()) return Tell(place.status(), 2);
   auto rendezvous = Rendezvous::Join(**place, kDeadline);
   if (!rendezvous.ok()) return Tell(rendezvous.status(), 76);

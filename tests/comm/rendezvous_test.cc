@@ -25,7 +25,7 @@ int FreePort() { return TcpSocket::Listen(0).value().port(); }
 std::string FreeAddress() { return absl::StrCat("tcp://127.0.0.1:", FreePort()); }
 
 // What each of `places` comes to, all at once.
-std::vector<Joined> JoinAll(const std::vector<LaunchPlace>& places, absl::Duration deadline) {
+std::vector<Joined> JoinAll(const std::vector<LaunchIdentity>& places, absl::Duration deadline) {
   std::vector<Joined> joined(places.size());
   std::vector<std::thread> threads;
   for (size_t i = 0; i < places.size(); ++i) {
@@ -35,8 +35,8 @@ std::vector<Joined> JoinAll(const std::vector<LaunchPlace>& places, absl::Durati
   return joined;
 }
 
-std::vector<LaunchPlace> Places(int size, const std::string& address) {
-  std::vector<LaunchPlace> places;
+std::vector<LaunchIdentity> Places(int size, const std::string& address) {
+  std::vector<LaunchIdentity> places;
   for (int r = 0; r < size; ++r) places.push_back({r, size, r, address});
   return places;
 }
@@ -104,7 +104,7 @@ TEST(Rendezvous, APortInUseIsTold) {
 
 TEST(Rendezvous, MissingRanksAreNamed) {
   const std::string address = FreeAddress();
-  std::vector<LaunchPlace> places = Places(4, address);
+  std::vector<LaunchIdentity> places = Places(4, address);
   places.erase(places.begin() + 2);
   EXPECT_STATUS(JoinAll(places, absl::Milliseconds(500))[0], kDeadlineExceeded,
                 absl::StrCat("rank 0 waited 500ms at ", address, " for rank 2"));
@@ -114,7 +114,7 @@ TEST(Rendezvous, MissingRanksAreNamed) {
 }
 
 TEST(Rendezvous, RanksThatContradictEachOtherAreTold) {
-  std::vector<LaunchPlace> places = Places(2, FreeAddress());
+  std::vector<LaunchIdentity> places = Places(2, FreeAddress());
   places[1].size = 3;
   auto joined = JoinAll(places, absl::Seconds(10));
   EXPECT_STATUS(joined[0], kInvalidArgument,
@@ -210,7 +210,7 @@ TEST(RendezvousMessenger, ALostRankIsToldToAll) {
 }
 
 // What the environment says when it holds nothing but `variables`.
-absl::StatusOr<std::optional<LaunchPlace>> PlaceOf(
+absl::StatusOr<std::optional<LaunchIdentity>> PlaceOf(
     const std::map<std::string, std::string>& variables) {
   for (const char* name :
        {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "UNIPOOL_RENDEZVOUS",
@@ -218,7 +218,7 @@ absl::StatusOr<std::optional<LaunchPlace>> PlaceOf(
     unsetenv(name);
   }
   for (const auto& [name, value] : variables) setenv(name.c_str(), value.c_str(), 1);
-  return LaunchPlaceInEnvironment();
+  return LaunchIdentityFromEnvironment();
 }
 
 std::map<std::string, std::string> Torchrun() {
@@ -229,7 +229,7 @@ std::map<std::string, std::string> Torchrun() {
           {"MASTER_PORT", "29500"}};
 }
 
-TEST(LaunchPlace, IsReadFromTorchrun) {
+TEST(LaunchIdentity, IsReadFromTorchrun) {
   auto variables = Torchrun();
   auto place = PlaceOf(variables).value().value();
   EXPECT_EQ(std::tuple(place.rank, place.size, place.local_rank), std::tuple(3, 8, 1));
@@ -238,7 +238,7 @@ TEST(LaunchPlace, IsReadFromTorchrun) {
   EXPECT_EQ(PlaceOf(variables).value().value().address, "tcp://node1:29501");
 }
 
-TEST(LaunchPlace, IsReadFromSlurmWhereARendezvousIsSet) {
+TEST(LaunchIdentity, IsReadFromSlurmWhereARendezvousIsSet) {
   std::map<std::string, std::string> variables = {
       {"SLURM_PROCID", "5"}, {"SLURM_NTASKS", "6"}, {"SLURM_LOCALID", "2"}};
   EXPECT_FALSE(PlaceOf(variables).value().has_value());
@@ -248,13 +248,13 @@ TEST(LaunchPlace, IsReadFromSlurmWhereARendezvousIsSet) {
   EXPECT_EQ(place.address, "file:///scratch/meet");
 }
 
-TEST(LaunchPlace, IsThatOfASingleProcessWithoutALauncher) {
+TEST(LaunchIdentity, IsThatOfASingleProcessWithoutALauncher) {
   EXPECT_FALSE(PlaceOf({}).value().has_value());
   EXPECT_FALSE(PlaceOf({{"MASTER_ADDR", "node1"}, {"LOCAL_RANK", "0"}}).value().has_value());
   EXPECT_EQ(PlaceOf({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}}).value()->size, 1);
 }
 
-TEST(LaunchPlace, VariablesThatAreMissingOrWrongAreNamed) {
+TEST(LaunchIdentity, VariablesThatAreMissingOrWrongAreNamed) {
   for (const auto& [name, value] : Torchrun()) {
     auto variables = Torchrun();
     variables.erase(name);

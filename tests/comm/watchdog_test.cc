@@ -84,8 +84,8 @@ class WatchdogTest : public ::testing::Test {
 };
 
 TEST_F(WatchdogTest, OneRankTellsOfAllAndOfThoseThatDoNotAnswer) {
-  logs_[0].place().SetStep(4);
-  logs_[0].place().Set("reading data");
+  logs_[0].progress().SetStep(4);
+  logs_[0].progress().Set("reading data");
   const CallLog::Scope scope(&logs_[1], "AllReduce", "world", 7);
   MissingRanks missing;
   missing.Add(0);
@@ -101,9 +101,9 @@ TEST_F(WatchdogTest, OneRankTellsOfAllAndOfThoseThatDoNotAnswer) {
 }
 
 TEST_F(WatchdogTest, WorkThatStandsStillIsAHangOfOneRankToo) {
-  const Place::Work work(logs_[0].place());
-  logs_[0].place().SetStep(4);
-  logs_[0].place().Set("forward", 2);
+  const Progress::Work work(logs_[0].progress());
+  logs_[0].progress().SetStep(4);
+  logs_[0].progress().Set("forward", 2);
   Start(1, {0});
   EXPECT_THAT(WordsAfter(1.5),
               ElementsAre(MatchesRegex("nothing moves:\n  rank 0 waits for nobody: "
@@ -111,23 +111,23 @@ TEST_F(WatchdogTest, WorkThatStandsStillIsAHangOfOneRankToo) {
 }
 
 TEST_F(WatchdogTest, BetweenStepsARankMayTakeItsTime) {
-  { const Place::Work work(logs_[0].place()); }
+  { const Progress::Work work(logs_[0].progress()); }
   Start(1, {0});
   EXPECT_THAT(WordsAfter(1), ElementsAre("none"));
 }
 
 TEST_F(WatchdogTest, WorkThatComesToAnotherPlaceMoves) {
-  const Place::Work work(logs_[0].place());
+  const Progress::Work work(logs_[0].progress());
   Start(1, {0});
   for (int layer = 0; layer < 10; ++layer) {
-    logs_[0].place().Set("forward", layer);
+    logs_[0].progress().Set("forward", layer);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
 }
 
 TEST_F(WatchdogTest, WorkThatMakesCallsMoves) {
-  const Place::Work work(logs_[0].place());
+  const Progress::Work work(logs_[0].progress());
   Start(1, {0});
   for (int i = 0; i < 4; ++i) {
     { const CallLog::Scope scope(&logs_[0], "AllReduce", "world", i); }

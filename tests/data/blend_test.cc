@@ -26,7 +26,7 @@ void ExpectFair(const Blend& blend, const std::vector<double>& weights, int64_t 
                 int64_t count, double tolerance) {
   std::vector<int64_t> next(weights.size(), -1);
   for (int64_t i = first; i < first + count; ++i) {
-    const Blend::Place place = blend.At(i);
+    const Blend::Position place = blend.At(i);
     if (next[place.shard] >= 0) {
       ASSERT_EQ(place.sample, next[place.shard]) << i;
     }

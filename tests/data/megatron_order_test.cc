@@ -110,7 +110,7 @@ TEST_F(MegatronOrderTest, SamplesAreTheTokensBetweenTheCuts) {
     order->Read(sample, absl::MakeSpan(ids));
     const auto begin = stream.begin() + 3 * indices->shuffle[sample % 14];
     EXPECT_EQ(ids, std::vector<int32_t>(begin, begin + 4)) << sample;
-    for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(order->Place(sample, i).token, ids[i]);
+    for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(order->Locate(sample, i).token, ids[i]);
   }
 }
 

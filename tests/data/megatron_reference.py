@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Megatron-Core's order of samples, written from its description (model/method.md#sample-order) in
-plain Python and on purpose unlike the program: tokens are laid out one by one and the random words come from
-Python's own generator, set to the state that numpy's seeding gives it.
+plain Python and on purpose unlike the program: tokens are laid out one by one and the random
+words come from Python's own generator, set to the state that numpy's seeding gives it.
 
     megatron_reference.py --golden    prints the numbers in tests/data/megatron_order_test.cc
     megatron_reference.py --numpy     compares the shuffles with numpy's, where that is installed

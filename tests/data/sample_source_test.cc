@@ -74,7 +74,7 @@ TEST_F(SampleSourceTest, PlacesAreWhereTheIdsStand) {
       for (int64_t sample = 0; sample < 60; ++sample) {
         const std::vector<int32_t> ids = Read(*source, sample);
         for (int64_t i = 0; i <= kSequence; ++i) {
-          const TokenPlace place = source->Place(sample, i);
+          const TokenLocation place = source->Locate(sample, i);
           int32_t id = -1;
           place.dataset->Read(place.token, absl::MakeSpan(&id, 1));
           ASSERT_EQ(id, ids[i]) << sample << " " << i;

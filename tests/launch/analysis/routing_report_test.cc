@@ -60,7 +60,7 @@ TEST(RoutingReport, TopSetsUniteAndCover) {
   EXPECT_DOUBLE_EQ(one.mean_coverage, 0.625);
   EXPECT_DOUBLE_EQ(one.least_coverage, 0.5);
   EXPECT_DOUBLE_EQ(one.median_coverage, 0.625);
-  EXPECT_DOUBLE_EQ(one.most_coverage, 0.75);
+  EXPECT_DOUBLE_EQ(one.max_coverage, 0.75);
   const TopSets& three = report.top_sets[2];  // {0, 1, 2} and {1, 2, 0}: of equals the lowest
   EXPECT_EQ(three.k, 3);
   EXPECT_EQ(three.union_size, 3);

@@ -71,7 +71,7 @@ TEST(DataCommand, InspectsForMachinesAndReadsEveryToken) {
   EXPECT_EQ(json["histogram"][1]["least"], 4);
   EXPECT_EQ(json["beginning"]["text"], "ab");
   EXPECT_EQ(json["beginning"]["ids"], (std::vector<int>{97, 98, 256}));
-  EXPECT_EQ(json["scan"]["most_id"], 256);
+  EXPECT_EQ(json["scan"]["max_id"], 256);
 }
 
 TEST(DataCommand, InspectShowsTheTextOfGpt2sIds) {

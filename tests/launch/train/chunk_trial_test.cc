@@ -24,7 +24,7 @@ TEST(ChunkTrial, TakesASettingAsItIs) {
   EXPECT_EQ(trial.chunks(), 3);
   trial.Note(1.0);
   EXPECT_EQ(trial.chunks(), 3);
-  EXPECT_EQ(trial.InWords(), "3");
+  EXPECT_EQ(trial.ToString(), "3");
 }
 
 TEST(ChunkTrial, HasNothingToTryWhereOneChunkIsAll) {
@@ -38,7 +38,7 @@ TEST(ChunkTrial, TriesInTurnsAndKeepsTheFastest) {
   const auto seconds = [](int chunks, int) { return chunks == 4 ? 0.5 : 0.5 + 0.125 * chunks; };
   EXPECT_EQ(StepsOf(trial, seconds), (std::vector<int>{1, 1, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8}));
   EXPECT_EQ(trial.chunks(), 4);
-  EXPECT_EQ(trial.InWords(), "4 (0.5 s a step; 1: 0.625 s, 2: 0.75 s, 8: 1.5 s)");
+  EXPECT_EQ(trial.ToString(), "4 (0.5 s a step; 1: 0.625 s, 2: 0.75 s, 8: 1.5 s)");
 }
 
 // One slow step, and slow first ones, are noise.

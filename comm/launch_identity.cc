@@ -23,7 +23,7 @@ absl::StatusOr<int> Number(const char* name, int least, int limit, const char* l
       absl::StrCat(name, " = '", text, "': expected a number from ", least, " to ", limit - 1));
 }
 
-constexpr int kMostRanks = 1 << 20;
+constexpr int kMaxRanks = 1 << 20;
 
 struct Names {
   const char *rank, *size, *local_rank, *launcher;
@@ -49,13 +49,13 @@ absl::StatusOr<std::string> MasterAddress(const char* launcher) {
 
 }  // namespace
 
-absl::StatusOr<std::optional<LaunchPlace>> LaunchPlaceInEnvironment() {
+absl::StatusOr<std::optional<LaunchIdentity>> LaunchIdentityFromEnvironment() {
   const char* const rendezvous = std::getenv("UNIPOOL_RENDEZVOUS");
   const bool by_torchrun = IsSet("RANK") || IsSet("WORLD_SIZE");
   if (!by_torchrun && rendezvous == nullptr) return std::nullopt;
   const Names& names = by_torchrun ? kTorchrun : kSlurm;
-  LaunchPlace place;
-  ASSIGN_OR_RETURN(place.size, Number(names.size, 1, kMostRanks, names.launcher));
+  LaunchIdentity place;
+  ASSIGN_OR_RETURN(place.size, Number(names.size, 1, kMaxRanks, names.launcher));
   ASSIGN_OR_RETURN(place.rank, Number(names.rank, 0, place.size, names.launcher));
   ASSIGN_OR_RETURN(place.local_rank, Number(names.local_rank, 0, place.size, names.launcher));
   if (place.size == 1) return place;

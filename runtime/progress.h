@@ -8,7 +8,7 @@
 
 namespace unipool {
 
-class Place {
+class Progress {
  public:
   static constexpr int kNoLayer = -1;
 
@@ -17,20 +17,20 @@ class Place {
     const char* what = "start-up";  // a string literal
     int layer = kNoLayer;
 
-    std::string InWords() const;
+    std::string ToString() const;
   };
 
   // The time of a step or a validation: work that has to move on, whatever it is at. Scopes do not
   // overlap.
   class Work {
    public:
-    explicit Work(Place& place);
+    explicit Work(Progress& progress);
     ~Work();
     Work(const Work&) = delete;
     Work& operator=(const Work&) = delete;
 
    private:
-    Place& place_;
+    Progress& progress_;
   };
 
   void SetStep(int64_t step);
