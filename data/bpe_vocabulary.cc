@@ -2,18 +2,16 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr char kEndOfText[] = "<|endoftext|>";
 constexpr int kBytes = 256;
@@ -79,35 +77,33 @@ std::string Quoted(absl::string_view name) {
 }
 
 // {"token": id, ...} and nothing else.
-class VocabHandler : public nlohmann::json_sax<Json> {
+class VocabHandler : public JsonEvents {
  public:
   explicit VocabHandler(absl::flat_hash_map<std::string, int32_t>* ids) : ids_(*ids) {}
 
-  bool number_unsigned(number_unsigned_t value) override {
+  bool Unsigned(uint64_t value) override {
     if (depth_ != 1 || value > INT32_MAX) return Refuse("a number");
     if (ids_.emplace(key_, static_cast<int32_t>(value)).second) return true;
     problem_ = absl::StrCat(Quoted(key_), " is there twice; expected each token once");
     return false;
   }
-  bool start_object(size_t) override { return ++depth_ == 1 || Refuse("an object"); }
-  bool end_object() override { return true; }
-  bool key(string_t& name) override {
+  bool StartObject() override { return ++depth_ == 1 || Refuse("an object"); }
+  bool EndObject() override { return true; }
+  bool Key(std::string& name) override {
     key_.swap(name);
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const Json::exception&) override {
-    problem_ = absl::StrCat("not valid JSON at byte ", position,
+  void Malformed(size_t byte, const std::string&) override {
+    problem_ = absl::StrCat("not valid JSON at byte ", byte,
                             "; expected {\"token\": id, ...}, is the file whole?");
-    return false;
   }
-  bool null() override { return Refuse("null"); }
-  bool boolean(bool) override { return Refuse("a boolean"); }
-  bool number_integer(number_integer_t) override { return Refuse("a negative number"); }
-  bool number_float(number_float_t, const string_t&) override { return Refuse("a fraction"); }
-  bool string(string_t&) override { return Refuse("a string"); }
-  bool binary(binary_t&) override { return Refuse("binary"); }
-  bool start_array(size_t) override { return Refuse("an array"); }
-  bool end_array() override { return true; }
+  bool Null() override { return Refuse("null"); }
+  bool Bool(bool) override { return Refuse("a boolean"); }
+  bool Negative(int64_t) override { return Refuse("a negative number"); }
+  bool Double(double) override { return Refuse("a fraction"); }
+  bool String(std::string&) override { return Refuse("a string"); }
+  bool StartArray() override { return Refuse("an array"); }
+  bool EndArray() override { return true; }
 
   const std::string& problem() const { return problem_; }
 
@@ -131,7 +127,7 @@ absl::StatusOr<std::unique_ptr<BpeVocabulary>> BpeVocabulary::Read(const std::st
   ASSIGN_OR_RETURN(const std::string vocab, ReadAll(vocab_file));
   Ids ids;
   VocabHandler handler(&ids);
-  if (!Json::sax_parse(vocab, &handler)) return Damaged(vocab_file, handler.problem());
+  if (!ReadJson(vocab, handler)) return Damaged(vocab_file, handler.problem());
   std::unique_ptr<BpeVocabulary> self(new BpeVocabulary);
   RETURN_IF_ERROR(self->PlaceTokens(vocab_file, ids));
   RETURN_IF_ERROR(self->ReadMerges(merges_file, ids));

@@ -5,59 +5,48 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr char kMetadata[] = "__metadata__";
 constexpr int64_t kTextBegin = 8;
 constexpr std::array kDTypes = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64,
                                 DType::kBFloat16};
 
-// Text that is not UTF-8 is altered instead of thrown about; the writer sees that it came out
-// altered and refuses it.
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 // What the parser into a document does not tell: where it stopped, and keys that come twice.
-class Syntax : public nlohmann::json_sax<Json> {
+class Syntax : public JsonEvents {
  public:
   const std::string& error() const { return error_; }
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool start_object(size_t) override { return Enter(); }
-  bool end_object() override { return Leave(); }
-  bool start_array(size_t) override { return Enter(); }
-  bool end_array() override { return Leave(); }
-  bool key(string_t& name) override {
+  bool Null() override { return true; }
+  bool Bool(bool) override { return true; }
+  bool Negative(int64_t) override { return true; }
+  bool Unsigned(uint64_t) override { return true; }
+  bool Double(double) override { return true; }
+  bool String(std::string&) override { return true; }
+  bool StartObject() override { return Enter(); }
+  bool EndObject() override { return Leave(); }
+  bool StartArray() override { return Enter(); }
+  bool EndArray() override { return Leave(); }
+  bool Key(std::string& name) override {
     if (keys_.back().insert(name).second) return true;
     error_ =
         absl::StrCat("expected distinct names, found '", absl::Utf8SafeCEscape(name), "' twice");
     return false;
   }
-  bool parse_error(size_t position, const std::string& token,
-                   const nlohmann::detail::exception&) override {
-    error_ = absl::StrCat("expected JSON, which ends at byte ",
-                          kTextBegin + static_cast<int64_t>(position), " before '",
-                          absl::Utf8SafeCEscape(token.substr(0, 40)), "'");
-    return false;
+  void Malformed(size_t byte, const std::string& token) override {
+    error_ =
+        absl::StrCat("expected JSON, which ends at byte ", kTextBegin + static_cast<int64_t>(byte),
+                     " before '", absl::Utf8SafeCEscape(token.substr(0, 40)), "'");
   }
 
  private:
@@ -89,11 +78,11 @@ class Parser {
 
   absl::StatusOr<TensorHeader> Parse() const {
     Syntax syntax;
-    if (!Json::sax_parse(text_.begin(), text_.end(), &syntax)) return Damage(syntax.error());
-    const Json document = Json::parse(text_.begin(), text_.end(), nullptr, false);
+    if (!ReadJson(text_, syntax)) return Damage(syntax.error());
+    ASSIGN_OR_RETURN(const Json document, Json::Parse(text_));
     if (!document.is_object()) return Damage("expected a JSON object");
     TensorHeader header;
-    for (const auto& [name, value] : document.items()) {
+    for (const auto& [name, value] : document.members()) {
       if (name == kMetadata) {
         RETURN_IF_ERROR(ParseMetadata(value, &header.metadata));
         continue;
@@ -121,65 +110,63 @@ class Parser {
 
   absl::Status ParseMetadata(const Json& json, std::map<std::string, std::string>* out) const {
     if (!json.is_object()) return Damage("expected __metadata__ to be an object");
-    for (const auto& [key, value] : json.items()) {
+    for (const auto& [key, value] : json.members()) {
       if (!value.is_string()) {
         return Damage(absl::StrCat("expected text for __metadata__ '", absl::Utf8SafeCEscape(key),
-                                   "', found ", Dump(value).substr(0, 80)));
+                                   "', found ", value.Dump().substr(0, 80)));
       }
-      (*out)[key] = value.get<std::string>();
+      (*out)[key] = value.string();
     }
     return absl::OkStatus();
   }
 
   absl::StatusOr<TensorInfo> ParseTensor(const std::string& name, const Json& json) const {
-    if (!json.is_object() || json.size() != 3 || !json.contains("dtype") ||
-        !json.contains("shape") || !json.contains("data_offsets")) {
+    const Json* const dtype = json.Find("dtype");
+    const Json* const shape = json.Find("shape");
+    const Json* const range = json.Find("data_offsets");
+    if (dtype == nullptr || shape == nullptr || range == nullptr || json.members().size() != 3) {
       return TensorDamage(name, "expected dtype, shape and data_offsets, found ",
-                          Dump(json).substr(0, 80));
+                          json.Dump().substr(0, 80));
     }
     TensorInfo info;
-    ASSIGN_OR_RETURN(info.dtype, ParseDType(name, json["dtype"]));
-    ASSIGN_OR_RETURN(info.shape, ParseNumbers(name, "shape", json["shape"]));
-    ASSIGN_OR_RETURN(const auto offsets, ParseNumbers(name, "data_offsets", json["data_offsets"]));
+    ASSIGN_OR_RETURN(info.dtype, ParseDType(name, *dtype));
+    ASSIGN_OR_RETURN(info.shape, ParseNumbers(name, "shape", *shape));
+    ASSIGN_OR_RETURN(const auto offsets, ParseNumbers(name, "data_offsets", *range));
     int64_t bytes = static_cast<int64_t>(SizeOf(info.dtype));
     for (const int64_t dim : info.shape) {
       if (!__builtin_mul_overflow(bytes, dim, &bytes)) continue;
-      return TensorDamage(name, "expected a size below 2^63 bytes, found shape ",
-                          Dump(json["shape"]));
+      return TensorDamage(name, "expected a size below 2^63 bytes, found shape ", shape->Dump());
     }
     if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data_bytes_) {
       return TensorDamage(name, "expected data_offsets to be two rising numbers up to ",
-                          data_bytes_, ", found ", Dump(json["data_offsets"]));
+                          data_bytes_, ", found ", range->Dump());
     }
     info.begin = data_begin_ + offsets[0];
     info.bytes = offsets[1] - offsets[0];
     if (info.bytes == bytes) return info;
     return TensorDamage(name, "expected ", bytes, " bytes for ", FileName(info.dtype), " ",
-                        Dump(json["shape"]), ", found data_offsets ", Dump(json["data_offsets"]));
+                        shape->Dump(), ", found data_offsets ", range->Dump());
   }
 
   absl::StatusOr<DType> ParseDType(const std::string& name, const Json& json) const {
     for (const DType dtype : kDTypes) {
-      if (json.is_string() && FileName(dtype) == json.get_ref<const std::string&>()) return dtype;
+      if (json.is_string() && FileName(dtype) == json.string()) return dtype;
     }
     return TensorDamage(name, "expected dtype F32, F64, I32, I64 or BF16, found ",
-                        Dump(json).substr(0, 80));
+                        json.Dump().substr(0, 80));
   }
 
   absl::StatusOr<std::vector<int64_t>> ParseNumbers(const std::string& name,
                                                     absl::string_view field,
                                                     const Json& json) const {
     std::vector<int64_t> numbers;
-    const auto fits = [](const Json& value) {
-      return value.is_number_unsigned() &&
-             value.get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()};
-    };
-    if (!json.is_array() || !std::all_of(json.begin(), json.end(), fits)) {
+    const auto fits = [](const Json& value) { return value.is_integer() && value.integer() >= 0; };
+    if (!json.is_array() || !std::all_of(json.elements().begin(), json.elements().end(), fits)) {
       return TensorDamage(name, "expected ", field,
                           " to be a list of whole numbers below 2^63, found ",
-                          Dump(json).substr(0, 80));
+                          json.Dump().substr(0, 80));
     }
-    for (const Json& value : json) numbers.push_back(value.get<int64_t>());
+    for (const Json& value : json.elements()) numbers.push_back(value.integer());
     return numbers;
   }
 
@@ -232,13 +219,13 @@ absl::string_view FileName(DType dtype) {
 std::string FormatTensorHeader(const std::vector<TensorSpec>& specs,
                                const std::map<std::string, std::string>& metadata) {
   std::string text = "{";
-  if (!metadata.empty()) absl::StrAppend(&text, "\"", kMetadata, "\":", Dump(Json(metadata)), ",");
+  if (!metadata.empty()) absl::StrAppend(&text, "\"", kMetadata, "\":", Json(metadata).Dump(), ",");
   uint64_t begin = 0;
   for (const TensorSpec& spec : specs) {
     uint64_t end = SizeOf(spec.dtype);
     for (const int64_t dim : spec.shape) end *= static_cast<uint64_t>(dim);
     end += begin;
-    absl::StrAppend(&text, Dump(Json(spec.name)), ":{\"dtype\":\"", FileName(spec.dtype),
+    absl::StrAppend(&text, Json(spec.name).Dump(), ":{\"dtype\":\"", FileName(spec.dtype),
                     "\",\"shape\":[", absl::StrJoin(spec.shape, ","), "],\"data_offsets\":[", begin,
                     ",", end, "]},");
     begin = end;

@@ -1,45 +1,39 @@
 #include "data/prepare/json_lines.h"
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr size_t kReadBytes = 1 << 18;
 
 // Keeps one string of the outermost object and walks over everything else without storing it.
-class TextHandler : public nlohmann::json_sax<Json> {
+class TextHandler : public JsonEvents {
  public:
   TextHandler(const std::string& field, std::string* text) : field_(field), text_(text) {}
 
-  bool null() override { return Value("null"); }
-  bool boolean(bool) override { return Value("a boolean"); }
-  bool number_integer(number_integer_t) override { return Value("a number"); }
-  bool number_unsigned(number_unsigned_t) override { return Value("a number"); }
-  bool number_float(number_float_t, const string_t&) override { return Value("a number"); }
-  bool binary(binary_t&) override { return Value("binary"); }
-  bool string(string_t& value) override {
+  bool Null() override { return Value("null"); }
+  bool Bool(bool) override { return Value("a boolean"); }
+  bool Negative(int64_t) override { return Value("a number"); }
+  bool Unsigned(uint64_t) override { return Value("a number"); }
+  bool Double(double) override { return Value("a number"); }
+  bool String(std::string& value) override {
     if (at_field_ && depth_ == 1) text_->swap(value);
     return Value("a string");
   }
-  bool start_object(size_t) override { return Value("an object") && Enter(); }
-  bool start_array(size_t) override { return Value("an array") && Enter(); }
-  bool end_object() override { return Leave(); }
-  bool end_array() override { return Leave(); }
-  bool key(string_t& name) override {
+  bool StartObject() override { return Value("an object") && Enter(); }
+  bool StartArray() override { return Value("an array") && Enter(); }
+  bool EndObject() override { return Leave(); }
+  bool EndArray() override { return Leave(); }
+  bool Key(std::string& name) override {
     if (depth_ == 1) at_field_ = name == field_;
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const Json::exception&) override {
-    error_column_ = position;
-    return false;
-  }
+  void Malformed(size_t byte, const std::string&) override { error_column_ = byte; }
 
   absl::Status Result() const {
     const std::string expected =
@@ -147,7 +141,7 @@ absl::Status TextOfJson(absl::string_view line, const std::string& field, std::s
         absl::StrCat("an empty line; expected an object with a string \"", field, "\""));
   }
   TextHandler handler(field, text);
-  Json::sax_parse(line.data(), line.data() + line.size(), &handler);
+  ReadJson(line, handler);
   return handler.Result();
 }
 

@@ -2,41 +2,44 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
 #include "data/prepare/json_lines.h"
 #include "launch/analysis/sequence_scores.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-using Json = nlohmann::json;
-
 // Choices that are scored together: bounds memory, not what a pass takes.
 constexpr size_t kChoicesAtOnce = 4096;
 
 bool IsQuestion(const Json& json) {
-  if (!json.is_object() || !json.contains("context") || !json["context"].is_string()) return false;
-  if (!json.contains("choices") || !json["choices"].is_array() || json["choices"].empty()) {
-    return false;
+  const Json* const context = json.Find("context");
+  const Json* const choices = json.Find("choices");
+  const Json* const gold = json.Find("gold");
+  if (context == nullptr || !context->is_string()) return false;
+  if (choices == nullptr || !choices->is_array() || choices->elements().empty()) return false;
+  for (const Json& choice : choices->elements()) {
+    if (!choice.is_string() || choice.string().empty()) return false;
   }
-  for (const Json& choice : json["choices"]) {
-    if (!choice.is_string() || choice.get_ref<const std::string&>().empty()) return false;
-  }
-  return json.contains("gold") && json["gold"].is_number_integer();
+  return gold != nullptr && gold->is_integer();
 }
 
 absl::StatusOr<Question> ParseQuestion(absl::string_view line) {
-  const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-  if (!IsQuestion(json)) {
+  const absl::StatusOr<Json> json = Json::Parse(line);
+  if (!json.ok() || !IsQuestion(*json)) {
     return absl::InvalidArgumentError(
         "expected {\"context\": text, \"choices\": [texts that are not empty], \"gold\": index}");
   }
-  Question question{.context = json["context"], .choices = json["choices"], .gold = json["gold"]};
+  Question question{
+      .context = json->at("context").string(), .choices = {}, .gold = json->at("gold").integer()};
+  for (const Json& choice : json->at("choices").elements()) {
+    question.choices.push_back(choice.string());
+  }
   const int64_t choices = static_cast<int64_t>(question.choices.size());
   if (question.gold >= 0 && question.gold < choices) return question;
   return absl::InvalidArgumentError(absl::StrCat("\"gold\" is ", question.gold,

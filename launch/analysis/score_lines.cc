@@ -1,6 +1,5 @@
 #include "launch/analysis/score_lines.h"
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,45 +8,45 @@
 #include "configs/run.pb.h"
 #include "data/prepare/json_lines.h"
 #include "launch/analysis/sequence_scores.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
-
-using Json = nlohmann::json;
 
 // Lines that are sorted by length together: bounds memory, not what a pass takes.
 constexpr int64_t kTokensAtOnce = 1 << 20;
 
 absl::StatusOr<std::vector<int32_t>> TokensOfArray(const Json& array, int64_t vocab) {
   std::vector<int32_t> tokens;
-  for (const Json& token : array) {
-    const bool in_vocab =
-        token.is_number_integer() && token.get<int64_t>() >= 0 && token.get<int64_t>() < vocab;
+  for (const Json& token : array.elements()) {
+    const bool in_vocab = token.is_integer() && token.integer() >= 0 && token.integer() < vocab;
     if (!in_vocab) {
       return absl::InvalidArgumentError(
-          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.dump(),
+          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.Dump(),
                        ", expected an integer of at least 0 and below model.vocab = ", vocab));
     }
-    tokens.push_back(token.get<int32_t>());
+    tokens.push_back(static_cast<int32_t>(token.integer()));
   }
   return tokens;
 }
 
 absl::StatusOr<std::vector<int32_t>> TokensOfJson(const Json& json, const ScoreRules& rules) {
-  const bool has_tokens = json.is_object() && json.contains("tokens") && json["tokens"].is_array();
-  const bool has_text = json.is_object() && json.contains("text") && json["text"].is_string();
+  const Json* const listed = json.Find("tokens");
+  const Json* const text = json.Find("text");
+  const bool has_tokens = listed != nullptr && listed->is_array();
+  const bool has_text = text != nullptr && text->is_string();
   if (has_tokens == has_text) {
     return absl::InvalidArgumentError(
         "expected {\"tokens\": [ids]} or {\"text\": \"...\"}, one of the two");
   }
-  if (has_tokens) return TokensOfArray(json["tokens"], rules.vocab);
+  if (has_tokens) return TokensOfArray(*listed, rules.vocab);
   if (rules.tokenizer == nullptr) {
     return absl::InvalidArgumentError(
         "\"text\" without a tokenizer: expected \"tokens\", or data.tokenizer and its files set");
   }
   std::vector<int32_t> tokens;
-  rules.tokenizer->Encode(json["text"].get_ref<const std::string&>(), &tokens);
+  rules.tokenizer->Encode(text->string(), &tokens);
   return tokens;
 }
 
@@ -98,12 +97,12 @@ absl::Status CheckLines(const LinesFile& input, const ScoreRules& rules) {
 }  // namespace
 
 absl::StatusOr<std::vector<int32_t>> TokensOfLine(absl::string_view line, const ScoreRules& rules) {
-  const Json json = Json::parse(line.begin(), line.end(), nullptr, false);
-  if (json.is_discarded()) {
-    return absl::InvalidArgumentError(
-        "not valid JSON, expected {\"tokens\": [ids]} or {\"text\": \"...\"}");
+  const absl::StatusOr<Json> json = Json::Parse(line);
+  if (!json.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        json.status().message(), "; expected {\"tokens\": [ids]} or {\"text\": \"...\"}"));
   }
-  ASSIGN_OR_RETURN(std::vector<int32_t> tokens, TokensOfJson(json, rules));
+  ASSIGN_OR_RETURN(std::vector<int32_t> tokens, TokensOfJson(*json, rules));
   if (static_cast<int64_t>(tokens.size()) <= rules.max_tokens) return tokens;
   return absl::InvalidArgumentError(absl::StrCat(
       tokens.size(), " tokens, expected at most model.sequence + 1 = ", rules.max_tokens));

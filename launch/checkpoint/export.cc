@@ -1,11 +1,11 @@
 #include "launch/checkpoint/export.h"
 
-#include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
 #include "configs/run.pb.h"
 #include "runtime/files.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 
@@ -14,7 +14,7 @@ namespace {
 
 using config::Manifest;
 
-nlohmann::ordered_json RouterJson(const config::Run& run, float c) {
+Json RouterJson(const config::Run& run, float c) {
   const config::Pool& pool = run.pool();
   return {{"type", config::Pool::Router_Name(pool.router())},
           {"top_k", pool.top_k()},
@@ -25,21 +25,21 @@ nlohmann::ordered_json RouterJson(const config::Run& run, float c) {
 std::string ConfigJson(const Checkpoint& checkpoint, DType dtype) {
   const config::Run run = checkpoint.run();
   const config::Model& model = run.model();
-  nlohmann::ordered_json json = {{"model_type", "unipool"},
-                                 {"dtype", dtype == DType::kFloat32 ? "float32" : "bfloat16"},
-                                 {"step", checkpoint.step()},
-                                 {"vocab_size", model.vocab()},
-                                 {"hidden_size", model.hidden()},
-                                 {"num_hidden_layers", model.layers()},
-                                 {"num_attention_heads", model.heads()},
-                                 {"num_key_value_heads", model.kv_heads()},
-                                 {"head_dim", model.head_dim()},
-                                 {"intermediate_size", model.ffn()},
-                                 {"max_position_embeddings", model.sequence()},
-                                 {"rope_theta", model.rope_base()},
-                                 {"rms_norm_eps", model.norm_eps()},
-                                 {"hidden_act", "silu"},
-                                 {"tie_word_embeddings", false}};
+  Json json = {{"model_type", "unipool"},
+               {"dtype", dtype == DType::kFloat32 ? "float32" : "bfloat16"},
+               {"step", checkpoint.step()},
+               {"vocab_size", model.vocab()},
+               {"hidden_size", model.hidden()},
+               {"num_hidden_layers", model.layers()},
+               {"num_attention_heads", model.heads()},
+               {"num_key_value_heads", model.kv_heads()},
+               {"head_dim", model.head_dim()},
+               {"intermediate_size", model.ffn()},
+               {"max_position_embeddings", model.sequence()},
+               {"rope_theta", model.rope_base()},
+               {"rms_norm_eps", model.norm_eps()},
+               {"hidden_act", "silu"},
+               {"tie_word_embeddings", false}};
   if (model.ffn_kind() == config::Model::MOE) {
     std::vector<int64_t> pool_of_layer;
     for (int64_t layer = 0; layer < model.layers(); ++layer) {
@@ -50,7 +50,7 @@ std::string ConfigJson(const Checkpoint& checkpoint, DType dtype) {
     json["pool_of_layer"] = pool_of_layer;
     json["router"] = RouterJson(run, checkpoint.manifest().router_c());
   }
-  return json.dump(2) + "\n";
+  return json.Dump(2) + "\n";
 }
 
 absl::Status WriteTensor(const std::string& name, const std::vector<int64_t>& shape, DType dtype,

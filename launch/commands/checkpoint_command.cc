@@ -2,7 +2,6 @@
 // whole, where two differ, and their weights for other programs.
 #include <cstdio>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -17,13 +16,13 @@
 #include "launch/commands/sub_commands.h"
 #include "launch/world/exit_codes.h"
 #include "runtime/files.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
 using config::Manifest;
-using Json = nlohmann::ordered_json;
 
 int64_t TotalBytes(const Manifest& manifest) {
   int64_t bytes = 0;
@@ -34,10 +33,9 @@ int64_t TotalBytes(const Manifest& manifest) {
 absl::Status Inspect(const CommandLine& line) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(line.arguments()[0]));
   const Manifest& manifest = checkpoint.manifest();
-  Json files = Json::array();
+  Json files = Json::Array();
   for (const Manifest::File& file : manifest.files()) {
-    files.push_back(
-        {{"name", file.name()}, {"bytes", file.bytes()}, {"xxh3_128", file.xxh3_128()}});
+    files.Append({{"name", file.name()}, {"bytes", file.bytes()}, {"xxh3_128", file.xxh3_128()}});
   }
   int64_t elements[3] = {0, 0, 0};
   for (const Manifest::StoredTensor& tensor : manifest.tensors()) {
@@ -57,7 +55,7 @@ absl::Status Inspect(const CommandLine& line) {
                  {"bytes", TotalBytes(manifest)},
                  {"files", files},
                  {"config", manifest.run().DebugString()}};
-    std::puts(json.dump().c_str());
+    std::puts(json.Dump().c_str());
     return absl::OkStatus();
   }
   absl::PrintF("%s: after step %d, by %d ranks (%d a copy of the experts), seed %d\n",
@@ -65,9 +63,8 @@ absl::Status Inspect(const CommandLine& line) {
                manifest.random().seed());
   absl::PrintF("%d weights in %d tensors, %.1f MB\n", elements[Manifest::WEIGHT],
                manifest.tensors_size(), static_cast<double>(TotalBytes(manifest)) / 1e6);
-  for (const Json& file : files) {
-    absl::PrintF("  %-32s %14d  %s\n", file["name"].get<std::string>(),
-                 file["bytes"].get<int64_t>(), file["xxh3_128"].get<std::string>());
+  for (const Manifest::File& file : manifest.files()) {
+    absl::PrintF("  %-32s %14d  %s\n", file.name(), file.bytes(), file.xxh3_128());
   }
   absl::PrintF("config:\n%s", manifest.run().DebugString());
   return absl::OkStatus();
@@ -85,8 +82,10 @@ absl::Status Verify(const CommandLine& line) {
 }
 
 Json ValuesJson(const std::map<std::string, Values>& differences) {
-  Json json = Json::object();
-  for (const auto& [name, values] : differences) json[name] = {values.first, values.second};
+  Json json = Json::Object();
+  for (const auto& [name, values] : differences) {
+    json[name] = std::vector<std::string>{values.first, values.second};
+  }
   return json;
 }
 
@@ -107,12 +106,12 @@ absl::StatusOr<bool> Diff(const CommandLine& line) {
   ASSIGN_OR_RETURN(const Checkpoint b, OpenCheckpoint(line.arguments()[1]));
   ASSIGN_OR_RETURN(const CheckpointDifference difference, Compare(a, b));
   if (line.Has("json")) {
-    const Json json = {{"steps", {a.step(), b.step()}},
+    const Json json = {{"steps", std::vector<int64_t>{a.step(), b.step()}},
                        {"same", difference.empty()},
                        {"config", ValuesJson(difference.config)},
                        {"state", ValuesJson(difference.state)},
                        {"tensors", Json(difference.tensors)}};
-    std::puts(json.dump().c_str());
+    std::puts(json.Dump().c_str());
   } else {
     Print(a, b, difference);
   }

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "data/indexed_dataset.h"
 #include "data/tokenizer.h"
 #include "launch/commands/data_views.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -167,39 +167,37 @@ void PrintText(const IndexedDataset& dataset, const View& view) {
 }
 
 void PrintJson(const IndexedDataset& dataset, const View& view) {
-  nlohmann::ordered_json json = {{"prefix", dataset.prefix()},
-                                 {"dtype", TypeOf(dataset)},
-                                 {"documents", dataset.num_documents()},
-                                 {"sequences", dataset.num_sequences()},
-                                 {"tokens", dataset.num_tokens()},
-                                 {"bin_bytes", dataset.num_tokens() * dataset.token_bytes()},
-                                 {"idx_xxh3_128", dataset.IndexHash()},
-                                 {"documents_without_sequence", view.empty_documents},
-                                 {"documents_of_several_sequences", view.merged_documents},
-                                 {"empty_sequences", view.empty_sequences}};
+  Json json = {{"prefix", dataset.prefix()},
+               {"dtype", TypeOf(dataset)},
+               {"documents", dataset.num_documents()},
+               {"sequences", dataset.num_sequences()},
+               {"tokens", dataset.num_tokens()},
+               {"bin_bytes", dataset.num_tokens() * dataset.token_bytes()},
+               {"idx_xxh3_128", dataset.IndexHash()},
+               {"documents_without_sequence", view.empty_documents},
+               {"documents_of_several_sequences", view.merged_documents},
+               {"empty_sequences", view.empty_sequences}};
   if (!view.lengths.empty()) {
-    json["lengths"] = {{"least", Quantile(view, 0)},
-                       {"percent_10", Quantile(view, 10)},
-                       {"median", Quantile(view, 50)},
-                       {"percent_90", Quantile(view, 90)},
-                       {"most", Quantile(view, 100)}};
+    json["lengths"] = Json{{"least", Quantile(view, 0)},
+                           {"percent_10", Quantile(view, 10)},
+                           {"median", Quantile(view, 50)},
+                           {"percent_90", Quantile(view, 90)},
+                           {"most", Quantile(view, 100)}};
   }
-  json["histogram"] = nlohmann::ordered_json::array();
+  Json histogram = Json::Array();
   for (const Bin& bin : Histogram(view)) {
-    json["histogram"].push_back(
-        {{"least", bin.least}, {"most", bin.most}, {"sequences", bin.sequences}});
+    histogram.Append({{"least", bin.least}, {"most", bin.most}, {"sequences", bin.sequences}});
   }
-  json["beginning"] = {{"ids", view.beginning}};
+  json["histogram"] = histogram;
+  json["beginning"] = Json{{"ids", view.beginning}};
   if (!view.text.empty()) json["beginning"]["text"] = view.text;
   if (view.scan.has_value()) {
-    json["scan"] = {{"least_id", view.scan->least},
-                    {"max_id", view.scan->most},
-                    {"last_id", view.scan->ending},
-                    {"sequences_with_last_id", view.scan->with_ending}};
+    json["scan"] = Json{{"least_id", view.scan->least},
+                        {"most_id", view.scan->most},
+                        {"last_id", view.scan->ending},
+                        {"sequences_with_last_id", view.scan->with_ending}};
   }
-  // Text that is cut inside a character is not UTF-8.
-  using Handler = nlohmann::ordered_json::error_handler_t;
-  absl::PrintF("%s\n", json.dump(-1, ' ', false, Handler::replace));
+  absl::PrintF("%s\n", json.Dump());
 }
 
 // Of bytes, unless the two files of another are given.

@@ -2,7 +2,6 @@
 // its accuracy on tasks.
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +17,7 @@
 #include "launch/commands/open_model.h"
 #include "launch/commands/reports_json.h"
 #include "launch/world/exit_codes.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -55,8 +55,8 @@ absl::Status Evaluate(const CommandLine& line, const ModelOrigin& origin, Infere
     yardsticks.text = text.get();
   }
   const bool is_moe = model.run().model().ffn_kind() == config::Model::MOE;
-  nlohmann::ordered_json json = OriginJson(origin, model.run());
-  if (wants_text) json.update(PartJson(text->part()));
+  Json json = OriginJson(origin, model.run());
+  if (wants_text) json.Update(PartJson(text->part()));
   std::string told;
   if (wants_text && is_moe) {
     // Questions are padded: their tokens are not counted.
@@ -67,12 +67,12 @@ absl::Status Evaluate(const CommandLine& line, const ModelOrigin& origin, Infere
     yardsticks.text = nullptr;
     ASSIGN_OR_RETURN(Measurement tasks, Measure(yardsticks, nullptr, model));
     measured.tasks = std::move(tasks.tasks);
-    json.update(MeasurementJson(measured));
+    json.Update(MeasurementJson(measured));
     json["counts"] = CountsJson(counter.counts());
     told = MeasurementText(measured) + CountsText(counter.counts());
   } else {
     ASSIGN_OR_RETURN(const Measurement measured, Measure(yardsticks, nullptr, model));
-    json.update(MeasurementJson(measured));
+    json.Update(MeasurementJson(measured));
     told = MeasurementText(measured);
   }
   return Deliver(line, json, told, world);

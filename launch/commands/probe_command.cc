@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,12 +22,11 @@
 #include "launch/commands/reports_json.h"
 #include "launch/commands/sub_commands.h"
 #include "runtime/files.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr int64_t kFindSequences = 64;
 
@@ -122,11 +120,11 @@ absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, Infer
     }
     ASSIGN_OR_RETURN(text, OpenText(part, model));
     yardsticks.text = text.get();
-    json.update(PartJson(text->part()));
+    json.Update(PartJson(text->part()));
   }
   ASSIGN_OR_RETURN(const RandomizeReport report,
                    RunRandomize(settings, found.text.get(), yardsticks, model));
-  json.update(RandomizeJson(settings, report));
+  json.Update(RandomizeJson(settings, report));
   if (settings.matched != 0) json["settings"]["found_on"] = PartJson(found.part);
   std::string told = absl::StrCat("as it is  ", MeasurementText(report.baseline));
   AppendChange("random experts of the whole pool", report, report.full, &told);
@@ -150,7 +148,7 @@ absl::Status Reuse(const CommandLine& line, const ModelOrigin& origin, Inference
   const double chance =
       DistinctExpertsByChance(shape.layers, shape.pools, shape.experts, shape.top_k);
   Json json = OriginJson(origin, model.run());
-  json.update(PartJson(text->part()));
+  json.Update(PartJson(text->part()));
   json["tokens"] = static_cast<int64_t>(tokens);
   json["distinct_experts"] = mean;
   json["distinct_experts_per_layer"] = mean / shape.layers;
@@ -199,9 +197,9 @@ absl::Status Utilization(const CommandLine& line, const ModelOrigin& origin,
   const RouteCounts& counts = counter.counts();
   const RoutingReport report = ReportRouting(counts);
   Json json = OriginJson(origin, model.run());
-  json.update(PartJson(text->part()));
-  json.update(MeasurementJson(measured));
-  json.update(RoutingJson(counts, report));
+  json.Update(PartJson(text->part()));
+  json.Update(MeasurementJson(measured));
+  json.Update(RoutingJson(counts, report));
   absl::Status written;
   if (line.Has("html") && model.world().is_first()) {
     const std::vector<PageFact> facts = {

@@ -1,7 +1,6 @@
 #include "launch/commands/reports_json.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,24 +10,22 @@
 namespace unipool {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 // A flat array of rows, each of `width`.
 Json Rows(const std::vector<double>& values, int width) {
-  Json rows = Json::array();
+  Json rows = Json::Array();
   for (size_t begin = 0; begin < values.size(); begin += width) {
-    rows.push_back(std::vector<double>(values.begin() + begin, values.begin() + begin + width));
+    rows.Append(std::vector<double>(values.begin() + begin, values.begin() + begin + width));
   }
   return rows;
 }
 
 // Of each layer's own pool.
 Json FrequenciesJson(const RouteCounts& counts, const RoutingReport& report) {
-  Json rows = Json::array();
+  Json rows = Json::Array();
   for (int layer = 0; layer < counts.layers; ++layer) {
     const auto begin = report.frequencies.begin() + static_cast<int64_t>(layer) * counts.columns() +
                        counts.first_column(layer);
-    rows.push_back(std::vector<double>(begin, begin + counts.experts));
+    rows.Append(std::vector<double>(begin, begin + counts.experts));
   }
   return rows;
 }
@@ -63,28 +60,28 @@ Json TopSetsJson(const TopSets& sets) {
 
 Json MeansJson(const RandomizeReport& report, const std::vector<RandomizedLayer>& layers) {
   const RandomizeMeans means = MeanChange(report.baseline, layers);
-  Json json = Json::object();
+  Json json = Json::Object();
   if (report.baseline.text.has_value()) json["loss"] = means.loss;
-  json["tasks"] = Json::array();
+  json["tasks"] = Json::Array();
   for (size_t i = 0; i < means.tasks.size(); ++i) {
     const TaskReport& task = report.baseline.tasks[i];
     Json change = {{"file", task.file}};
     if (task.has_choices) change["accuracy"] = means.tasks[i].accuracy;
     if (task.has_choices) change["normalized_accuracy"] = means.tasks[i].normalized;
     change["greedy_accuracy"] = means.tasks[i].greedy;
-    json["tasks"].push_back(change);
+    json["tasks"].Append(change);
   }
   return json;
 }
 
 Json LayersJson(const RandomizeReport& report, const std::vector<RandomizedLayer>& layers,
                 bool names_experts) {
-  Json json = Json::array();
+  Json json = Json::Array();
   for (const RandomizedLayer& layer : layers) {
     Json entry = {{"layer", layer.layer}};
     if (names_experts) entry["experts"] = layer.experts;
-    entry.update(MeasurementJson(layer.measured));
-    json.push_back(entry);
+    entry.Update(MeasurementJson(layer.measured));
+    json.Append(entry);
   }
   return {{"layers", json}, {"mean_change", MeansJson(report, layers)}};
 }
@@ -111,7 +108,7 @@ Json PartJson(const TextPart& part) {
 }
 
 Json MeasurementJson(const Measurement& measurement) {
-  Json json = Json::object();
+  Json json = Json::Object();
   if (measurement.text.has_value()) {
     const Validation& validation = measurement.text->validation;
     json["tokens"] = measurement.text->tokens;
@@ -120,16 +117,16 @@ Json MeasurementJson(const Measurement& measurement) {
     if (validation.bits_per_byte.has_value()) json["bits_per_byte"] = *validation.bits_per_byte;
   }
   if (measurement.tasks.empty()) return json;
-  json["tasks"] = Json::array();
-  for (const TaskReport& task : measurement.tasks) json["tasks"].push_back(TaskJson(task));
+  json["tasks"] = Json::Array();
+  for (const TaskReport& task : measurement.tasks) json["tasks"].Append(TaskJson(task));
   return json;
 }
 
 Json CountsJson(const RouteCounts& counts) {
-  Json rows = Json::array();
+  Json rows = Json::Array();
   for (int layer = 0; layer < counts.layers; ++layer) {
     const auto own = counts.own(layer);
-    rows.push_back(std::vector<int64_t>(own.begin(), own.end()));
+    rows.Append(std::vector<int64_t>(own.begin(), own.end()));
   }
   return rows;
 }
@@ -145,8 +142,8 @@ Json RoutingJson(const RouteCounts& counts, const RoutingReport& report) {
                {"jaccard_top16", Rows(report.jaccard, counts.layers)},
                {"mean_jaccard_top16", report.mean_jaccard},
                {"unused_experts", report.unused_experts}};
-  json["top_sets"] = Json::array();
-  for (const TopSets& sets : report.top_sets) json["top_sets"].push_back(TopSetsJson(sets));
+  json["top_sets"] = Json::Array();
+  for (const TopSets& sets : report.top_sets) json["top_sets"].Append(TopSetsJson(sets));
   return json;
 }
 
@@ -173,9 +170,9 @@ absl::Status Deliver(const CommandLine& line, const Json& json, const std::strin
   absl::Status status;
   if (world.is_first()) {
     if (line.Has("output")) {
-      status = WriteFileAtomically(line.Value("output", ""), json.dump() + "\n");
+      status = WriteFileAtomically(line.Value("output", ""), json.Dump() + "\n");
     }
-    std::fputs((line.Has("json") ? json.dump() + "\n" : text).c_str(), stdout);
+    std::fputs((line.Has("json") ? json.Dump() + "\n" : text).c_str(), stdout);
     std::fflush(stdout);
   }
   return world.Agree(status);

@@ -2,7 +2,6 @@
 // shares are over all ranks.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,32 +10,32 @@
 #include "launch/analysis/routing_report.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/open_model.h"
+#include "runtime/json.h"
 
 namespace unipool {
 
 // {"checkpoint", "step", "layers", "pools", "experts", "top_k", "router"}; the last four of MoE
 // only
-nlohmann::ordered_json OriginJson(const ModelOrigin& origin, const config::Run& run);
+Json OriginJson(const ModelOrigin& origin, const config::Run& run);
 // {"split", "first", "sequences"}
-nlohmann::ordered_json PartJson(const TextPart& part);
+Json PartJson(const TextPart& part);
 // {"loss", "perplexity", "bits_per_byte", "tokens", "tasks": [{"file", "questions", "accuracy",
 // ...}]}
-nlohmann::ordered_json MeasurementJson(const Measurement& measurement);
+Json MeasurementJson(const Measurement& measurement);
 // {"counts", "frequencies": [layer][expert of its pool], "aggregate": [expert of all pools],
 // "entropy_bits": [layer], "top_sets": [...], ...}
-nlohmann::ordered_json RoutingJson(const RouteCounts& counts, const RoutingReport& report);
+Json RoutingJson(const RouteCounts& counts, const RoutingReport& report);
 // [layer][expert]
-nlohmann::ordered_json CountsJson(const RouteCounts& counts);
+Json CountsJson(const RouteCounts& counts);
 // {"settings", "baseline", "full": {"layers", "mean_change"}, "matched"}
-nlohmann::ordered_json RandomizeJson(const RandomizeSettings& settings,
-                                     const RandomizeReport& report);
+Json RandomizeJson(const RandomizeSettings& settings, const RandomizeReport& report);
 
 // Whether the file of a flag, where it is given, can be written: for before the work. Collective.
 absl::Status CheckOutput(const CommandLine& line, const char* flag, const World& world);
 // On the first rank: JSON to --output FILE, and to standard output JSON with --json, else `text`.
 // Collective.
-absl::Status Deliver(const CommandLine& line, const nlohmann::ordered_json& json,
-                     const std::string& text, const World& world);
+absl::Status Deliver(const CommandLine& line, const Json& json, const std::string& text,
+                     const World& world);
 
 // "loss 1.2345  perplexity 3.437  bits/byte 1.78 ..." and a line a task.
 std::string MeasurementText(const Measurement& measurement);

@@ -2,14 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "data/tokenizer.h"
+#include "runtime/json.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
 
@@ -46,11 +47,11 @@ TEST(Gpt2Tokenizer, GivesTheIdsOfTheReference) {
   for (int round = 0; round < 2; ++round) {
     std::ifstream file(std::string(kFolder) + "/golden.jsonl");
     for (std::string line; std::getline(file, line); ++samples) {
-      const auto record = nlohmann::json::parse(line);
-      const std::string text = absl::HexStringToBytes(record["hex"].get<std::string>());
+      const Json record = Json::Parse(line).value();
+      const std::string text = absl::HexStringToBytes(record.at("hex").string());
       std::vector<int32_t> ids;
       encoder->Encode(text, &ids);
-      EXPECT_EQ(ids, record["ids"].get<std::vector<int32_t>>()) << absl::CHexEscape(text);
+      EXPECT_EQ(Json(ids), record.at("ids")) << absl::CHexEscape(text);
     }
   }
   EXPECT_EQ(samples, 2 * 85);
@@ -113,14 +114,15 @@ TEST(Gpt2TokenizerDeathTest, AnIdOutsideTheVocabularyIsACallersError) {
 class DamagedVocabulary : public ::testing::Test {
  protected:
   static std::string BytesOfVocab() {
-    std::ifstream file(std::string(kFolder) + "/vocab.json");
-    const auto small = nlohmann::json::parse(file);
-    std::vector<std::string> names(small.size());
-    for (const auto& [name, id] : small.items()) names[id.get<int>()] = name;
+    std::stringstream text_of_file;
+    text_of_file << std::ifstream(std::string(kFolder) + "/vocab.json").rdbuf();
+    const Json small = Json::Parse(text_of_file.str()).value();
+    std::vector<std::string> names(small.members().size());
+    for (const auto& [name, id] : small.members()) names[id.integer()] = name;
     names.resize(256);
     std::string text;
     for (size_t i = 0; i < names.size(); ++i) {
-      text += nlohmann::json(names[i]).dump() + ": " + std::to_string(i) + ", ";
+      text += Json(names[i]).Dump() + ": " + std::to_string(i) + ", ";
     }
     return text;
   }

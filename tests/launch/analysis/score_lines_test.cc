@@ -6,12 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "launch/analysis/sequence_scores.h"
 #include "launch/analysis/text_loss.h"
+#include "runtime/json.h"
 #include "tests/support/looking.h"
 #include "tests/support/status_matchers.h"
 
@@ -132,16 +132,18 @@ TEST_F(ScoreTest, LinesComeBackInTheirOrder) {
     const auto lines = Score(input, ranks);
     ASSERT_OK(lines);
     ASSERT_EQ(lines->size(), 5u);
-    const auto ids = nlohmann::json::parse((*lines)[0]), text = nlohmann::json::parse((*lines)[2]);
-    EXPECT_EQ(ids["tokens"], text["tokens"]);
-    EXPECT_NEAR(ids["logprobs"][2], text["logprobs"][2], 1e-5);
+    const Json ids = Json::Parse((*lines)[0]).value(), text = Json::Parse((*lines)[2]).value();
+    EXPECT_EQ(ids.at("tokens"), text.at("tokens"));
+    EXPECT_NEAR(ids.at("logprobs").elements()[2].number(),
+                text.at("logprobs").elements()[2].number(), 1e-5);
     EXPECT_EQ((*lines)[1], "{\"tokens\": [], \"logprobs\": []}");
     EXPECT_EQ((*lines)[3], "{\"tokens\": [5], \"logprobs\": [null]}");
-    const auto line = nlohmann::json::parse((*lines)[4]);
-    EXPECT_EQ(line["tokens"].size(), 13u);
-    EXPECT_EQ(line["logprobs"].size(), 13u);
-    EXPECT_TRUE(line["logprobs"][0].is_null());
-    for (int t = 1; t < 13; ++t) EXPECT_LT(line["logprobs"][t], 0);
+    const Json line = Json::Parse((*lines)[4]).value();
+    const std::vector<Json>& logprobs = line.at("logprobs").elements();
+    EXPECT_EQ(line.at("tokens").elements().size(), 13u);
+    ASSERT_EQ(logprobs.size(), 13u);
+    EXPECT_TRUE(logprobs[0].is_null());
+    for (int t = 1; t < 13; ++t) EXPECT_LT(logprobs[t].number(), 0);
   }
 }
 

@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "runtime/json.h"
 #include "tests/support/temp_folder.h"
 
 namespace unipool {
@@ -63,15 +63,16 @@ TEST(DataCommand, InspectsForMachinesAndReadsEveryToken) {
   EXPECT_THAT(text.out, HasSubstr("0 documents without a sequence, 0 of several"));
   const Outcome outcome = Call({"inspect", prefix, "--json", "--scan"});
   EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
-  const auto json = nlohmann::json::parse(outcome.out);
-  EXPECT_EQ(json["dtype"], "uint16");
-  EXPECT_EQ(json["documents"], 2);
-  EXPECT_EQ(json["tokens"], 8);
-  EXPECT_EQ(json["histogram"].size(), 2u);
-  EXPECT_EQ(json["histogram"][1]["least"], 4);
-  EXPECT_EQ(json["beginning"]["text"], "ab");
-  EXPECT_EQ(json["beginning"]["ids"], (std::vector<int>{97, 98, 256}));
-  EXPECT_EQ(json["scan"]["max_id"], 256);
+  const Json json = Json::Parse(outcome.out).value();
+  EXPECT_EQ(json.at("dtype"), "uint16");
+  EXPECT_EQ(json.at("documents"), 2);
+  EXPECT_EQ(json.at("tokens"), 8);
+  const std::vector<Json>& histogram = json.at("histogram").elements();
+  ASSERT_EQ(histogram.size(), 2u);
+  EXPECT_EQ(histogram[1].at("least"), 4);
+  EXPECT_EQ(json.at("beginning").at("text"), "ab");
+  EXPECT_EQ(json.at("beginning").at("ids"), Json(std::vector<int>{97, 98, 256}));
+  EXPECT_EQ(json.at("scan").at("most_id"), 256);
 }
 
 TEST(DataCommand, InspectShowsTheTextOfGpt2sIds) {
@@ -85,7 +86,7 @@ TEST(DataCommand, InspectShowsTheTextOfGpt2sIds) {
   EXPECT_THAT(Call({"inspect", prefix, "--vocab", vocab, "--merges", merges}).out,
               HasSubstr("beginning  \"the pool of experts\""));
   const Outcome json = Call({"inspect", prefix, "--json", "--vocab", vocab, "--merges", merges});
-  EXPECT_EQ(nlohmann::json::parse(json.out)["beginning"]["text"], "the pool of experts");
+  EXPECT_EQ(Json::Parse(json.out)->at("beginning").at("text"), "the pool of experts");
   EXPECT_THAT(Call({"inspect", prefix}).out, Not(HasSubstr("the pool of experts")));
   const Outcome refused = Call({"inspect", prefix, "--vocab", vocab});
   EXPECT_EQ(refused.exit_status, 2);
