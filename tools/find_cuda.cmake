@@ -85,7 +85,7 @@ function(unipool_cuda_sources target)
   if(UNIPOOL_EMULATES_CUDA)
     set(kernels ${ARGN})
     list(FILTER kernels INCLUDE REGEX "[.]cu$")
-    set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX
+    set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX SKIP_PRECOMPILE_HEADERS ON
       COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas;-Wno-uninitialized;-Wno-maybe-uninitialized")
     target_link_libraries(${target} PUBLIC unipool_cuda_emulator)
   else()
