@@ -9,6 +9,7 @@ import check_layers  # noqa: E402
 
 OP = "#pragma once\nstruct Norm {\n  static constexpr char kName[] = \"norm\";\n};\n"
 HEADER = "#pragma once\n"
+ANCHOR = ".md" + "#"  # in two pieces, so that this file itself refers to nothing
 
 
 class CheckLayers(unittest.TestCase):
@@ -109,6 +110,43 @@ class CheckLayers(unittest.TestCase):
     def test_top_level(self):
         self.assert_found("util/a.txt", "", "util:1", "entry at the top level")
         self.assert_found("notes.txt", "", "notes.txt:1", "entry at the top level")
+
+
+    def test_citations(self):
+        cite = "model/method" + ANCHOR
+        method = {"model/method.md": "# Method\n\n## Pool loss\n\n## `k`: Ties, again!\n"}
+        self.assert_clean({**method, "comm/a.h": HEADER + f"// {cite}pool-loss.\n",
+                           "comm/a.py": f"# {cite}k-ties-again, https://x.org/a{ANCHOR}none\n",
+                           "model/b.md": f"As `method{ANCHOR}pool-loss` says.\n"})
+        for name in ("comm/a.cc", "comm/a.py", "comm/a.sh", "configs/a.proto", "comm/a.md"):
+            for text, expected in ((f"\n// {cite}pool\n", "a heading #pool in model/method.md"),
+                                   (f"\n// comm/none{ANCHOR}x\n", "a file comm/none.md")):
+                found = self.violations({**method, name: text})
+                self.assertEqual(len(found), 1, found)
+                self.assertTrue(found[0].startswith(f"{name}:2: refers to "), found[0])
+                self.assertIn(expected, found[0])
+
+    def test_headings_of_the_same_text_are_numbered(self):
+        text = "# A\n## Run\n```\n# no heading\n```\n## Run\n[x](#run-1) "
+        self.assert_clean({"README.md": text + "[y](#run)\n"})
+        self.assert_found("README.md", text + "[y](#run-2)\n", "README.md:7", "a heading #run-2")
+        self.assert_found("README.md", text + "[y](#no-heading)\n", "README.md:7", "#no-heading")
+
+    def test_links(self):
+        files = {"data/a.md": "# One two\n", "tools/x.py": ""}
+        lines = [f"[a](a.md) [b](../data/a{ANCHOR}one-two \"title\") ![c](../tools/x.py)",
+                 f"[web](https://x.org/a{ANCHOR}none) [mail](mailto:a) [folder](../tools)",
+                 f"`[x](none)` [a link\nover lines](a{ANCHOR}one-two)",
+                 "```", "[x](none.md)", "```"]
+        self.assert_clean({**files, "data/b.md": "\n".join(lines)})
+        for link, expected in (("none.md", "a file data/none.md"),
+                               (f"a{ANCHOR}two", "a heading #two in data/a.md"),
+                               ("data/a.md", "a file data/data/a.md"),
+                               ("../y.svg", "a file y.svg")):
+            found = self.violations({**files, "data/b.md": f"\n\nsee [text]({link})\n"})
+            self.assertEqual(len(found), 1, found)
+            self.assertTrue(found[0].startswith(f"data/b.md:3: refers to {link}"), found[0])
+            self.assertIn(expected, found[0])
 
 
 if __name__ == "__main__":
