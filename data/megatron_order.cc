@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "data/numpy_random.h"
+#include "runtime/numpy_random.h"
 #include "runtime/status.h"
 
 namespace unipool {
