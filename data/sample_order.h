@@ -2,9 +2,9 @@
 //
 // The tokens of a part are one stream; sample i consists of sequence + 1 tokens from token
 // i * sequence on, so that neighbours share one token (model/method.md#sample-order). Epoch e
-// visits the samples in a pseudo-random permutation keyed by (seed, e): a Feistel network over the
-// next power of four with cycle walking. The position of any sample is computed without index
-// arrays.
+// visits the samples in a pseudo-random permutation keyed by (seed, shard, e): a Feistel network
+// over the next power of four with cycle walking. The position of any sample is computed without
+// index arrays.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ enum class Split { kTrain, kValidation, kTest };
 
 // The sequences of one part. `weights` are one to three numbers for training, validation and test,
 // for example "969,30,1". A part ends at round_half_even(cumulative share * sequences)
-// (model/method.md#sample-order). INVALID_ARGUMENT names `weights` if they are malformed.
+// (model/method.md#data-split). INVALID_ARGUMENT names `weights` if they are malformed.
 absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
                                              const std::string& weights, Split split);
 // The same as tokens.

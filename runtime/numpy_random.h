@@ -1,6 +1,7 @@
 // Random numbers identical to those of numpy's legacy generator, numpy.random.RandomState: the
 // Mersenne Twister MT19937 seeded with one 32-bit word. Published constants and data orders that
-// were drawn with numpy are reproduced with it (model/method.md#sample-order, #router-constant).
+// were drawn with numpy are reproduced with it (model/method.md#sample-order,
+// model/method.md#router-constant).
 #pragma once
 
 #include <cstddef>

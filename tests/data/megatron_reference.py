@@ -38,7 +38,7 @@ def shuffled(values, words):
 
 
 def indices(lengths, first, last, sequence, wanted, seed):
-    """(documents, sample starts as (document index, offset), shuffle) of sequences first..last-1."""
+    """(documents, starts of samples as (document index, offset), shuffle) for [first, last)."""
     ids = list(range(first, last))
     tokens = sum(lengths[first:last])
     epochs = 1
