@@ -1,6 +1,7 @@
 // A cache of arrays that are computed once, stored in a file beside the data, and then mapped into
-// memory by any number of processes. The file's name and header contain the key that determines its
-// bytes, and a hash that detects damage. Layout: data/README.md#cache.
+// memory by any number of processes. A key determines the bytes; the file's name contains a hash of
+// the key, its header the key and a hash of the bytes to detect damage. Layout:
+// data/README.md#cache.
 #pragma once
 
 #include <cstdint>

@@ -105,7 +105,7 @@ absl::Status IndexedDataset::CheckHeader() {
   if (version != index_format::kVersion) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": version ", version,
-                     " at byte 9, expected 1; prepare the data again in this version"));
+                     " at byte 9, expected 1; prepare the data again with unipool data prepare"));
   }
   ASSIGN_OR_RETURN(token_bytes_, TokenBytes(path, index_.data()[index_format::kDtypeAt]));
   const auto sequences = Load<uint64_t>(index_, index_format::kSequencesAt);

@@ -63,8 +63,8 @@ class IndexedDataset {
 };
 
 // Writes PREFIX.bin and PREFIX.idx. Both are written under temporary names (.partial) and renamed
-// by Finish, so that a killed writer never leaves a pair that opens; the next writer of the prefix
-// overwrites the temporary files. One thread may use it.
+// by Finish, so that a killed writer never leaves an incomplete pair that opens; the next writer of
+// the prefix overwrites the temporary files. One thread may use it.
 class IndexedDatasetWriter {
  public:
   // Ids are stored as uint16 if vocab <= 65,500, else as int32 (data/README.md#index). UNAVAILABLE

@@ -41,9 +41,9 @@ struct PrepareReport {
 
 // Appends an end-of-document id to each text that is not empty. An error names the file, and the
 // line that is malformed or the byte where compressed data are damaged or text is not UTF-8; of
-// several errors it is the first in input order. On an error no output is written; a killed call
-// leaves only temporary files, which the next call overwrites. Progress is printed to standard
-// error. `report` may be null.
+// several errors it is the first in input order. On an error no output is written and an existing
+// one is kept; a killed call leaves only temporary files, which the next call overwrites. Progress
+// is printed to standard error. `report` may be null.
 absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report = nullptr);
 
 }  // namespace unipool

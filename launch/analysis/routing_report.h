@@ -47,11 +47,9 @@ struct TopSets {
 };
 
 struct RoutingReport {
-  std::vector<double>
-      frequencies;                // [layers, columns] share of the layer's routes; 0 without routes
-  std::vector<double> aggregate;  // [columns] share of all layers' routes
-  std::vector<double>
-      entropy_bits;  // [layers] -sum f log2(max(f, 1e-12)) of the layer's frequencies
+  std::vector<double> frequencies;   // [layers, columns] share of the layer's routes
+  std::vector<double> aggregate;     // [columns] share of all layers' routes
+  std::vector<double> entropy_bits;  // [layers] -sum f log2(max(f, 1e-12)) of a layer's frequencies
   double aggregate_entropy_bits = 0;
   std::vector<double> top16_coverage;  // [layers] share of routes to the min(16, experts) most used
   std::vector<double> jaccard;         // [layers, layers] |A and B| / |A or B| of those sets

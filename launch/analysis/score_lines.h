@@ -1,8 +1,8 @@
 // Scores JSON lines of texts or tokens: writes the tokens with their log-probabilities, in the same
 // order.
 //
-//   {"tokens": [5, 6, 7]} or {"text": "abc"}  ->  {"tokens": [5, 6, 7], "logprobs": [null, -1.2,
-//   -0.3]}
+//   in   {"tokens": [5, 6, 7]} or {"text": "abc"}
+//   out  {"tokens": [5, 6, 7], "logprobs": [null, -1.2, -0.3]}
 //
 // A number is the natural logarithm of the token's probability given the earlier tokens of its
 // line; the first token has no earlier ones and gets null. No token is added at the start or the
