@@ -9,7 +9,8 @@
 namespace unipool {
 namespace {
 
-// Part `part` of `count` things cut into `parts` consecutive parts; the first ones are the larger.
+// Part number `part` of `count` items split into `parts` consecutive parts; larger parts come
+// first.
 Slice EvenPart(int64_t count, int64_t parts, int64_t part) {
   const int64_t base = count / parts, extra = count % parts;
   return {.first = part * base + std::min(part, extra), .count = base + (part < extra ? 1 : 0)};
@@ -19,7 +20,7 @@ absl::Status CheckOptions(const BatchLoaderOptions& options) {
   const auto positive = [](absl::string_view name, int64_t value) {
     return value > 0 ? absl::OkStatus()
                      : absl::InvalidArgumentError(
-                           absl::StrCat(name, " is ", value, ", expected 1 or more"));
+                           absl::StrCat(name, " is ", value, "; it must be at least 1"));
   };
   absl::Status status = positive("sequence", options.sequence);
   status.Update(positive("global_batch", options.global_batch));
@@ -28,7 +29,8 @@ absl::Status CheckOptions(const BatchLoaderOptions& options) {
   status.Update(positive("ranks", options.ranks));
   if (status.ok() && (options.rank < 0 || options.rank >= options.ranks)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("rank ", options.rank, " of ", options.ranks, " ranks"));
+        absl::StrCat("rank ", options.rank, " of ", options.ranks,
+                     " ranks; ranks are numbered from 0 to ranks - 1"));
   }
   return status;
 }
@@ -36,8 +38,8 @@ absl::Status CheckOptions(const BatchLoaderOptions& options) {
 }  // namespace
 
 int NumMicroSteps(const BatchLoaderOptions& options) {
-  const int64_t most = options.micro_batch * options.ranks;
-  return static_cast<int>((options.global_batch + most - 1) / most);
+  const int64_t max_samples = options.micro_batch * options.ranks;
+  return static_cast<int>((options.global_batch + max_samples - 1) / max_samples);
 }
 
 Slice RankSlice(const BatchLoaderOptions& options, int micro_step) {
@@ -58,7 +60,7 @@ BatchLoader::BatchLoader(const SampleSource& source, const BatchLoaderOptions& o
       options_(options),
       num_micro_steps_(NumMicroSteps(options)),
       sample_(options.sequence + 1) {
-  // The first micro-step and the first slices are the largest, and rank 0 has those.
+  // A rank's slice of the first micro-step is its largest.
   const int64_t ids = RankSlice(options, 0).count * options.sequence;
   for (Slot& slot : slots_) {
     slot.tokens.resize(ids);
@@ -79,34 +81,34 @@ BatchLoader::~BatchLoader() {
 void BatchLoader::ReadAhead() {
   std::unique_lock lock(mutex_);
   while (true) {
-    // The last slot taken is not free: the caller reads it until it calls Next again.
+    // The caller reads the last slot returned until it calls Next again.
     changed_.wait(lock, [this] {
       return stopping_ || num_filled_ - std::max<int64_t>(num_taken_ - 1, 0) < kSlots;
     });
     if (stopping_) return;
-    const FillPlace place = fill_place_;
+    const ReadPosition position = next_read_;
     const int64_t seeks = seeks_;
     Slot& slot = SlotOf(num_filled_);
     lock.unlock();
-    Fill(place, &slot);
+    Fill(position, &slot);
     lock.lock();
-    if (seeks != seeks_) continue;  // the caller went elsewhere meanwhile
+    if (seeks != seeks_) continue;  // Seek was called meanwhile: drop the slot
     ++num_filled_;
-    ++fill_place_.position;
+    ++next_read_.position;
     changed_.notify_all();
   }
 }
 
-void BatchLoader::Fill(FillPlace place, Slot* slot) {
-  const int64_t step = place.position / num_micro_steps_, sequence = options_.sequence;
-  const int micro_step = static_cast<int>(place.position % num_micro_steps_);
+void BatchLoader::Fill(ReadPosition position, Slot* slot) {
+  const int64_t step = position.position / num_micro_steps_, sequence = options_.sequence;
+  const int micro_step = static_cast<int>(position.position % num_micro_steps_);
   const Slice slice = RankSlice(options_, micro_step);
   const auto vocab = static_cast<uint64_t>(options_.vocab);
-  const int64_t first = (step + place.skipped_steps) * options_.global_batch + slice.first;
+  const int64_t first = (step + position.skipped_steps) * options_.global_batch + slice.first;
   slot->bad_sample = -1;
   for (int64_t s = 0; s < slice.count && slot->bad_sample < 0; ++s) {
     source_.Read(first + s, absl::MakeSpan(sample_));
-    // A negative id is a large one here.
+    // As an unsigned number, a negative id is above any vocabulary.
     const auto bad = std::find_if(sample_.begin(), sample_.end(), [vocab](int32_t id) {
       return static_cast<uint64_t>(id) >= vocab;
     });
@@ -132,7 +134,7 @@ const Batch& BatchLoader::Next() {
   {
     std::unique_lock lock(mutex_);
     taken = num_taken_++;
-    changed_.notify_all();  // the slot before is free
+    changed_.notify_all();  // the slot returned before is free
     changed_.wait(lock, [this] { return num_filled_ >= num_taken_; });
   }
   const Slot& slot = SlotOf(taken);
@@ -155,10 +157,10 @@ void BatchLoader::Seek(int64_t step) {
   position_ = step * num_micro_steps_;
   status_ = absl::OkStatus();
   {
-    // What was read ahead is dropped; the slot in the caller's hands stays as it is.
+    // Drop what was read ahead; the slot that the caller still reads is not touched.
     const std::lock_guard lock(mutex_);
     num_filled_ = num_taken_;
-    fill_place_ = {.position = position_, .skipped_steps = skipped_steps_};
+    next_read_ = {.position = position_, .skipped_steps = skipped_steps_};
     ++seeks_;
   }
   changed_.notify_all();
@@ -171,11 +173,12 @@ void BatchLoader::SkipTo(int64_t steps) {
 }
 
 absl::Status BatchLoader::BadToken(const Slot& slot) const {
-  const TokenLocation place = source_.Locate(slot.bad_sample, slot.bad_offset);
+  const TokenLocation location = source_.Locate(slot.bad_sample, slot.bad_offset);
   return absl::InvalidArgumentError(absl::StrCat(
-      place.dataset->prefix(), ".bin: token ", place.token, " (byte ",
-      place.token * place.dataset->token_bytes(), ") has id ", slot.bad_id, ", expected 0 to ",
-      options_.vocab - 1, " for a vocabulary of ", options_.vocab));
+      location.dataset->prefix(), ".bin: token ", location.token, " (byte ",
+      location.token * location.dataset->token_bytes(), ") has id ", slot.bad_id,
+      ", expected 0 to ", options_.vocab - 1,
+      "; set model.vocab to the vocabulary of the data's tokenizer, or prepare the data again"));
 }
 
 }  // namespace unipool

@@ -1,12 +1,13 @@
-// Batches for one rank: a pure function of (settings, step), read ahead by one thread.
+// Batches of token ids for one rank, read ahead by one thread. A batch is a pure function of the
+// options and the step.
 //
-// A step's global batch is `global_batch` consecutive samples of the source; a loader told to skip
-// n steps gives those of step + n, as after a rewind past data that hurt. The batch is cut into
-// micro-steps of at most ranks * micro_batch samples, each as even as can be, and each micro-step
-// into consecutive slices for ranks 0, 1, ..., of floor or ceil size. Where everything divides,
-// that is model/method.md#batch-order: micro-batch a of rank r is the (a * ranks + r)-th slice of
-// micro_batch samples. A rank's slice may be empty: every number of ranks sees the same global
-// batch.
+// The global batch of a step is `global_batch` consecutive samples of the source. SkipTo(n) shifts
+// the data: step s then uses the samples of step s + n, for example after a rewind past data that
+// made the loss diverge. The global batch is split into the fewest micro-steps of at most
+// ranks * micro_batch samples, and each micro-step into consecutive slices for ranks 0, 1, ...; the
+// sizes within a split differ by at most one, larger ones first. If everything divides, this is
+// model/method.md#batch-order: micro-batch a of rank r is slice a * ranks + r of micro_batch
+// samples. A rank's slice may be empty, so any number of ranks reads the same global batch.
 #pragma once
 
 #include <array>
@@ -24,7 +25,8 @@
 
 namespace unipool {
 
-// One micro-batch. Valid until the next call of Next on the same loader.
+// One micro-batch of one rank. Its tensors are borrowed from the loader and valid until the next
+// call of Next.
 struct Batch {
   int64_t step;
   int micro_step;
@@ -35,12 +37,12 @@ struct Batch {
 };
 
 struct BatchLoaderOptions {
-  int64_t sequence;      // tokens of a sample that are inputs
-  int64_t global_batch;  // samples a step
-  int64_t micro_batch;   // the most samples of one rank in one micro-step
+  int64_t sequence;      // input tokens of a sample
+  int64_t global_batch;  // samples per step, over all ranks
+  int64_t micro_batch;   // maximum samples of one rank in one micro-step
   int rank;
   int ranks;
-  int64_t vocab;  // a token id outside [0, vocab) ends the batches: see BatchLoader::status
+  int64_t vocab;  // valid ids are [0, vocab); for others see BatchLoader::status
 };
 
 // Samples [first, first + count) of rank `rank` in micro-step `micro_step`, within the global
@@ -52,11 +54,12 @@ struct Slice {
 int NumMicroSteps(const BatchLoaderOptions& options);
 Slice RankSlice(const BatchLoaderOptions& options, int micro_step);
 
-// Owns the buffers of a few micro-batches and the thread that fills them. One thread calls it; a
-// warm call of Next allocates nothing.
+// Owns the buffers of three micro-batches and the thread that fills them. Only one thread may call
+// it. Next allocates nothing after the first calls.
 class BatchLoader {
  public:
-  // `source` is borrowed and outlives the loader.
+  // `source` is borrowed and must outlive the loader. INVALID_ARGUMENT names the option that is out
+  // of range and its value.
   static absl::StatusOr<std::unique_ptr<BatchLoader>> Create(const SampleSource& source,
                                                              const BatchLoaderOptions& options);
   BatchLoader(const BatchLoader&) = delete;
@@ -64,18 +67,20 @@ class BatchLoader {
   ~BatchLoader();
 
   int num_micro_steps() const { return num_micro_steps_; }
-  // The next micro-batch; after the last of a step, the first of the next step. Once status() is
-  // not OK it gives batches without sequences and does not advance.
+  // Returns the next micro-batch; waits until it is read. After the last micro-step of a step comes
+  // the first of the next step. While status() is not OK it returns batches of 0 sequences and does
+  // not advance.
   const Batch& Next();
-  // The step that the next call of Next starts or is inside of.
+  // The step of the micro-batch that the next call of Next returns.
   int64_t cursor() const { return position_ / num_micro_steps_; }
-  // The next call of Next gives micro-step 0 of `step` (steps count from 0). Clears the status.
+  // Makes the next call of Next return micro-step 0 of `step` (counted from 0). Clears the status.
   void Seek(int64_t step);
-  // From the cursor's step on, batches are those of the data's step + `steps`, all in all.
+  // From the cursor on, step s uses the samples of step s + `steps`. The shift replaces the former
+  // one; it does not add to it.
   void SkipTo(int64_t steps);
   int64_t skipped_steps() const { return skipped_steps_; }
-  // OK until Next meets a micro-batch with a token id outside the vocabulary: then the file, the
-  // token's position, the id and the vocabulary.
+  // INVALID_ARGUMENT once Next reached a micro-batch with a token id outside the vocabulary; the
+  // message names the file, the token's position, the id and the vocabulary.
   absl::Status status() const { return status_; }
 
  private:
@@ -83,35 +88,35 @@ class BatchLoader {
     std::vector<int32_t> tokens;
     std::vector<int32_t> targets;
     Batch batch;
-    // Of the first id outside the vocabulary.
+    // The first id outside the vocabulary: global sample (-1: none), offset in it, and value.
     int64_t bad_sample = -1;
     int64_t bad_offset = 0;
     int32_t bad_id = 0;
   };
 
-  // Micro-step `position` since step 0, and how far the data are ahead of the steps.
-  struct FillPlace {
+  // A micro-step, counted from step 0, and the shift of SkipTo.
+  struct ReadPosition {
     int64_t position;
     int64_t skipped_steps;
   };
 
   BatchLoader(const SampleSource& source, const BatchLoaderOptions& options);
   void ReadAhead();
-  void Fill(FillPlace place, Slot* slot);
+  void Fill(ReadPosition position, Slot* slot);
   absl::Status BadToken(const Slot& slot) const;
   Slot& SlotOf(int64_t filled) { return slots_[filled % kSlots]; }
 
-  // One in the caller's hands, one ready, one being filled.
+  // One returned to the caller, one ready, one being filled.
   static constexpr int kSlots = 3;
 
   const SampleSource& source_;
   const BatchLoaderOptions options_;
   const int num_micro_steps_;
   std::array<Slot, kSlots> slots_;
-  std::vector<int32_t> sample_;  // the reader's: sequence + 1 ids
+  std::vector<int32_t> sample_;  // [sequence + 1], used by the reader thread
 
-  // The caller's.
-  int64_t position_ = 0;  // micro-steps since step 0, of the next call of Next
+  // Used only by the calling thread.
+  int64_t position_ = 0;  // micro-step of the next call of Next, counted from step 0
   int64_t skipped_steps_ = 0;
   absl::Status status_;
   Batch no_batch_ = {};
@@ -120,8 +125,8 @@ class BatchLoader {
   std::condition_variable changed_;
   // Below: guarded by mutex_. Slots are numbered in the order in which they are filled.
   int64_t num_filled_ = 0;
-  int64_t num_taken_ = 0;   // by Next; the last of them is still in the caller's hands
-  FillPlace fill_place_{};  // of the slot to fill next
+  int64_t num_taken_ = 0;     // returned by Next; the caller still reads the last one
+  ReadPosition next_read_{};  // of the slot to fill next
   int64_t seeks_ = 0;
   bool stopping_ = false;
 

@@ -18,7 +18,8 @@
 namespace unipool {
 namespace {
 
-// numpy adds up to 128 numbers in eight columns, and more by halves.
+// Adds in the order of numpy.sum: up to 128 values in eight interleaved partial sums; a longer
+// array is split into halves.
 double PairwiseSum(absl::Span<const double> values) {
   constexpr size_t kColumns = 8, kBlock = 128;
   const size_t count = values.size();
@@ -38,9 +39,9 @@ double PairwiseSum(absl::Span<const double> values) {
   return sum;
 }
 
-// The greedy rule; a shard that has all of `most` is passed over.
-std::vector<uint16_t> TakeGreedily(const std::vector<double>& weights, int64_t length,
-                                   const std::vector<double>& most) {
+// The rule of GreedyBlend; a shard that already supplied its max_samples is skipped.
+std::vector<uint16_t> ChooseGreedily(const std::vector<double>& weights, int64_t length,
+                                     const std::vector<double>& max_samples) {
   std::vector<double> taken(weights.size());
   std::vector<uint16_t> shards(length);
   for (int64_t i = 0; i < length; ++i) {
@@ -48,7 +49,7 @@ std::vector<uint16_t> TakeGreedily(const std::vector<double>& weights, int64_t l
     size_t best = 0;
     double best_error = -HUGE_VAL;
     for (size_t s = 0; s < weights.size(); ++s) {
-      const double error = taken[s] < most[s] ? weights[s] * number - taken[s] : -HUGE_VAL;
+      const double error = taken[s] < max_samples[s] ? weights[s] * number - taken[s] : -HUGE_VAL;
       if (error > best_error) {
         best_error = error;
         best = s;
@@ -67,7 +68,7 @@ bool AllWhole(const std::vector<double>& weights, int64_t length) {
   });
 }
 
-// Whole numbers with the sum `length`, by largest remainder; the lowest shard on ties.
+// Integer shares with the sum `length`, by largest remainder; on ties the lowest shard is first.
 std::vector<double> RoundShares(const std::vector<double>& weights, int64_t length) {
   std::vector<double> shares(weights.size());
   std::vector<size_t> by_remainder(weights.size());
@@ -76,16 +77,16 @@ std::vector<double> RoundShares(const std::vector<double>& weights, int64_t leng
   for (size_t s = 0; s < weights.size(); ++s) shares[s] = std::max(1.0, std::floor(exact(s)));
   std::stable_sort(by_remainder.begin(), by_remainder.end(),
                    [&](size_t a, size_t b) { return exact(a) - shares[a] > exact(b) - shares[b]; });
-  auto left = length - static_cast<int64_t>(std::accumulate(shares.begin(), shares.end(), 0.0));
-  for (size_t i = 0; left > 0; i = (i + 1) % by_remainder.size(), --left) {
+  auto missing = length - static_cast<int64_t>(std::accumulate(shares.begin(), shares.end(), 0.0));
+  for (size_t i = 0; missing > 0; i = (i + 1) % by_remainder.size(), --missing) {
     shares[by_remainder[i]] += 1;
   }
-  // Shares that had to be raised to one take from the largest.
-  for (; left < 0; ++left) *std::max_element(shares.begin(), shares.end()) -= 1;
+  // Shares raised to 1 can make the sum too large: the largest shares give up the excess.
+  for (; missing < 0; ++missing) *std::max_element(shares.begin(), shares.end()) -= 1;
   return shares;
 }
 
-// length, shards, counts of the shards, samples of the shard before, the shard.
+// The payload "blend" of an order file (data/README.md#cache).
 std::vector<uint8_t> Serialize(const std::vector<uint16_t>& shard, int64_t num_shards) {
   const auto length = static_cast<int64_t>(shard.size());
   std::vector<uint8_t> bytes(8 * (2 + num_shards) + 6 * length);
@@ -114,7 +115,7 @@ int64_t SamplesOfShard(int64_t total, double weight) {
 }
 
 std::vector<uint16_t> GreedyBlend(const std::vector<double>& weights, int64_t length) {
-  return TakeGreedily(weights, length, std::vector<double>(weights.size(), HUGE_VAL));
+  return ChooseGreedily(weights, length, std::vector<double>(weights.size(), HUGE_VAL));
 }
 
 std::vector<uint16_t> BlendCycle(const std::vector<double>& weights) {
@@ -124,7 +125,7 @@ std::vector<uint16_t> BlendCycle(const std::vector<double>& weights) {
   const std::vector<double> shares = RoundShares(weights, length);
   std::vector<double> rounded = shares;
   for (double& weight : rounded) weight /= static_cast<double>(length);
-  return TakeGreedily(rounded, length, shares);
+  return ChooseGreedily(rounded, length, shares);
 }
 
 Blend::Blend(CachedBytes table) : bytes_(std::move(table)) {
@@ -159,7 +160,7 @@ absl::StatusOr<Blend> Blend::Greedy(const std::vector<double>& weights, int64_t 
 }
 
 Blend::Position Blend::At(int64_t sample) const {
-  bytes_.NoteRead();
+  bytes_.CountRead();
   const int64_t at = sample % length_, shard = shard_[at];
   return {.shard = shard, .sample = sample / length_ * counts_[shard] + before_[at]};
 }

@@ -1,6 +1,7 @@
-// Which shard each sample of a blend comes from. A table says it for the first `length` samples:
-// the shard, and how many samples of that shard came before; after them it starts again, and each
-// shard goes on where it was. So any sample is found in constant time.
+// Which shard each sample of a blend comes from. A table holds, for each of the first `length`
+// samples, its shard and the number of earlier samples of that shard. After `length` samples the
+// table repeats and each shard continues with its next sample, so that any sample is found in
+// constant time.
 #pragma once
 
 #include <cstdint>
@@ -12,36 +13,41 @@
 
 namespace unipool {
 
-// As numpy does it: weights / sum(weights), the sum added pairwise.
+// weights / sum(weights) with the bits of numpy, which sums pairwise.
 std::vector<double> NormalizeWeights(const std::vector<double>& weights);
 
-// Samples that a shard of normalized weight w must have for a blend of `total`: half a percent more
-// than its share (model/method.md#sample-order).
+// Samples to request from a shard of normalized weight `weight` for a blend of `total` samples: its
+// share plus half a percent (model/method.md#sample-order).
 int64_t SamplesOfShard(int64_t total, double weight);
 
-// model/method.md#sample-order: sample i comes from the shard with the largest w * max(i, 1) -
-// taken, the lowest on ties. `weights` are normalized. `length` is below 2^32, shards below 2^16.
+// The shard of each of the first `length` samples (model/method.md#sample-order): sample i comes
+// from the shard with the largest weight * max(i, 1) - samples so far, on ties from the lowest
+// shard. `weights` are normalized. `length` is below 2^32, the number of shards below 2^16.
 std::vector<uint16_t> GreedyBlend(const std::vector<double>& weights, int64_t length);
 
-// `order: STATELESS`: a cycle that is repeated without end. Its length is the least of at most
-// kLongestCycle at which every shard's share is whole (to one part in 10^9), or else kLongestCycle,
-// shares rounded by largest remainder and at least one; within it shards go as in GreedyBlend.
+// The blend of `order: STATELESS`: a cycle of shards that repeats forever. Its length is the
+// smallest one up to kLongestCycle at which every shard's share is an integer (to one part in
+// 10^9). If there is none, the length is kLongestCycle and shares are rounded by largest remainder,
+// to at least 1. Within the cycle shards are chosen as in GreedyBlend.
 constexpr int64_t kLongestCycle = 1 << 16;
 std::vector<uint16_t> BlendCycle(const std::vector<double>& weights);
 
+// The table of a blend. Any thread may read.
 class Blend {
  public:
   struct Position {
     int64_t shard;
-    int64_t sample;  // of that shard's order
+    int64_t sample;  // number in the order of that shard, over all its epochs
   };
 
   // BlendCycle, in memory.
   static Blend Cycle(const std::vector<double>& weights);
-  // GreedyBlend for `length` samples, kept in a file: 6 bytes a sample.
+  // GreedyBlend for `length` samples, cached in a file PREFIX-HASH.order in `cache_folder` ("": in
+  // the folder of `prefix`) that takes 6 bytes per sample. Errors as LoadOrBuild.
   static absl::StatusOr<Blend> Greedy(const std::vector<double>& weights, int64_t length,
                                       const std::string& prefix, const std::string& cache_folder);
 
+  // `sample` is 0 or more; numbers from `length` on repeat the table.
   Position At(int64_t sample) const;
 
  private:
@@ -50,9 +56,9 @@ class Blend {
   CachedBytes bytes_;
   int64_t length_;
   int64_t shards_;
-  const int64_t* counts_;  // [shards] in the whole table
-  const uint32_t* before_;
-  const uint16_t* shard_;
+  const int64_t* counts_;   // [shards] samples of each shard in the table
+  const uint32_t* before_;  // [length] earlier samples of the same shard
+  const uint16_t* shard_;   // [length]
 };
 
 }  // namespace unipool

@@ -1,5 +1,6 @@
-// GPT-2's tokenizer: a text is cut into pieces (gpt2_pretokenizer), a piece starts as its bytes,
-// and the adjacent pair of the lowest rank is merged, wherever it stands, until no pair has a rank.
+// GPT-2's byte-level BPE: a text is split into pieces (gpt2_pretokenizer). Each piece starts as a
+// sequence of single-byte tokens; all occurrences of the adjacent pair with the lowest rank are
+// merged, and this repeats until no adjacent pair has a rank.
 #include <glog/logging.h>
 
 #include <algorithm>
@@ -19,7 +20,7 @@ namespace {
 
 using Merge = BpeVocabulary::Merge;
 
-// Merges the bytes of one piece at a time. Its buffers stay.
+// Merges the bytes of one piece at a time. Buffers are reused between calls.
 class PieceMerger {
  public:
   explicit PieceMerger(const BpeVocabulary& vocabulary) : vocabulary_(vocabulary) {}
@@ -40,7 +41,7 @@ class PieceMerger {
   }
 
  private:
-  // Up to here a look at every pair costs less than keeping them sorted.
+  // Up to this length scanning all pairs is faster than a heap.
   static constexpr size_t kShortBytes = 64;
 
   Merge Find(int32_t left, int32_t right) const { return vocabulary_.Find(left, right); }
@@ -54,7 +55,7 @@ class PieceMerger {
     }
   }
 
-  // One pass from left to right that writes behind where it reads.
+  // Merges all pairs of this rank in one pass from left to right, in place.
   void MergeAll(int32_t rank) {
     size_t kept = 0;
     bool was_merged = false;
@@ -72,8 +73,9 @@ class PieceMerger {
     pairs_.resize(kept - 1);
   }
 
-  // The same for long pieces: symbols are a linked list, their pairs a heap by (rank, place). What
-  // a merge makes waits until its rank is done, as in the pass above.
+  // The same result for long pieces: symbols form a linked list, and their pairs a heap ordered by
+  // (rank, position). Pairs that a merge creates enter the heap only after all pairs of the current
+  // rank are merged, as in MergeAll.
   void MergeByHeap() {
     const auto num = static_cast<int32_t>(ids_.size());
     pairs_.push_back({BpeVocabulary::kNoMerge, -1});
@@ -106,10 +108,10 @@ class PieceMerger {
   }
 
   void MergeAt(int32_t at, int32_t num) {
-    const int32_t gone = next_[at];
+    const int32_t right = next_[at];
     ids_[at] = pairs_[at].id;
-    pairs_[gone].rank = BpeVocabulary::kNoMerge;
-    next_[at] = next_[gone];
+    pairs_[right].rank = BpeVocabulary::kNoMerge;
+    next_[at] = next_[right];
     if (next_[at] < num) previous_[next_[at]] = at;
     SetPair(at, num);
     if (previous_[at] >= 0) SetPair(previous_[at], num);
@@ -128,14 +130,14 @@ class PieceMerger {
   std::vector<std::pair<int32_t, int32_t>> heap_, fresh_;
 };
 
-// Short pieces with their ids, the newest in each place: most of a text is few words.
+// Direct-mapped cache from short pieces to their ids: a few words make up most of a text.
 class ShortPieces {
  public:
   static constexpr size_t kMaxBytes = 15;
   static constexpr size_t kMaxIds = 3;
 
   struct Key {
-    uint64_t low, high;  // the bytes, zeros, and how many there are
+    uint64_t low, high;  // the bytes, zero padding, and in the top byte their number
     bool operator==(const Key&) const = default;
   };
   struct Slot {
@@ -144,7 +146,7 @@ class ShortPieces {
     std::array<int32_t, kMaxIds> ids;
   };
 
-  // `readable` bytes may be read from `piece` on.
+  // `readable`: bytes that may be read from `piece` on, at least `bytes`.
   static Key KeyOf(const char* piece, size_t bytes, size_t readable) {
     Key key{};
     if (readable >= sizeof(key)) {
@@ -186,7 +188,7 @@ class BpeEncoder : public TextEncoder {
   }
 
  private:
-  // Pieces that are remembered, and how many.
+  // Limits of the cache of longer pieces: bytes of a piece, and number of pieces.
   static constexpr size_t kMaxLongBytes = 256;
   static constexpr size_t kMaxLong = 1 << 14;
 

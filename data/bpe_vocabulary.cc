@@ -43,7 +43,7 @@ std::string Utf8(uint32_t code) {  // below U+0800
   return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
 }
 
-// The character that the files write for each byte.
+// The character that stands for each byte in the files.
 std::vector<std::string> ByteNames() {
   std::vector<std::string> names(kBytes);
   uint32_t next = kFirstStandIn;
@@ -53,7 +53,7 @@ std::vector<std::string> ByteNames() {
   return names;
 }
 
-// What a token of the files stands for; nothing where a character of it is no byte's.
+// The bytes of a token as written in the files; nullopt if a character does not stand for a byte.
 std::optional<std::string> BytesOfName(absl::string_view name) {
   static const auto* const kByteOfName = [] {
     auto* bytes = new absl::flat_hash_map<std::string, char>;
@@ -76,7 +76,7 @@ std::string Quoted(absl::string_view name) {
   return absl::StrCat("\"", absl::Utf8SafeCEscape(name), "\"");
 }
 
-// {"token": id, ...} and nothing else.
+// Accepts only {"token": id, ...}.
 class VocabHandler : public JsonEvents {
  public:
   explicit VocabHandler(absl::flat_hash_map<std::string, int32_t>* ids) : ids_(*ids) {}
@@ -84,7 +84,7 @@ class VocabHandler : public JsonEvents {
   bool Unsigned(uint64_t value) override {
     if (depth_ != 1 || value > INT32_MAX) return Refuse("a number");
     if (ids_.emplace(key_, static_cast<int32_t>(value)).second) return true;
-    problem_ = absl::StrCat(Quoted(key_), " is there twice; expected each token once");
+    problem_ = absl::StrCat(Quoted(key_), " occurs twice; expected each token once");
     return false;
   }
   bool StartObject() override { return ++depth_ == 1 || Refuse("an object"); }
@@ -94,8 +94,9 @@ class VocabHandler : public JsonEvents {
     return true;
   }
   void Malformed(size_t byte, const std::string&) override {
-    problem_ = absl::StrCat("not valid JSON at byte ", byte,
-                            "; expected {\"token\": id, ...}, is the file whole?");
+    problem_ =
+        absl::StrCat("not valid JSON at byte ", byte,
+                     "; expected {\"token\": id, ...}; if the file was truncated, copy it again");
   }
   bool Null() override { return Refuse("null"); }
   bool Bool(bool) override { return Refuse("a boolean"); }
@@ -129,13 +130,13 @@ absl::StatusOr<std::unique_ptr<BpeVocabulary>> BpeVocabulary::Read(const std::st
   VocabHandler handler(&ids);
   if (!ReadJson(vocab, handler)) return Damaged(vocab_file, handler.problem());
   std::unique_ptr<BpeVocabulary> self(new BpeVocabulary);
-  RETURN_IF_ERROR(self->PlaceTokens(vocab_file, ids));
+  RETURN_IF_ERROR(self->IndexTokens(vocab_file, ids));
   RETURN_IF_ERROR(self->ReadMerges(merges_file, ids));
-  RETURN_IF_ERROR(self->CheckAllAreMade(vocab_file, merges_file));
+  RETURN_IF_ERROR(self->CheckAllReachable(vocab_file, merges_file));
   return self;
 }
 
-absl::Status BpeVocabulary::PlaceTokens(const std::string& file, const Ids& ids) {
+absl::Status BpeVocabulary::IndexTokens(const std::string& file, const Ids& ids) {
   std::vector<const std::string*> names(ids.size());
   for (const auto& [name, id] : ids) {
     if (id >= static_cast<int32_t>(ids.size()) || names[id] != nullptr) {
@@ -149,7 +150,7 @@ absl::Status BpeVocabulary::PlaceTokens(const std::string& file, const Ids& ids)
     std::optional<std::string> bytes = BytesOfName(*name);
     if (!bytes.has_value() || name->empty()) {
       return Damaged(file, absl::StrCat("token ", Quoted(*name),
-                                        "; expected characters that each stand for a byte"));
+                                        "; expected only characters that stand for a byte"));
     }
     tokens_.push_back(*std::move(bytes));
   }
@@ -162,7 +163,8 @@ absl::Status BpeVocabulary::PlaceTokens(const std::string& file, const Ids& ids)
   }
   const auto end = ids.find(kEndOfText);
   if (end == ids.end()) {
-    return Damaged(file, absl::StrCat("no token \"", kEndOfText, "\"; expected one"));
+    return Damaged(file, absl::StrCat("no token \"", kEndOfText,
+                                      "\"; expected it to mark the end of a document"));
   }
   end_of_text_ = end->second;
   tokens_[end_of_text_].clear();
@@ -198,7 +200,9 @@ absl::Status BpeVocabulary::AddMerge(absl::string_view line, const Ids& ids) {
     const auto found = ids.find(name);
     if (found == ids.end() || found->second == end_of_text_) {
       return absl::InvalidArgumentError(
-          absl::StrCat(Quoted(name), " is no token of the vocabulary; expected one"));
+          absl::StrCat(Quoted(name),
+                       " is not a token of the vocabulary; use the merges.txt that belongs "
+                       "to this vocab.json"));
     }
     found_ids[i] = found->second;
   }
@@ -206,20 +210,20 @@ absl::Status BpeVocabulary::AddMerge(absl::string_view line, const Ids& ids) {
   const uint64_t pair = static_cast<uint64_t>(found_ids[0]) << 32 | found_ids[1];
   if (merges_.emplace(pair, Merge{rank, found_ids[2]}).second) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(Quoted(line), " is there twice; expected each pair once"));
+      absl::StrCat(Quoted(line), " occurs twice; expected each pair once"));
 }
 
-absl::Status BpeVocabulary::CheckAllAreMade(const std::string& vocab_file,
-                                            const std::string& merges_file) const {
-  std::vector<bool> made(tokens_.size());
-  made[end_of_text_] = true;
-  for (const int32_t id : of_byte_) made[id] = true;
-  for (const auto& [pair, merge] : merges_) made[merge.id] = true;
-  for (size_t id = 0; id < made.size(); ++id) {
-    if (made[id]) continue;
+absl::Status BpeVocabulary::CheckAllReachable(const std::string& vocab_file,
+                                              const std::string& merges_file) const {
+  std::vector<bool> reachable(tokens_.size());
+  reachable[end_of_text_] = true;
+  for (const int32_t id : of_byte_) reachable[id] = true;
+  for (const auto& [pair, merge] : merges_) reachable[merge.id] = true;
+  for (size_t id = 0; id < reachable.size(); ++id) {
+    if (reachable[id]) continue;
     return Damaged(merges_file, absl::StrCat("no line makes token ", id, " of ", vocab_file, ", \"",
                                              absl::Utf8SafeCEscape(tokens_[id]),
-                                             "\"; expected one, is the file whole?"));
+                                             "\"; if the file was truncated, copy it again"));
   }
   return absl::OkStatus();
 }

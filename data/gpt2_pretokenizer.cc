@@ -16,8 +16,8 @@ namespace {
 constexpr uint32_t kCodePoints = 0x110000;
 constexpr uint32_t kFirstSurrogate = 0xD800, kLastSurrogate = 0xDFFF;
 
-// Spaces are listed, being the same in every version of Unicode: PCRE2's \s has U+180E besides,
-// which neither Unicode nor the original counts as one.
+// White space is listed because it is the same in every version of Unicode, whereas PCRE2's \s also
+// contains U+180E, which is not white space in Unicode or in the original tokenizer.
 constexpr char kKinds[] =
     "(\\p{L}+)|(\\p{N}+)|([\\x09-\\x0D\\x20\\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}"
     "\\x{2029}\\x{202F}\\x{205F}\\x{3000}]+)";
@@ -32,11 +32,11 @@ absl::StatusOr<Code> CompileKinds() {
   Code code(pcre2_compile(pattern.data(), pattern.size(), PCRE2_UTF, &error, &at, nullptr),
             pcre2_code_free);
   if (code != nullptr) return code;
-  return absl::InternalError(absl::StrCat("PCRE2 refuses the classes of characters (error ", error,
-                                          "): expected a build with Unicode"));
+  return absl::InternalError(absl::StrCat("PCRE2 rejected \\p{L} (error ", error,
+                                          "); install a PCRE2 that is built with Unicode support"));
 }
 
-// Bytes of the contraction at the start of the text, or 0.
+// Bytes of the contraction ('s, 're, ...) at the start of the text; 0 if there is none.
 size_t ContractionBytes(absl::string_view text) {
   if (text.size() < 2 || text[0] != '\'') return 0;
   const char first = text[1];
@@ -62,7 +62,7 @@ absl::Status Gpt2Pretokenizer::MarkKinds() {
   ASSIGN_OR_RETURN(const Code code, CompileKinds());
   const MatchData match(pcre2_match_data_create_from_pattern(code.get(), nullptr),
                         pcre2_match_data_free);
-  // Every code point once, in order; surrogates are no characters, and zero is as good.
+  // Every code point once, in order. Surrogates are not characters; zero takes their places.
   std::vector<PCRE2_UCHAR> all(kCodePoints);
   std::iota(all.begin(), all.end(), 0);
   std::fill(all.begin() + kFirstSurrogate, all.begin() + kLastSurrogate + 1, 0);
@@ -77,7 +77,8 @@ absl::Status Gpt2Pretokenizer::MarkKinds() {
     at = ends[1];
   }
   if (group == PCRE2_ERROR_NOMATCH) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("PCRE2 cannot class the characters (error ", group, ")"));
+  return absl::InternalError(
+      absl::StrCat("PCRE2 failed to classify the characters (error ", group, ")"));
 }
 
 size_t Gpt2Pretokenizer::PieceEnd(absl::string_view text, size_t begin) const {
@@ -100,7 +101,7 @@ size_t Gpt2Pretokenizer::RunEnd(absl::string_view text, size_t at, Kind kind) co
   return at;
 }
 
-// The last space of several belongs to what follows.
+// The last of several spaces belongs to the next piece.
 size_t Gpt2Pretokenizer::SpacesEnd(absl::string_view text, size_t begin) const {
   size_t at = begin, last = begin;
   while (at < text.size()) {
@@ -120,8 +121,8 @@ inline Gpt2Pretokenizer::Character Gpt2Pretokenizer::At(absl::string_view text, 
 
 Gpt2Pretokenizer::Character Gpt2Pretokenizer::WideAt(absl::string_view text, size_t at) const {
   constexpr Character kInvalid{kOther, 1};
-  // The least code point of each length: a smaller one is written too long.
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  // The smallest code point of each encoded length; a smaller one is an overlong encoding.
+  constexpr uint32_t kMinCode[] = {0, 0, 0x80, 0x800, 0x10000};
   const auto lead = static_cast<uint8_t>(text[at]);
   const uint8_t bytes = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
   if (lead < 0xC2 || lead > 0xF4 || text.size() - at < bytes) return kInvalid;
@@ -132,7 +133,7 @@ Gpt2Pretokenizer::Character Gpt2Pretokenizer::WideAt(absl::string_view text, siz
     code = code << 6 | (next & 0x3F);
   }
   const bool is_surrogate = code >= kFirstSurrogate && code <= kLastSurrogate;
-  if (code < kLeast[bytes] || code >= kCodePoints || is_surrogate) return kInvalid;
+  if (code < kMinCode[bytes] || code >= kCodePoints || is_surrogate) return kInvalid;
   return {kinds_[code], bytes};
 }
 

@@ -1,7 +1,7 @@
-// Cuts text into the pieces that GPT-2 tokenizes one by one, as its regular expression does:
+// Splits text into the pieces that GPT-2 tokenizes separately, as its regular expression does:
 //   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-// The classes of code points come from PCRE2; the cutting is by hand, for speed. A byte that is no
-// part of valid UTF-8 is a character by itself, neither letter nor number nor space.
+// PCRE2 provides the classes of code points; the matching is written by hand for speed. A byte that
+// is not part of valid UTF-8 counts as one character that is neither letter, number nor space.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,13 @@
 
 namespace unipool {
 
-// Immutable: any thread may use it.
+// Immutable; any thread may use it.
 class Gpt2Pretokenizer {
  public:
-  // INTERNAL where the system's PCRE2 knows no Unicode.
+  // INTERNAL if the system's PCRE2 is built without Unicode support.
   static absl::StatusOr<std::unique_ptr<Gpt2Pretokenizer>> Create();
 
-  // Where the piece that starts at `begin` ends; `begin` is below the size of the text.
+  // The end (exclusive byte offset) of the piece that starts at `begin` < text.size().
   size_t PieceEnd(absl::string_view text, size_t begin) const;
 
  private:
@@ -37,7 +37,7 @@ class Gpt2Pretokenizer {
   size_t RunEnd(absl::string_view text, size_t at, Kind kind) const;
   size_t SpacesEnd(absl::string_view text, size_t begin) const;
 
-  std::vector<Kind> kinds_;  // of each code point
+  std::vector<Kind> kinds_;  // [0x110000], of each code point
 };
 
 }  // namespace unipool

@@ -21,11 +21,11 @@
 namespace unipool {
 namespace {
 
-constexpr char kMagic[] = "UNIORDR";  // eight bytes with the one that ends the literal
+constexpr char kMagic[] = "UNIORDR";  // eight bytes including the terminating zero
 constexpr uint64_t kVersion = 1;
 constexpr auto kPoll = std::chrono::milliseconds(50);
-// Longer than any build; whoever waits longer builds for itself.
-constexpr auto kLongestWait = std::chrono::minutes(30);
+// Longer than any build takes; a process that waited this long builds the arrays itself.
+constexpr auto kMaxWait = std::chrono::minutes(30);
 
 struct Header {
   char magic[sizeof(kMagic)];
@@ -39,33 +39,34 @@ int64_t PayloadAt(uint64_t key_bytes) {
   return static_cast<int64_t>(sizeof(Header) + (key_bytes + 7) / 8 * 8);
 }
 
-// NOT_FOUND where there is no file, DATA_LOSS where it is not what its writer wrote.
+// NOT_FOUND if there is no file, DATA_LOSS if it is damaged or was written for another key.
 absl::StatusOr<CachedBytes> Load(const std::string& path, const std::string& key) {
   ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
   const auto damaged = [&](absl::string_view what) {
-    return absl::DataLossError(absl::StrCat(path, ": ", what, "; it is made again"));
+    return absl::DataLossError(absl::StrCat(path, ": ", what, "; building it again"));
   };
   Header header;
-  if (file.bytes() < static_cast<int64_t>(sizeof(header))) return damaged("shorter than its head");
+  if (file.bytes() < static_cast<int64_t>(sizeof(header)))
+    return damaged("shorter than its header");
   std::memcpy(&header, file.data(), sizeof(header));
   if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || header.version != kVersion) {
-    return damaged("not a file of arrays of version 1");
+    return damaged("not an order file of version 1");
   }
   const auto bytes = static_cast<uint64_t>(file.bytes());
   if (header.key_bytes != key.size() || header.payload_bytes > bytes ||
       PayloadAt(header.key_bytes) + static_cast<int64_t>(header.payload_bytes) != file.bytes()) {
-    return damaged(absl::StrCat(bytes, " bytes, not those that its head states"));
+    return damaged(absl::StrCat(bytes, " bytes do not match the sizes in its header"));
   }
   if (std::memcmp(file.data() + sizeof(header), key.data(), key.size()) != 0) {
-    return damaged("made for other data or settings");
+    return damaged("written for other data or settings");
   }
   const int64_t begin = PayloadAt(header.key_bytes);
   const XXH128_hash_t hash = XXH3_128bits(file.data() + begin, header.payload_bytes);
   if (hash.low64 != header.hash_low || hash.high64 != header.hash_high) {
-    return damaged("its bytes do not have the hash in its head");
+    return damaged("its content does not match the hash in its header");
   }
   file.ExpectRandomReads();
-  file.Forget();
+  file.ReleasePages();
   return CachedBytes(std::move(file), begin);
 }
 
@@ -112,7 +113,7 @@ absl::Status WriteTo(int fd, const std::string& key, const std::vector<uint8_t>&
   return fsync(fd) == 0 ? absl::OkStatus() : absl::ErrnoToStatus(errno, "cannot sync");
 }
 
-// Aside, then renamed: a reader sees all of it or nothing.
+// Writes `partial` and renames it to `path`, so that a reader never sees an incomplete file.
 absl::Status Write(const std::string& path, const std::string& partial, const std::string& key,
                    const std::vector<uint8_t>& payload) {
   const FileDescriptor file(open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
@@ -125,14 +126,16 @@ absl::Status Write(const std::string& path, const std::string& partial, const st
   return status;
 }
 
-bool IsTheFileAt(const std::string& path, int fd) {
-  struct stat mine = {}, there = {};
-  return fstat(fd, &mine) == 0 && stat(path.c_str(), &there) == 0 && mine.st_ino == there.st_ino &&
-         mine.st_dev == there.st_dev;
+// True if `path` still names the open file `fd`.
+bool NamesOpenFile(const std::string& path, int fd) {
+  struct stat open_file = {}, named = {};
+  return fstat(fd, &open_file) == 0 && stat(path.c_str(), &named) == 0 &&
+         open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev;
 }
 
-// Held by the process that builds; waits for others. A holder that dies lets go. The file is taken
-// away with the lock, so a lock on a file that is gone is worth nothing and is taken again.
+// An exclusive flock on a lock file, held by the process that builds. The kernel releases it when
+// the holder dies. The holder removes the file when it releases the lock; a lock acquired on a
+// removed file excludes nobody, so Acquire opens the new file and tries again.
 class BuildLock {
  public:
   static absl::StatusOr<BuildLock> Acquire(const std::string& path) {
@@ -145,11 +148,12 @@ class BuildLock {
         if (error != EWOULDBLOCK && error != EINTR) {
           return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot lock"));
         }
-        if (std::chrono::steady_clock::now() - start > kLongestWait) {
-          return absl::DeadlineExceededError(absl::StrCat(path, ": held by another for too long"));
+        if (std::chrono::steady_clock::now() - start > kMaxWait) {
+          return absl::DeadlineExceededError(
+              absl::StrCat(path, ": another process held the lock for more than 30 minutes"));
         }
         std::this_thread::sleep_for(kPoll);
-      } else if (IsTheFileAt(path, file.get())) {
+      } else if (NamesOpenFile(path, file.get())) {
         return BuildLock(path, std::move(file));
       }
     }
@@ -168,18 +172,19 @@ class BuildLock {
   FileDescriptor file_;
 };
 
-absl::StatusOr<CachedBytes> BuildAndKeep(const std::string& path, const std::string& partial,
-                                         const std::string& key, const BuildBytes& build) {
+absl::StatusOr<CachedBytes> BuildAndStore(const std::string& path, const std::string& partial,
+                                          const std::string& key, const BuildBytes& build) {
   ASSIGN_OR_RETURN(std::vector<uint8_t> payload, build());
-  absl::Status kept = Write(path, partial, key, payload);
-  if (kept.ok()) {
+  absl::Status stored = Write(path, partial, key, payload);
+  if (stored.ok()) {
     absl::StatusOr<CachedBytes> mapped = Load(path, key);
     if (mapped.ok()) return mapped;
-    kept = mapped.status();
+    stored = mapped.status();
   }
-  LOG_FIRST_N(WARNING, 1) << path << ": " << kept.message()
-                          << "; the order of the data stays in memory and is computed again by "
-                             "each process (data.cache_folder names a folder for such files)";
+  LOG_FIRST_N(WARNING, 1)
+      << path << ": " << stored.message()
+      << "; each process computes the order of the data and keeps it in memory; "
+         "set data.cache_folder to a writable folder to share it";
   return CachedBytes(std::move(payload));
 }
 
@@ -204,19 +209,20 @@ std::string CachePath(const CacheEntry& entry) {
 
 absl::StatusOr<CachedBytes> LoadOrBuild(const CacheEntry& entry, const BuildBytes& build) {
   const std::string path = CachePath(entry);
-  if (!entry.folder.empty()) mkdir(entry.folder.c_str(), 0755);  // there, or opening says why not
+  if (!entry.folder.empty())
+    mkdir(entry.folder.c_str(), 0755);  // an error shows when the file is opened
   absl::StatusOr<CachedBytes> found = Load(path, entry.key);
   if (found.ok()) return found;
   const absl::StatusOr<BuildLock> lock = BuildLock::Acquire(path + ".lock");
   VLOG_IF(1, !lock.ok()) << lock.status().message();
-  found = Load(path, entry.key);  // another process may have made it meanwhile
+  found = Load(path, entry.key);  // another process may have built it meanwhile
   if (found.ok()) return found;
   LOG_IF(WARNING, absl::IsDataLoss(found.status())) << found.status().message();
-  // What a killed holder of the lock left aside is written over by the next; where locks do not
-  // work two may write at once.
+  // The next holder of the lock overwrites the partial file of a killed one. On file systems
+  // without locks two processes may write at the same time, so each uses a name of its own.
   const std::string partial =
       lock.ok() ? path + ".partial" : absl::StrCat(path, ".", getpid(), ".partial");
-  return BuildAndKeep(path, partial, entry.key, build);
+  return BuildAndStore(path, partial, entry.key, build);
 }
 
 }  // namespace unipool

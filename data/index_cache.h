@@ -1,6 +1,7 @@
-// Arrays that are worth keeping: computed once, written beside the data, mapped into memory ever
-// after, by any number of processes. The name and the head of a file tell what determines its
-// bytes, and a hash of them shows damage. Layout: data/README.md.
+// A cache of arrays that are computed once, stored in a file beside the data, and then mapped into
+// memory by any number of processes. A key determines the bytes; the file's name contains a hash of
+// the key, its header the key and a hash of the bytes to detect damage. Layout:
+// data/README.md#cache.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,12 @@
 
 namespace unipool {
 
-// The bytes, from a file or in memory; immutable, at an address that is a multiple of 8.
+// Bytes of a mapped file or of memory, which this object owns. Immutable; the address is a multiple
+// of 8.
 class CachedBytes {
  public:
   explicit CachedBytes(std::vector<uint8_t> bytes) : built_(std::move(bytes)) {}
-  // The part of the file from byte `begin` on.
+  // The bytes of the file from byte `begin` on.
   CachedBytes(MappedFile file, int64_t begin) : file_(std::move(file)), begin_(begin) {}
   CachedBytes(CachedBytes&&) = default;
   CachedBytes& operator=(CachedBytes&&) = default;
@@ -25,8 +27,8 @@ class CachedBytes {
   const uint8_t* data() const;
   int64_t bytes() const;
   bool is_mapped() const { return file_.data() != nullptr; }
-  // As MappedFile::NoteRead.
-  void NoteRead() const { file_.NoteRead(); }
+  // See MappedFile::CountRead.
+  void CountRead() const { file_.CountRead(); }
 
  private:
   MappedFile file_;
@@ -35,16 +37,18 @@ class CachedBytes {
 };
 
 struct CacheEntry {
-  std::string prefix;  // of the file PREFIX-HASH.order
-  std::string folder;  // instead of the prefix's; "" = that
-  std::string key;     // all that determines the bytes, and their version
+  std::string prefix;  // path of the file PREFIX-HASH.order up to the hash
+  std::string folder;  // replaces the folder of `prefix`; "" = keep it
+  std::string key;     // readable text of everything that determines the bytes, with a version
 };
 
+// The path of the entry's file. HASH is the XXH3-64 of the key in 16 hexadecimal digits.
 std::string CachePath(const CacheEntry& entry);
 
-// The bytes of the entry. Where its file is missing or damaged (a warning), `build` makes them and
-// they are written aside and renamed; of many processes one builds while the others wait for its
-// lock. Where nothing can be written the bytes stay in memory, with a warning. Errors are build's.
+// Returns the bytes of the entry. If its file is missing or damaged (logged as a warning), calls
+// `build`, writes the bytes to a temporary file and renames it. Of several processes one builds
+// while the others wait for its lock. If the file cannot be written, the bytes stay in memory
+// (logged as a warning). The only errors returned are those of `build`.
 using BuildBytes = std::function<absl::StatusOr<std::vector<uint8_t>>()>;
 absl::StatusOr<CachedBytes> LoadOrBuild(const CacheEntry& entry, const BuildBytes& build);
 

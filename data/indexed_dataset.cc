@@ -17,12 +17,12 @@
 namespace unipool {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the files are little-endian");
+static_assert(std::endian::native == std::endian::little, "the file format is little-endian");
 
-// Reads above this size are sequential enough to be worth fetching ahead.
+// For reads of at least this size the kernel is asked to fetch the pages ahead.
 constexpr int64_t kFetchAheadBytes = 1 << 16;
 
-// The arrays of an index start at byte 34 and are not aligned.
+// memcpy, because the arrays of an index start at byte 34 and are not aligned.
 template <typename T>
 T Load(const MappedFile& file, int64_t offset) {
   T value;
@@ -43,6 +43,11 @@ void Widen(const uint8_t* source, absl::Span<int32_t> out) {
   }
 }
 
+absl::Status Damaged(const std::string& path, const std::string& what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": ", what, "; copy the file again or prepare the data again"));
+}
+
 absl::StatusOr<int> TokenBytes(const std::string& path, int code) {
   switch (code) {
     case index_format::kUint8:
@@ -54,7 +59,8 @@ absl::StatusOr<int> TokenBytes(const std::string& path, int code) {
     default:
       return absl::InvalidArgumentError(
           absl::StrCat(path, ": dtype code ", code, index_format::TypeName(code),
-                       " at byte 17, expected 1 (uint8), 4 (int32) or 8 (uint16)"));
+                       " at byte 17, expected 1 (uint8), 4 (int32) or 8 (uint16); prepare the data "
+                       "again with one of these types"));
   }
 }
 
@@ -72,10 +78,11 @@ absl::StatusOr<std::unique_ptr<IndexedDataset>> IndexedDataset::Open(const std::
   dataset->index_.WillNeed(0, dataset->index_.bytes());
   RETURN_IF_ERROR(dataset->CheckSequences());
   RETURN_IF_ERROR(dataset->CheckDocuments());
-  // Shuffled samples are a few kilobytes each: reading ahead would fetch mostly what nobody wants.
+  // Shuffled samples are a few kilobytes each; reading ahead would mostly fetch pages that are not
+  // used.
   dataset->bin_.ExpectRandomReads();
   dataset->index_.ExpectRandomReads();
-  dataset->index_.Forget();
+  dataset->index_.ReleasePages();
   return dataset;
 }
 
@@ -83,8 +90,8 @@ absl::Status IndexedDataset::CheckHeader() {
   const std::string path = prefix_ + ".idx";
   const int64_t bytes = index_.bytes();
   if (bytes < index_format::kHeaderBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", bytes, " bytes, the header needs ", index_format::kHeaderBytes));
+    return Damaged(path,
+                   absl::StrCat(bytes, " bytes, the header needs ", index_format::kHeaderBytes));
   }
   for (int64_t i = 0; i < index_format::kMagicBytes; ++i) {
     const int seen = index_.data()[i], expected = static_cast<uint8_t>(index_format::kMagic[i]);
@@ -92,12 +99,13 @@ absl::Status IndexedDataset::CheckHeader() {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": byte ", i, " is 0x", absl::Hex(seen, absl::kZeroPad2),
                      ", expected 0x", absl::Hex(expected, absl::kZeroPad2),
-                     " of the magic \"MMIDIDX\"; not an index of token ids"));
+                     " of the magic \"MMIDIDX\": not an index of token ids; check the prefix"));
   }
   const auto version = Load<uint64_t>(index_, index_format::kVersionAt);
   if (version != index_format::kVersion) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": version ", version, " at byte 9, expected 1"));
+        absl::StrCat(path, ": version ", version,
+                     " at byte 9, expected 1; prepare the data again with unipool data prepare"));
   }
   ASSIGN_OR_RETURN(token_bytes_, TokenBytes(path, index_.data()[index_format::kDtypeAt]));
   const auto sequences = Load<uint64_t>(index_, index_format::kSequencesAt);
@@ -107,41 +115,38 @@ absl::Status IndexedDataset::CheckHeader() {
   // Counts beyond the file's size would overflow the sum below.
   const auto limit = static_cast<uint64_t>(bytes);
   if (sequences > limit || entries > limit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", bytes, " bytes cannot hold the stated ", stated));
+    return Damaged(path, absl::StrCat(bytes, " bytes cannot hold the stated ", stated));
   }
   if (entries == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": 0 document entries at byte 26, expected documents + 1"));
+    return Damaged(path, "0 document entries at byte 26, expected documents + 1");
   }
   num_sequences_ = static_cast<int64_t>(sequences);
   num_document_entries_ = static_cast<int64_t>(entries);
   const int64_t needed = DocumentsAt() + 8 * num_document_entries_;
   if (bytes != needed) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", bytes, " bytes, the header states ", stated, ": ", needed));
+    return Damaged(path, absl::StrCat(bytes, " bytes, the header states ", stated, ", which need ",
+                                      needed, " bytes"));
   }
   return absl::OkStatus();
 }
 
 absl::Status IndexedDataset::CheckSequences() const {
   const std::string path = prefix_ + ".idx";
-  int64_t end = 0;             // of the sequences so far, in bytes of the .bin
-  int64_t past_sequence = -1;  // the first that ends beyond the .bin
+  int64_t end = 0;             // end of the sequences so far, in bytes of the .bin
+  int64_t past_sequence = -1;  // first sequence that ends beyond the .bin
   int64_t past_end = 0;
   for (int64_t i = 0; i < num_sequences_; ++i) {
     const auto length = Load<int32_t>(index_, LengthsAt() + 4 * i);
     if (length < 0) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": sequence ", i, " has ", length,
-                                                     " tokens at byte ", LengthsAt() + 4 * i,
-                                                     ", expected 0 or more"));
+      return Damaged(path, absl::StrCat("sequence ", i, " has ", length, " tokens at byte ",
+                                        LengthsAt() + 4 * i, ", expected 0 or more"));
     }
     const auto offset = Load<int64_t>(index_, OffsetsAt() + 8 * i);
     if (offset != end) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": sequence ", i, " starts at byte ", offset, " of the .bin (byte ",
-                       OffsetsAt() + 8 * i, "), expected ", end,
-                       ": sequences must follow one another without a gap or an overlap"));
+      return Damaged(
+          path, absl::StrCat("sequence ", i, " starts at byte ", offset, " of the .bin (byte ",
+                             OffsetsAt() + 8 * i, "), expected ", end,
+                             ": sequences must follow one another without a gap or an overlap"));
     }
     end += int64_t{length} * token_bytes_;
     if (end > bin_.bytes() && past_sequence < 0) {
@@ -150,12 +155,11 @@ absl::Status IndexedDataset::CheckSequences() const {
     }
   }
   if (end == bin_.bytes()) return absl::OkStatus();
-  std::string message =
-      absl::StrCat(prefix_, ".bin: ", bin_.bytes(), " bytes, the index needs ", end);
+  std::string message = absl::StrCat(bin_.bytes(), " bytes, the index needs ", end);
   if (past_sequence >= 0) {
     absl::StrAppend(&message, " (sequence ", past_sequence, " ends at byte ", past_end, ")");
   }
-  return absl::InvalidArgumentError(message);
+  return Damaged(prefix_ + ".bin", message);
 }
 
 absl::Status IndexedDataset::CheckDocuments() const {
@@ -167,9 +171,11 @@ absl::Status IndexedDataset::CheckDocuments() const {
                        (!last || start == num_sequences_);
     if (!valid) {
       const int64_t low = last ? num_sequences_ : before, high = first ? 0 : num_sequences_;
-      return absl::InvalidArgumentError(absl::StrCat(
-          prefix_, ".idx: document entry ", d, " is ", start, " at byte ", DocumentsAt() + 8 * d,
-          ", expected ", low == high ? absl::StrCat(low) : absl::StrCat(low, " to ", high)));
+      return Damaged(
+          prefix_ + ".idx",
+          absl::StrCat("document entry ", d, " is ", start, " at byte ", DocumentsAt() + 8 * d,
+                       ", expected ",
+                       low == high ? absl::StrCat(low) : absl::StrCat(low, " to ", high)));
     }
     before = start;
   }
@@ -188,21 +194,21 @@ int64_t IndexedDataset::SequenceStart(int64_t i) const {
 
 std::string IndexedDataset::IndexHash() const {
   const std::string hash = ContentHash::Of(Bytes(index_, 0, index_.bytes()));
-  index_.Forget();
+  index_.ReleasePages();
   return hash;
 }
 
 std::string IndexedDataset::TokenSampleHash() const {
-  constexpr int64_t kPlaces = 64, kPlaceBytes = 4096;
-  if (bin_.bytes() <= kPlaces * kPlaceBytes) {
+  constexpr int64_t kSamples = 64, kSampleBytes = 4096;
+  if (bin_.bytes() <= kSamples * kSampleBytes) {
     return ContentHash::Of(Bytes(bin_, 0, bin_.bytes()));
   }
   ContentHash hash;
-  for (int64_t i = 0; i < kPlaces; ++i) {
-    const int64_t begin = (bin_.bytes() - kPlaceBytes) * i / (kPlaces - 1);
-    hash.Add(bin_.data() + begin, kPlaceBytes);
+  for (int64_t i = 0; i < kSamples; ++i) {
+    const int64_t begin = (bin_.bytes() - kSampleBytes) * i / (kSamples - 1);
+    hash.Add(bin_.data() + begin, kSampleBytes);
   }
-  bin_.Forget();
+  bin_.ReleasePages();
   return hash.Hex();
 }
 
@@ -216,8 +222,8 @@ void IndexedDataset::Read(int64_t begin, absl::Span<int32_t> out) const {
   CHECK(begin >= 0 && begin <= num_tokens() && count <= num_tokens() - begin)
       << begin << " + " << count << " of " << num_tokens() << " tokens in " << prefix_;
   if (count == 0) return;
-  index_.NoteRead();  // whoever reads tokens has looked up where they are
-  bin_.NoteRead();
+  index_.CountRead();  // a caller looks up positions in the index before it reads tokens
+  bin_.CountRead();
   if (count * token_bytes_ >= kFetchAheadBytes) {
     bin_.WillNeed(begin * token_bytes_, count * token_bytes_);
   }

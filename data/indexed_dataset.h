@@ -1,7 +1,6 @@
-// Token ids on disk in Megatron's format: PREFIX.bin holds the ids back to back, PREFIX.idx says
-// where each sequence (document) starts. Both are memory-mapped; opening reads only the index.
-// Layout, little-endian: data/README.md (data/README.md#index). Immutable after Open; any thread
-// may read.
+// Reader and writer of token ids in Megatron's format (data/README.md#index, little-endian):
+// PREFIX.bin holds the ids back to back, PREFIX.idx the length and start of each sequence. Both
+// files are memory-mapped; opening reads only the index.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +15,13 @@
 
 namespace unipool {
 
+// Owns the two mappings. Immutable after Open; any thread may read. Out-of-range indices are CHECK
+// failures.
 class IndexedDataset {
  public:
-  // Checks magic, version, dtype, sizes and that the sequences tile the .bin without gap or
-  // overlap; an error names the file, the byte and what was expected.
+  // Checks magic, version, dtype and sizes, and that the sequences cover the .bin without gap or
+  // overlap. INVALID_ARGUMENT names the file, the byte and the expected value; a file that cannot
+  // be opened gives the error of MappedFile::Open.
   static absl::StatusOr<std::unique_ptr<IndexedDataset>> Open(const std::string& prefix);
 
   const std::string& prefix() const { return prefix_; }
@@ -27,18 +29,19 @@ class IndexedDataset {
   int64_t num_documents() const { return num_document_entries_ - 1; }
   int64_t num_tokens() const { return bin_.bytes() / token_bytes_; }
   int token_bytes() const { return token_bytes_; }  // 1, 2 or 4
-  // Tokens before sequence i, for i in [0, num_sequences()]: where it starts in the stream.
+  // First token of sequence i in the stream of all sequences, for i in [0, num_sequences()].
   int64_t SequenceStart(int64_t i) const;
-  // Sequences before document d, for d in [0, num_documents()].
+  // First sequence of document d, for d in [0, num_documents()].
   int64_t DocumentStart(int64_t d) const;
-  // The index's bytes as XXH3-128 in hexadecimal; reads all of them.
+  // XXH3-128 of the whole .idx in hexadecimal.
   std::string IndexHash() const;
-  // That of the .bin's bytes in 64 places, 4,096 bytes each, from its start to its end; of all of
-  // them where there are fewer.
+  // XXH3-128 of 64 evenly spaced samples of 4,096 bytes of the .bin in hexadecimal; of the whole
+  // .bin if it is not larger than that.
   std::string TokenSampleHash() const;
-  // Gives back the memory of an index that has been read from end to end.
-  void ForgetIndex() const { index_.Forget(); }
-  // Tokens [begin, begin + out.size()) of the stream of all sequences in file order.
+  // Releases the memory of the index after it was read from end to end.
+  void ReleaseIndexPages() const { index_.ReleasePages(); }
+  // Copies tokens [begin, begin + out.size()) of the stream of all sequences, in file order. Ids
+  // are not checked against a vocabulary.
   void Read(int64_t begin, absl::Span<int32_t> out) const;
 
  private:
@@ -59,22 +62,26 @@ class IndexedDataset {
   int token_bytes_ = 1;
 };
 
-// Writes the pair. Both files are written under temporary names (.partial) and renamed by Finish,
-// so that a killed writer leaves nothing that looks whole; the next writer of the prefix reuses
-// them.
+// Writes PREFIX.bin and PREFIX.idx. Both are written under temporary names (.partial) and renamed
+// by Finish, so that a killed writer never leaves an incomplete pair that opens; the next writer of
+// the prefix overwrites the temporary files. One thread may use it.
 class IndexedDatasetWriter {
  public:
-  // Ids are stored as uint16 when vocab <= 65,500, else int32 (data/README.md#index).
+  // Ids are stored as uint16 if vocab <= 65,500, else as int32 (data/README.md#index). UNAVAILABLE
+  // if another process writes this prefix; INVALID_ARGUMENT if vocab is not 1 to 2^31 - 1; other
+  // errors name the file that cannot be created.
   static absl::StatusOr<std::unique_ptr<IndexedDatasetWriter>> Create(const std::string& prefix,
                                                                       int64_t vocab);
   IndexedDatasetWriter(const IndexedDatasetWriter&) = delete;
   IndexedDatasetWriter& operator=(const IndexedDatasetWriter&) = delete;
-  // Without Finish, removes the temporary files.
+  // Removes the temporary files unless Finish succeeded.
   ~IndexedDatasetWriter();
 
-  // One document of one sequence; an empty one makes a document without a sequence.
+  // Adds a document of one sequence; an empty document has no sequence. Ids must be in [0, vocab)
+  // (CHECK).
   absl::Status AddDocument(absl::Span<const int32_t> tokens);
-  absl::Status Finish();  // fsync, then rename
+  // Syncs both files to disk and renames them. Call once, last.
+  absl::Status Finish();
   int64_t num_documents() const { return static_cast<int64_t>(document_starts_.size()) - 1; }
   int64_t num_tokens() const { return num_tokens_; }
 
@@ -92,8 +99,8 @@ class IndexedDatasetWriter {
   int bin_fd_;
   bool finished_ = false;
   int64_t num_tokens_ = 0;
-  std::vector<int32_t> lengths_;          // of each sequence, in tokens
-  std::vector<int64_t> document_starts_;  // sequences before each document, and their number
+  std::vector<int32_t> lengths_;          // tokens of each sequence
+  std::vector<int64_t> document_starts_;  // first sequence of each document, then their number
   std::string pending_;                   // bytes not yet written to the .bin
 };
 

@@ -45,7 +45,7 @@ absl::Status Rename(const std::string& from, const std::string& to) {
   return absl::ErrnoToStatus(errno, absl::StrCat(from, ": cannot rename to ", to));
 }
 
-// Makes renames in the folder of `path` last through a power failure.
+// Syncs the folder of `path`, so that renames in it survive a power failure.
 absl::Status SyncFolder(const std::string& path) {
   const std::string folder = (std::filesystem::path(path).parent_path() / ".").string();
   const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -81,15 +81,16 @@ absl::StatusOr<std::unique_ptr<IndexedDatasetWriter>> IndexedDatasetWriter::Crea
     const std::string& prefix, int64_t vocab) {
   if (vocab <= 0 || vocab > std::numeric_limits<int32_t>::max()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a vocabulary of ", vocab, " ids, expected 1 to 2147483647"));
+        absl::StrCat("a vocabulary of ", vocab, " ids; it must have 1 to 2147483647"));
   }
   const std::string path = prefix + ".bin" + kPartial;
-  // Truncated only under the lock: the file may be another writer's.
+  // The file is truncated only under the lock, because another writer may be using it.
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     close(fd);
-    return absl::UnavailableError(absl::StrCat(path, ": another process is writing it"));
+    return absl::UnavailableError(absl::StrCat(
+        path, ": another process is writing it; wait for it or choose another PREFIX"));
   }
   if (ftruncate(fd, 0) != 0) {
     const int error = errno;
@@ -119,9 +120,9 @@ IndexedDatasetWriter::~IndexedDatasetWriter() {
 absl::Status IndexedDatasetWriter::AddDocument(absl::Span<const int32_t> tokens) {
   CHECK(!finished_) << prefix_;
   if (tokens.size() > std::numeric_limits<int32_t>::max()) {
-    return absl::InvalidArgumentError(absl::StrCat(prefix_, ": document ", num_documents(), " has ",
-                                                   tokens.size(),
-                                                   " tokens, the format holds at most 2147483647"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(prefix_, ": document ", num_documents(), " has ", tokens.size(),
+                     " tokens, the format holds at most 2147483647; split it"));
   }
   const auto vocab = static_cast<uint32_t>(vocab_);
   for (const int32_t id : tokens) CHECK_LT(static_cast<uint32_t>(id), vocab) << prefix_;
@@ -173,8 +174,8 @@ absl::Status IndexedDatasetWriter::WriteIndex() const {
   return status;
 }
 
-// An old index goes first and the new one comes last: at no moment does an index stand beside ids
-// that are not its own.
+// Removes an old index first and renames the new one last, so that an index never exists beside the
+// ids of another data set.
 absl::Status IndexedDatasetWriter::Publish() const {
   const std::string bin = prefix_ + ".bin", idx = prefix_ + ".idx";
   if (unlink(idx.c_str()) != 0 && errno != ENOENT) {

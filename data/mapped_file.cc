@@ -19,29 +19,29 @@
 namespace unipool {
 namespace {
 
-// What a signal handler may read of an open file. Never freed: a process opens few.
+// A mapped file as the signal handler sees it. Never freed, because a process maps few files.
 struct OpenMapping {
   const std::string path;
   const int64_t bytes;
-  std::atomic<const uint8_t*> data;  // null once closed
+  std::atomic<const uint8_t*> data;  // null after the file is unmapped
   OpenMapping* const next;
 };
 std::atomic<OpenMapping*> g_mappings = nullptr;
 
-void NoteOpen(const std::string& path, const uint8_t* data, int64_t bytes) {
+void RegisterMapping(const std::string& path, const uint8_t* data, int64_t bytes) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
   g_mappings = new OpenMapping{path, bytes, data, g_mappings};
 }
 
-void NoteClosed(const uint8_t* data) {
+void UnregisterMapping(const uint8_t* data) {
   for (OpenMapping* mapping = g_mappings; mapping != nullptr; mapping = mapping->next) {
     if (mapping->data == data) mapping->data = nullptr;
   }
 }
 
-// No allocation and no lock, unlike any stream.
-void Tell(const char* text, size_t bytes) {
+// Safe in a signal handler: no allocation and no lock.
+void WriteToStderr(const char* text, size_t bytes) {
   if (write(STDERR_FILENO, text, bytes) < 0) return;
 }
 
@@ -53,19 +53,20 @@ void OnLostPage(int signal_number, siginfo_t* info, void*) {
     const uint8_t* const data = mapping->data;
     if (data == nullptr || at < data || at >= data + mapping->bytes) continue;
     char line[PATH_MAX + 200];
-    const int length = snprintf(line, sizeof(line),
-                                "unipool: %s: byte %lld cannot be read any more: the file was cut, "
-                                "or its disk failed, while it was in use\n",
-                                mapping->path.c_str(), static_cast<long long>(at - data));
-    Tell(line, std::min(static_cast<size_t>(length), sizeof(line) - 1));
+    const int length =
+        snprintf(line, sizeof(line),
+                 "unipool: %s: cannot read byte %lld: the file was truncated, or its disk "
+                 "failed, while it was in use; restore the file and start again\n",
+                 mapping->path.c_str(), static_cast<long long>(at - data));
+    WriteToStderr(line, std::min(static_cast<size_t>(length), sizeof(line) - 1));
     _exit(g_lost_page_status);
   }
-  signal(signal_number, SIG_DFL);  // not ours: it comes again, and ends the process
+  signal(signal_number, SIG_DFL);  // not a mapped file: the default action ends the process
 }
 
 }  // namespace
 
-void MappedFile::EndOnLostPage(int status) {
+void MappedFile::ExitOnLostPage(int status) {
   g_lost_page_status = status;
   struct sigaction action = {};
   action.sa_sigaction = &OnLostPage;
@@ -82,14 +83,14 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
   }
   const int64_t bytes = info.st_size;
-  // An empty mapping is an error to the kernel and an empty array to us.
+  // mmap refuses 0 bytes; an empty file is an empty array.
   void* data = bytes == 0 ? nullptr : mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, /*offset=*/0);
   const int mmap_errno = errno;
   close(fd);
   if (data == MAP_FAILED) {
     return absl::ErrnoToStatus(mmap_errno, absl::StrCat(path, ": cannot map ", bytes, " bytes"));
   }
-  if (bytes > 0) NoteOpen(path, static_cast<const uint8_t*>(data), bytes);
+  if (bytes > 0) RegisterMapping(path, static_cast<const uint8_t*>(data), bytes);
   return MappedFile(static_cast<const uint8_t*>(data), bytes);
 }
 
@@ -108,23 +109,23 @@ MappedFile::~MappedFile() { Release(); }
 
 void MappedFile::Release() {
   if (data_ == nullptr) return;
-  NoteClosed(data_);
+  UnregisterMapping(data_);
   munmap(const_cast<uint8_t*>(data_), bytes_);
 }
 
 void MappedFile::WillNeed(int64_t begin, int64_t bytes) const {
   const int64_t page = sysconf(_SC_PAGESIZE);
   const int64_t first = begin / page * page;
-  // Advice only: a kernel that refuses it reads the pages when they are touched.
+  // Only advice: if the kernel refuses it, pages are read when they are touched.
   madvise(const_cast<uint8_t*>(data_) + first, begin + bytes - first, MADV_WILLNEED);
 }
 
-void MappedFile::Forget() const {
+void MappedFile::ReleasePages() const {
   if (data_ != nullptr) madvise(const_cast<uint8_t*>(data_), bytes_, MADV_DONTNEED);
 }
 
-void MappedFile::NoteRead() const {
-  if (reads_.fetch_add(1, std::memory_order_relaxed) % kReadsKept == kReadsKept - 1) Forget();
+void MappedFile::CountRead() const {
+  if (reads_.fetch_add(1, std::memory_order_relaxed) % kReadsKept == kReadsKept - 1) ReleasePages();
 }
 
 void MappedFile::ExpectRandomReads() const {

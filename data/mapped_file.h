@@ -9,14 +9,17 @@
 
 namespace unipool {
 
-// Owns the mapping. A page that is lost (another process shortens the file, a disk fails) raises
-// SIGBUS when it is touched: datasets are replaced by rename, never written in place.
+// Owns the mapping; data() is valid as long as this object. Touching a page that was lost (another
+// process truncated the file, or a disk failed) raises SIGBUS; replace data files by rename, never
+// modify them in place.
 class MappedFile {
  public:
+  // Errors name the path: the errno of open or mmap, or INVALID_ARGUMENT for anything but a regular
+  // file. An empty file has data() == nullptr.
   static absl::StatusOr<MappedFile> Open(const std::string& path);
-  // From here on such a page ends the process with one line on stderr, which names the file and the
-  // byte, and with `status`. For main.
-  static void EndOnLostPage(int status);
+  // Installs a SIGBUS handler: touching a lost page of any MappedFile exits the process with
+  // `status` after one line on stderr that names the file and the byte. Called by main.
+  static void ExitOnLostPage(int status);
 
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept;
@@ -25,15 +28,16 @@ class MappedFile {
 
   const uint8_t* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
-  // The bytes are about to be read (the kernel fetches them now), or will be read here and there.
+  // Hints to the kernel: fetch these bytes now; expect reads at random positions.
   void WillNeed(int64_t begin, int64_t bytes) const;
   void ExpectRandomReads() const;
-  // Gives the pages back; the next reads bring them again. What a process has mapped and read
-  // counts as its memory until the kernel takes it away.
-  void Forget() const;
-  // To be called for each read here or there: forgets after kReadsKept of them, so that files of
-  // any size take little memory, even where a read maps the two megabytes around it. Any thread.
-  void NoteRead() const;
+  // Releases the pages that were read, which count as memory of the process; a later read fetches
+  // them again.
+  void ReleasePages() const;
+  // Call once per read at a random position. Every kReadsKept calls release the pages, so that
+  // files of any size take little memory, even if one read maps the 2 MiB around it. Any thread may
+  // call.
+  void CountRead() const;
   static constexpr int64_t kReadsKept = 8;
 
  private:

@@ -8,21 +8,21 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "data/numpy_random.h"
+#include "runtime/numpy_random.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-// A file's first bytes: the number of documents, then of samples.
+// Number of int64 counts at the start of a payload: documents, then samples (data/README.md#cache).
 constexpr int64_t kCounts = 2;
 
-// How often the part is read, and what of that is shuffled apart.
+// The epochs needed for a part, and how they are shuffled.
 struct Epochs {
   int64_t count;
-  int64_t samples;        // in all of them
-  int64_t first_samples;  // shuffled together; the rest is the last epoch's
-  bool separate_last;
+  int64_t samples;        // of all epochs
+  int64_t first_samples;  // samples shuffled together; the rest belong to a separate last epoch
+  bool separate_last;     // the last epoch is shuffled separately
 };
 
 Epochs PlanEpochs(int64_t tokens, const MegatronPart& part) {
@@ -52,11 +52,11 @@ absl::Status CheckSizes(const IndexedDataset& dataset, const MegatronPart& part,
   }
   return absl::InvalidArgumentError(
       absl::StrCat(dataset.prefix(), ": ", plan.count, " epochs of ", documents, " sequences give ",
-                   plan.samples, " samples, expected at most ", kMaxDocuments, " sequences and ",
-                   kMaxSamples, " samples for data.order = MEGATRON"));
+                   plan.samples, " samples; data.order = MEGATRON takes at most ", kMaxDocuments,
+                   " sequences and ", kMaxSamples, " samples: use data.order = STATELESS"));
 }
 
-// The part's ids `count` times over, shuffled together.
+// Appends the sequence ids of the range `count` times and shuffles them together.
 void AppendShuffled(SequenceRange range, int64_t count, NumpyRandom* random,
                     std::vector<int32_t>* documents) {
   const size_t begin = documents->size();
@@ -77,22 +77,23 @@ std::vector<int32_t> OrderDocuments(SequenceRange range, const Epochs& plan, Num
   return documents;
 }
 
-// Cut i is at token i * sequence of the stream of documents.
+// Positions 0 to `samples` (inclusive); position i is token i * sequence of the stream of
+// documents.
 std::vector<SamplePosition> CutSamples(const std::vector<int32_t>& documents,
                                        const std::vector<int32_t>& lengths, int64_t first_id,
                                        int64_t sequence, int64_t samples) {
-  std::vector<SamplePosition> cuts(samples + 1);
+  std::vector<SamplePosition> positions(samples + 1);
   size_t document = 0;
-  int64_t begin = 0;  // of the document in the stream
+  int64_t begin = 0;  // first token of the document in the stream
   for (int64_t i = 0; i <= samples; ++i) {
     const int64_t at = i * sequence;
     while (begin + lengths[documents[document] - first_id] <= at) {
       begin += lengths[documents[document++] - first_id];
     }
-    cuts[i] = {.document = static_cast<uint32_t>(document),
-               .offset = static_cast<uint32_t>(at - begin)};
+    positions[i] = {.document = static_cast<uint32_t>(document),
+                    .offset = static_cast<uint32_t>(at - begin)};
   }
-  return cuts;
+  return positions;
 }
 
 std::vector<uint32_t> OrderSamples(const Epochs& plan, NumpyRandom* random) {
@@ -111,8 +112,8 @@ void Append(const T* values, size_t count, std::vector<uint8_t>* bytes) {
   std::memcpy(bytes->data() + begin, values, count * sizeof(T));
 }
 
-// What the order needs of the indices, as it stands in the file. The documents come last: they are
-// the only ones whose number may be odd.
+// The payload "order" of an order file (data/README.md#cache). The documents come last because an
+// odd number of them would misalign an array of 8-byte elements.
 absl::StatusOr<std::vector<uint8_t>> BuildFile(const IndexedDataset& dataset,
                                                const MegatronPart& part) {
   ASSIGN_OR_RETURN(const MegatronIndices indices, BuildMegatronIndices(dataset, part));
@@ -139,12 +140,12 @@ absl::StatusOr<MegatronIndices> BuildMegatronIndices(const IndexedDataset& datas
     lengths[i] = static_cast<int32_t>(dataset.SequenceStart(range.begin + i + 1) -
                                       dataset.SequenceStart(range.begin + i));
   }
-  dataset.ForgetIndex();
+  dataset.ReleaseIndexPages();
   const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   if (tokens == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(dataset.prefix(), ": sequences ", range.begin, " to ", range.end,
-                     " hold no token: more text or another split is needed"));
+                     " have no tokens; add text or change data.split"));
   }
   const Epochs plan = PlanEpochs(tokens, part);
   RETURN_IF_ERROR(CheckSizes(dataset, part, plan));
@@ -180,7 +181,7 @@ MegatronOrder::MegatronOrder(const IndexedDataset& dataset, CachedBytes bytes)
 }
 
 SamplePosition MegatronOrder::PositionOf(int64_t sample) const {
-  bytes_.NoteRead();
+  bytes_.CountRead();
   return samples_[sample % num_samples_];
 }
 
@@ -206,10 +207,10 @@ void MegatronOrder::Read(int64_t sample, absl::Span<int32_t> ids) const {
 }
 
 TokenLocation MegatronOrder::Locate(int64_t sample, int64_t offset) const {
-  TokenLocation place{.dataset = &dataset_, .token = 0};
+  TokenLocation location{.dataset = &dataset_, .token = 0};
   ForEachPiece(sample, offset + 1,
-               [&](int64_t begin, int64_t count) { place.token = begin + count - 1; });
-  return place;
+               [&](int64_t begin, int64_t count) { location.token = begin + count - 1; });
+  return location;
 }
 
 }  // namespace unipool

@@ -20,7 +20,7 @@ namespace {
 constexpr int kRounds = 8;
 constexpr size_t kParts = 3;
 
-// The finalizer of MurmurHash3: every bit of the input moves every bit of the output.
+// The finalizer of MurmurHash3: every input bit affects every output bit.
 uint64_t Mix(uint64_t x) {
   x ^= x >> 33;
   x *= 0xff51afd7ed558ccdu;
@@ -29,7 +29,8 @@ uint64_t Mix(uint64_t x) {
   return x ^ x >> 33;
 }
 
-// A permutation of [0, 4^half_bits): whatever the round function is, each round can be undone.
+// A permutation of [0, 4^half_bits): each round of a Feistel network is invertible for any round
+// function.
 uint64_t Feistel(uint64_t x, int half_bits, uint64_t key) {
   const uint64_t mask = (uint64_t{1} << half_bits) - 1;
   uint64_t left = x >> half_bits, right = x & mask;
@@ -42,12 +43,12 @@ uint64_t Feistel(uint64_t x, int half_bits, uint64_t key) {
   return left << half_bits | right;
 }
 
-// Three shares of the whole; parts that the text leaves out are 0.
+// Shares of the three parts, with sum 1; parts that are not listed get 0.
 absl::StatusOr<std::array<double, kParts>> ParseShares(const std::string& weights) {
   const auto error = [&weights] {
     return absl::InvalidArgumentError(absl::StrCat(
         "split \"", weights,
-        "\": expected one to three weights of 0 or more, as in \"969,30,1\", not all 0"));
+        "\": expected one to three weights of 0 or more, not all 0; for example \"969,30,1\""));
   };
   const std::vector<std::string> texts = absl::StrSplit(weights, ',');
   if (texts.size() > kParts) return error();
@@ -69,8 +70,8 @@ int64_t PermuteIndex(int64_t i, int64_t size, uint64_t key) {
   CHECK(i >= 0 && i < size) << i << " of " << size;
   const auto count = static_cast<uint64_t>(size);
   const int half_bits = std::max(1, static_cast<int>(std::bit_width(count - 1) + 1) / 2);
-  // Values beyond the size are walked through again until the cycle comes back below it; the domain
-  // is less than four times the size, so that takes few steps.
+  // Cycle walking: permute again until the value is below `size`. The domain is less than four
+  // times as large, so this takes few steps.
   auto x = static_cast<uint64_t>(i);
   do {
     x = Feistel(x, half_bits, key);
@@ -110,7 +111,7 @@ absl::StatusOr<SampleOrder> SampleOrder::Create(TokenRange range, int64_t sequen
                                                 bool shuffle, int64_t shard) {
   if (sequence <= 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a sequence of ", sequence, " tokens, expected 1 or more"));
+        absl::StrCat("a sequence of ", sequence, " tokens; it must have at least 1"));
   }
   const int64_t tokens = range.end - range.begin;
   CHECK_GE(tokens, 0) << range.begin << " to " << range.end;
@@ -118,7 +119,7 @@ absl::StatusOr<SampleOrder> SampleOrder::Create(TokenRange range, int64_t sequen
     return absl::InvalidArgumentError(
         absl::StrCat("tokens ", range.begin, " to ", range.end, " of the data are ", tokens,
                      ", fewer than one sample of ", sequence,
-                     " + 1: a longer text, a shorter sequence or ", "another split is needed"));
+                     " + 1; add text, reduce model.sequence or change data.split"));
   }
   const Rng keys(seed, StreamId("data.order") + static_cast<uint64_t>(shard));
   return SampleOrder(range, sequence, keys, shuffle, (tokens - 1) / sequence);

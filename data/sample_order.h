@@ -1,9 +1,10 @@
-// Which tokens make up sample g of training: a pure function of (seed, g), without index arrays.
+// `order: STATELESS`, and the split of a dataset into training, validation and test parts.
 //
-// `order: STATELESS`: a split's tokens are one stream; sample i reads sequence + 1 tokens from
-// token i * sequence on (model/method.md#sample-order: one token of overlap). Epoch e visits the
-// samples in the order of a keyed permutation of (seed, e): a Feistel network over the next power
-// of four, cycle-walked.
+// The tokens of a part are one stream; sample i consists of sequence + 1 tokens from token
+// i * sequence on, so that neighbours share one token (model/method.md#sample-order). Epoch e
+// visits the samples in a pseudo-random permutation keyed by (seed, shard, e): a Feistel network
+// over the next power of four with cycle walking. The position of any sample is computed without
+// index arrays.
 #pragma once
 
 #include <cstdint>
@@ -15,16 +16,17 @@
 
 namespace unipool {
 
-// i -> a permutation of [0, size), different for each key. O(1) time and memory.
+// The image of i, 0 <= i < size, under a permutation of [0, size) that depends on the key. Constant
+// time and memory.
 int64_t PermuteIndex(int64_t i, int64_t size, uint64_t key);
 
-// A part of a dataset's stream of tokens.
+// Tokens [begin, end) of the stream of a dataset.
 struct TokenRange {
   int64_t begin;
   int64_t end;
 };
 
-// Some of a dataset's sequences.
+// Sequences [begin, end) of a dataset.
 struct SequenceRange {
   int64_t begin;
   int64_t end;
@@ -32,24 +34,26 @@ struct SequenceRange {
 
 enum class Split { kTrain, kValidation, kTest };
 
-// Parts of the dataset by sequence index: `weights` as "969,30,1" or "90,5,5"; boundaries at
-// round-half-even(cumulative share * sequences), model/method.md#sample-order. Errors name the
-// text.
+// The sequences of one part. `weights` are one to three numbers for training, validation and test,
+// for example "969,30,1". A part ends at round_half_even(cumulative share * sequences)
+// (model/method.md#data-split). INVALID_ARGUMENT names `weights` if they are malformed.
 absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
                                              const std::string& weights, Split split);
+// The same as tokens.
 absl::StatusOr<TokenRange> SplitRange(const IndexedDataset& dataset, const std::string& weights,
                                       Split split);
 
+// Immutable; any thread may use it.
 class SampleOrder {
  public:
-  // INVALID_ARGUMENT, with the numbers, when the range holds no sample of `sequence` + 1 tokens.
-  // `shuffle` false gives samples in file order (validation). Shards of a blend, counted from 0,
-  // have permutations of their own.
+  // INVALID_ARGUMENT if the range has fewer than sequence + 1 tokens. Without `shuffle` samples are
+  // in file order (validation, test). Each `shard` of a blend, counted from 0, has its own
+  // permutations.
   static absl::StatusOr<SampleOrder> Create(TokenRange range, int64_t sequence, uint64_t seed,
                                             bool shuffle, int64_t shard = 0);
 
   int64_t samples_per_epoch() const { return samples_; }
-  // Where sample g (any g >= 0, over all epochs) starts in the dataset's stream.
+  // First token, in the stream of the dataset, of sample g >= 0, counted over all epochs.
   int64_t Start(int64_t sample) const;
 
  private:
@@ -57,7 +61,7 @@ class SampleOrder {
 
   TokenRange range_;
   int64_t sequence_;
-  Rng keys_;  // word e is epoch e's
+  Rng keys_;  // word e is the key of epoch e
   bool shuffle_;
   int64_t samples_;
 };

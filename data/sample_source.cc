@@ -31,7 +31,7 @@ class StatelessSource : public SampleSource {
   const SampleOrder order_;
 };
 
-// Each shard starts again by itself, so the whole never does.
+// Each shard repeats separately, so the blend as a whole has no period.
 class BlendedSource : public SampleSource {
  public:
   BlendedSource(Blend blend, std::vector<std::unique_ptr<SampleSource>> shards)
@@ -39,12 +39,12 @@ class BlendedSource : public SampleSource {
 
   int64_t samples_per_epoch() const override { return std::numeric_limits<int64_t>::max(); }
   void Read(int64_t sample, absl::Span<int32_t> ids) const override {
-    const Blend::Position place = blend_.At(sample);
-    shards_[place.shard]->Read(place.sample, ids);
+    const Blend::Position position = blend_.At(sample);
+    shards_[position.shard]->Read(position.sample, ids);
   }
   TokenLocation Locate(int64_t sample, int64_t offset) const override {
-    const Blend::Position place = blend_.At(sample);
-    return shards_[place.shard]->Locate(place.sample, offset);
+    const Blend::Position position = blend_.At(sample);
+    return shards_[position.shard]->Locate(position.sample, offset);
   }
 
  private:
@@ -52,7 +52,7 @@ class BlendedSource : public SampleSource {
   const std::vector<std::unique_ptr<SampleSource>> shards_;
 };
 
-const char* NameOf(Split part) {
+const char* PartName(Split part) {
   if (part == Split::kTrain) return "train";
   return part == Split::kValidation ? "validation" : "test";
 }
@@ -67,13 +67,13 @@ absl::StatusOr<std::unique_ptr<SampleSource>> CreateShard(const IndexedDataset& 
                             .sequence = options.sequence,
                             .num_samples = num_samples,
                             .seed = static_cast<uint32_t>(options.seed)};
-    return MegatronOrder::Create(dataset, part, NameOf(options.part), options.cache_folder);
+    return MegatronOrder::Create(dataset, part, PartName(options.part), options.cache_folder);
   }
   ASSIGN_OR_RETURN(const TokenRange range, SplitRange(dataset, options.split, options.part));
   const absl::StatusOr<SampleOrder> order = SampleOrder::Create(
       range, options.sequence, options.seed, options.part == Split::kTrain, shard);
   if (!order.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(dataset.prefix(), ", ", NameOf(options.part),
+    return absl::InvalidArgumentError(absl::StrCat(dataset.prefix(), ", ", PartName(options.part),
                                                    " part: ", order.status().message()));
   }
   return std::make_unique<StatelessSource>(dataset, *order);
@@ -86,11 +86,11 @@ absl::StatusOr<Blend> CreateBlend(const std::vector<const IndexedDataset*>& shar
   constexpr int64_t kMaxSamples = std::numeric_limits<uint32_t>::max();
   if (options.num_samples > kMaxSamples) {
     return absl::InvalidArgumentError(absl::StrCat("a blend of ", options.num_samples,
-                                                   " samples, expected at most ", kMaxSamples,
-                                                   " for data.order = MEGATRON"));
+                                                   " samples; data.order = MEGATRON takes at most ",
+                                                   kMaxSamples, ": use data.order = STATELESS"));
   }
   return Blend::Greedy(weights, options.num_samples,
-                       absl::StrCat(shards[0]->prefix(), ".", NameOf(options.part), "-blend"),
+                       absl::StrCat(shards[0]->prefix(), ".", PartName(options.part), "-blend"),
                        options.cache_folder);
 }
 

@@ -12,15 +12,16 @@
 
 namespace unipool {
 
-// Turns texts into ids, remembering what it has seen; for one thread. Borrows its tokenizer.
+// Converts texts to ids and caches what it has seen. For one thread. The tokenizer that created it
+// must outlive it.
 class TextEncoder {
  public:
   virtual ~TextEncoder() = default;
-  // Appends the ids of `text`, without an end of document.
+  // Appends the ids of `text` to `ids`, without an end-of-document id.
   virtual void Encode(absl::string_view text, std::vector<int32_t>* ids) = 0;
 };
 
-// Immutable: any thread may use it.
+// Immutable; any thread may use it. An id outside [0, vocab()) is a CHECK failure.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -28,24 +29,23 @@ class Tokenizer {
   virtual int vocab() const = 0;
   virtual int end_of_document() const = 0;
   virtual std::unique_ptr<TextEncoder> NewEncoder() const = 0;
-  // The bytes of the ids; special tokens give none. Decoding what was encoded gives the same bytes,
-  // whatever they are.
+  // The bytes of the ids; special tokens have none. Decode(Encode(text)) == text for any bytes.
   virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;
-  // Bytes of text that a token stands for; 0 for special tokens. Sums of this turn losses into bits
-  // per byte.
+  // Bytes of text that a token stands for; 0 for special tokens. Used to convert losses to bits per
+  // byte.
   virtual int NumBytes(int32_t id) const = 0;
 
-  // One text by a new encoder.
+  // Encodes one text with a new encoder.
   void Encode(absl::string_view text, std::vector<int32_t>* ids) const;
 };
 
 // Ids 0..255 are the bytes, 256 is the end of a document.
 std::unique_ptr<Tokenizer> CreateByteTokenizer();
 
-// GPT-2's byte-level BPE from its two files: the ids are those of the original. "<|endoftext|>" is
-// the end of a document; where a text spells it, it is text like any other. Files that are damaged,
-// or do not belong together, are INVALID_ARGUMENT with the file, the line or byte, and what was
-// expected (data/bpe_vocabulary.h).
+// GPT-2's byte-level BPE, read from its two files; ids equal those of the original implementation.
+// "<|endoftext|>" is the end of a document; the same characters within a text are encoded as
+// ordinary text. INVALID_ARGUMENT for damaged files, or files that do not belong together, names
+// the file, the line or byte, and what was expected (data/bpe_vocabulary.h).
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenGpt2Tokenizer(const std::string& vocab_file,
                                                              const std::string& merges_file);
 

@@ -73,7 +73,7 @@ int Main(int argc, char** argv) {
     return kExitFailure;
   }
   StartLogging(argv[0]);
-  MappedFile::EndOnLostPage(kExitFailure);
+  MappedFile::ExitOnLostPage(kExitFailure);
   const std::vector<std::string> args(argv + std::min(argc, 2), argv + argc);
   const std::string command = argc > 1 ? argv[1] : "";
   if (command == "train") return TrainCommand(args);

@@ -64,7 +64,7 @@ DOORS = [
 CODE = (".h", ".cc", ".cu", ".py", ".sh", ".proto")
 CXX = (".h", ".cc", ".cu")
 MAX_LINES = 500
-MAX_README_LINES = 40
+MAX_README_LINES = 160
 MAX_COLUMNS = 100
 
 # References that may point to something that does not exist yet. Citations of sections that are

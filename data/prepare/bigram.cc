@@ -12,11 +12,11 @@
 namespace unipool {
 namespace {
 
-// Its table of pairs is half a gigabyte.
-constexpr int64_t kLargestVocab = 8192;
+// The table of pair counts for this vocabulary takes 512 MiB.
+constexpr int64_t kMaxVocab = 8192;
 constexpr int64_t kBlock = 1 << 20;
 
-// Calls visit(before, token) for each pair of neighbours in the range.
+// Calls visit(previous, token) for each pair of adjacent tokens in the range.
 template <typename Visit>
 absl::Status ForEachPair(const IndexedDataset& dataset, TokenRange range, int64_t vocab,
                          Visit visit) {
@@ -28,9 +28,9 @@ absl::Status ForEachPair(const IndexedDataset& dataset, TokenRange range, int64_
     for (int64_t i = 0; i < count; ++i) {
       const int32_t token = block[i];
       if (token < 0 || token >= vocab) {
-        return absl::InvalidArgumentError(absl::StrCat(dataset.prefix(), ".bin: token ", begin + i,
-                                                       " has id ", token, ", expected 0 to ",
-                                                       vocab - 1));
+        return absl::InvalidArgumentError(absl::StrCat(
+            dataset.prefix(), ".bin: token ", begin + i, " has id ", token, ", expected 0 to ",
+            vocab - 1, "; pass the vocabulary of the data's tokenizer"));
       }
       if (before >= 0) visit(before, token);
       before = token;
@@ -43,18 +43,18 @@ absl::StatusOr<TokenRange> Part(const IndexedDataset& dataset, const std::string
                                 absl::string_view name) {
   ASSIGN_OR_RETURN(const TokenRange range, SplitRange(dataset, split, part));
   if (range.end - range.begin >= 2) return range;
-  return absl::InvalidArgumentError(
-      absl::StrCat(dataset.prefix(), ": the ", name, " part of split \"", split, "\" has ",
-                   range.end - range.begin, " tokens, expected 2 or more"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      dataset.prefix(), ": the ", name, " part of split \"", split, "\" has ",
+      range.end - range.begin, " tokens, but needs 2 or more; add text or change the split"));
 }
 
 }  // namespace
 
 absl::StatusOr<BigramReport> BigramLoss(const IndexedDataset& dataset, const std::string& split,
                                         int64_t vocab, int64_t tokens) {
-  if (vocab <= 0 || vocab > kLargestVocab) {
+  if (vocab <= 0 || vocab > kMaxVocab) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a vocabulary of ", vocab, ", expected 1 to ", kLargestVocab));
+        absl::StrCat("a vocabulary of ", vocab, "; the bigram baseline takes 1 to ", kMaxVocab));
   }
   ASSIGN_OR_RETURN(const TokenRange train, Part(dataset, split, Split::kTrain, "training"));
   ASSIGN_OR_RETURN(TokenRange validation, Part(dataset, split, Split::kValidation, "validation"));

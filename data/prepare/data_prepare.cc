@@ -39,13 +39,13 @@ absl::Status FileError(const fs::path& path, const std::error_code& error) {
   return absl::ErrnoToStatus(error.value(), absl::StrCat(path.string(), ": cannot read"));
 }
 
-// Hidden files, such as those of version control, are no text.
+// Appends all files below `folder` in lexical order. Hidden files and folders are skipped.
 absl::Status AddFolder(const fs::path& folder, std::vector<fs::path>* files) {
   std::error_code error;
   const size_t before = files->size();
   fs::recursive_directory_iterator entry(folder, error), end;
   for (; !error && entry != end; entry.increment(error)) {
-    // A link to nowhere is listed too, so that it is named below.
+    // A broken link is listed too, so that ListFiles reports it.
     std::error_code unknown;
     const bool is_folder = entry->is_directory(unknown);
     if (entry->path().filename().native().front() == '.') {
@@ -57,15 +57,15 @@ absl::Status AddFolder(const fs::path& folder, std::vector<fs::path>* files) {
   if (error) return FileError(folder, error);
   if (files->size() == before) {
     return absl::NotFoundError(
-        absl::StrCat(folder.string(), ": a folder without files that are not hidden"));
+        absl::StrCat(folder.string(), ": the folder contains no files (hidden ones are skipped)"));
   }
   std::sort(files->begin() + static_cast<int64_t>(before), files->end());
   return absl::OkStatus();
 }
 
-// All input files in order, each seen to be readable before hours of work begin.
+// All input files in order. Checks that each is readable before the long work starts.
 absl::StatusOr<std::vector<fs::path>> ListFiles(const std::vector<std::string>& inputs) {
-  if (inputs.empty()) return absl::InvalidArgumentError("no input: expected a file or a folder");
+  if (inputs.empty()) return absl::InvalidArgumentError("no input; name a file or a folder");
   std::vector<fs::path> files;
   for (const fs::path input : inputs) {
     std::error_code error;
@@ -91,41 +91,45 @@ absl::StatusOr<std::vector<fs::path>> ListFiles(const std::vector<std::string>& 
 
 absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
   if (format != TextFormat::kAuto) return format == TextFormat::kJsonLines;
-  for (const char* packed : {".xz", ".bz2", ".zip"}) {
-    if (file.extension() != packed) continue;
+  for (const char* unsupported : {".xz", ".bz2", ".zip"}) {
+    if (file.extension() != unsupported) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat(file.string(), ": packed as ", packed, ", expected .gz, .zst or plain"));
+        absl::StrCat(file.string(), ": ", unsupported,
+                     " files cannot be read; decompress it or convert it to .gz or .zst"));
   }
-  const bool is_packed = !TextSource::PackingOf(file.string()).empty();
-  const fs::path extension = is_packed ? file.stem().extension() : file.extension();
+  const bool is_compressed = !TextSource::CompressionOf(file.string()).empty();
+  const fs::path extension = is_compressed ? file.stem().extension() : file.extension();
   return extension == ".jsonl" || extension == ".json";
 }
 
-// The index comes last, so it alone says that an output is whole. Ids without one are what a kill
-// left between the two renames, where the index still has its temporary name; else a stranger's.
+// Checks that the output may be written, and makes its folder. The index is renamed last, so only
+// an output with an .idx is complete. A .bin without .idx but with an .idx.partial was left by a
+// process that was killed between the two renames; any other .bin belongs to someone else.
 absl::Status PrepareOutput(const PrepareOptions& options) {
-  if (options.output.empty()) return absl::InvalidArgumentError("no output: expected a PREFIX");
+  if (options.output.empty())
+    return absl::InvalidArgumentError("no output; name the PREFIX of a .bin and an .idx file");
   const fs::path name = fs::path(options.output).filename();
   if (name.empty() || name == "." || name == "..") {
-    return absl::InvalidArgumentError(
-        absl::StrCat(options.output, ": a folder, expected the PREFIX of a .bin and an .idx file"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.output, ": names a folder; name the PREFIX of a .bin and an .idx file"));
   }
   std::error_code error;
   const std::string bin = options.output + ".bin", idx = options.output + ".idx";
   const bool has_idx = fs::exists(idx, error);
-  const bool is_left = !has_idx && fs::exists(idx + ".partial", error);
-  if (!options.overwrite && (has_idx || (fs::exists(bin, error) && !is_left))) {
+  const bool is_interrupted = !has_idx && fs::exists(idx + ".partial", error);
+  if (!options.overwrite && (has_idx || (fs::exists(bin, error) && !is_interrupted))) {
     return absl::AlreadyExistsError(
-        absl::StrCat(has_idx ? idx : bin, ": already there; remove it or pass --overwrite"));
+        absl::StrCat(has_idx ? idx : bin, ": already exists; remove it or pass --overwrite"));
   }
   const fs::path folder = fs::path(options.output).parent_path();
   error.clear();
   if (!folder.empty()) fs::create_directories(folder, error);
   if (!error) return absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(), absl::StrCat(folder.string(), ": cannot make folder"));
+  return absl::ErrnoToStatus(error.value(),
+                             absl::StrCat(folder.string(), ": cannot create folder"));
 }
 
-// The work of one call: files in, documents out. This thread reads and writes, others tokenize.
+// State of one call of PrepareData. The calling thread reads and writes; the pool tokenizes.
 class Preparation {
  public:
   Preparation(const PrepareOptions& options, const Tokenizer& tokenizer,
@@ -138,14 +142,14 @@ class Preparation {
 
   absl::Status AddFile(const std::string& path, bool is_json_lines) {
     absl::StatusOr<LineReader> reader = LineReader::Open(path);
-    if (!reader.ok()) return AfterWhatWasRead(reader.status());
+    if (!reader.ok()) return AfterPendingBlocks(reader.status());
     for (bool is_first = true;; is_first = false) {
       std::unique_ptr<TextBlock> block = NewBlock();
       block->is_json_lines = is_json_lines;
-      const size_t least = is_json_lines ? kBlockBytes : std::numeric_limits<size_t>::max();
-      const absl::StatusOr<bool> more = reader->NextBlock(least, &block->text);
-      if (!more.ok()) return AfterWhatWasRead(more.status());
-      // An empty plain file is a document all the same.
+      const size_t min_bytes = is_json_lines ? kBlockBytes : std::numeric_limits<size_t>::max();
+      const absl::StatusOr<bool> more = reader->NextBlock(min_bytes, &block->text);
+      if (!more.ok()) return AfterPendingBlocks(more.status());
+      // An empty plain-text file is a document too.
       const bool is_document = !is_json_lines && is_first;
       if (!*more && !is_document) break;
       origins_.push_back({path, is_first, file_bytes_ + reader->file_bytes()});
@@ -169,15 +173,16 @@ class Preparation {
  private:
   static constexpr size_t kBlockBytes = 1 << 20;
 
-  // Where a block comes from.
+  // The file that a block comes from.
   struct Origin {
     std::string path;
     bool begins_file;
-    int64_t file_bytes;  // of all files, when it had been read
+    int64_t file_bytes;  // bytes read of all files, up to the end of this block
   };
 
-  // An earlier fault goes first: what is reported does not depend on the number of workers.
-  absl::Status AfterWhatWasRead(const absl::Status& status) {
+  // Returns the error of an earlier block if there is one, else `status`, so that the error does
+  // not depend on the number of workers.
+  absl::Status AfterPendingBlocks(const absl::Status& status) {
     RETURN_IF_ERROR(WriteAll());
     return status;
   }
@@ -199,7 +204,7 @@ class Preparation {
     const Origin origin = std::move(origins_.front());
     origins_.pop_front();
     if (origin.begins_file) lines_ = 0;
-    if (block->bad_lines > 0) RETURN_IF_ERROR(NoteBadLines(*block, origin.path));
+    if (block->bad_lines > 0) RETURN_IF_ERROR(RecordBadLines(*block, origin.path));
     lines_ += block->lines;
     int64_t begin = 0;
     for (const int64_t end : block->ends) {
@@ -213,10 +218,11 @@ class Preparation {
     return absl::OkStatus();
   }
 
-  absl::Status NoteBadLines(const TextBlock& block, const std::string& path) {
+  // INVALID_ARGUMENT with the first bad line, or counts the bad lines if options_.skip_bad.
+  absl::Status RecordBadLines(const TextBlock& block, const std::string& path) {
     const std::string line =
         block.is_json_lines ? absl::StrCat(" line ", lines_ + block.first_bad_line) : "";
-    const std::string first = absl::StrCat(path, line, ": ", block.first_bad_line_is);
+    const std::string first = absl::StrCat(path, line, ": ", block.first_problem);
     if (!options_.skip_bad) return absl::InvalidArgumentError(first);
     if (report_.bad_lines == 0) report_.first_bad_line = first;
     report_.bad_lines += block.bad_lines;
@@ -229,10 +235,10 @@ class Preparation {
   TokenizePool pool_;
   PrepareProgress progress_;
   PrepareReport report_;
-  int64_t file_bytes_ = 0;  // of the files that were read
-  int64_t lines_ = 0;       // of the file that is being written, before the oldest block
+  int64_t file_bytes_ = 0;  // size of the files read completely
+  int64_t lines_ = 0;       // lines of the current file before the oldest block in the pool
   std::deque<Origin> origins_;
-  std::vector<std::unique_ptr<TextBlock>> spare_;  // whose memory is used again
+  std::vector<std::unique_ptr<TextBlock>> spare_;  // free blocks, kept for their memory
 };
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const PrepareOptions& options) {
@@ -249,7 +255,7 @@ absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report) {
   const auto start = Clock::now();
   if (options.workers < 1 || options.workers > kMaxWorkers) {
     return absl::InvalidArgumentError(
-        absl::StrCat(options.workers, " workers, expected 1 to ", kMaxWorkers));
+        absl::StrCat(options.workers, " workers; use 1 to ", kMaxWorkers));
   }
   ASSIGN_OR_RETURN(const std::vector<fs::path> files, ListFiles(options.inputs));
   int64_t total_bytes = 0;

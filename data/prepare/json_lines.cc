@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kReadBytes = 1 << 18;
 
-// Keeps one string of the outermost object and walks over everything else without storing it.
+// Keeps one string of the outermost object and skips everything else without storing it.
 class TextHandler : public JsonEvents {
  public:
   TextHandler(const std::string& field, std::string* text) : field_(field), text_(text) {}
@@ -68,9 +68,9 @@ class TextHandler : public JsonEvents {
   std::string* text_;
   int64_t depth_ = 0;
   bool at_field_ = false;
-  size_t error_column_ = 0;  // from 1; 0 = none
+  size_t error_column_ = 0;  // counted from 1; 0 = no error
   std::string outermost_;
-  std::string found_;  // kind of the field's last value
+  std::string found_;  // kind of the last value of the field
 };
 
 }  // namespace
@@ -111,12 +111,12 @@ absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
   return true;
 }
 
-absl::StatusOr<bool> LineReader::NextBlock(size_t least_bytes, std::string* lines) {
+absl::StatusOr<bool> LineReader::NextBlock(size_t min_bytes, std::string* lines) {
   buffer_.erase(0, begin_);
   begin_ = 0;
   for (size_t searched = 0;;) {
-    // The last end of a line says how much may go, once there is enough.
-    if (buffer_.size() >= least_bytes) {
+    // Once there is enough, the block ends at the last end of a line.
+    if (buffer_.size() >= min_bytes) {
       const size_t end = absl::string_view(buffer_).substr(searched).rfind('\n');
       if (end != absl::string_view::npos) {
         const size_t bytes = searched + end + 1;

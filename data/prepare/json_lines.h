@@ -1,5 +1,5 @@
-// Reads a file of lines (packed or not, text_source.h), line by line or in blocks of whole lines,
-// and takes the text out of a line of JSON.
+// Reads a file (optionally compressed, text_source.h) line by line or in blocks of complete lines,
+// and extracts the text of a JSON line.
 #pragma once
 
 #include <cstdint>
@@ -13,33 +13,36 @@
 
 namespace unipool {
 
+// Owns the open file. One thread may use it. Errors of all methods are those of TextSource.
 class LineReader {
  public:
   static absl::StatusOr<LineReader> Open(const std::string& path);
 
-  // The next line without its end, valid until the next call; false at the end of the file.
+  // Sets `line` to the next line without its newline, valid until the next call. Returns false at
+  // the end of the file.
   absl::StatusOr<bool> Next(absl::string_view* line);
-  int64_t line_number() const { return line_number_; }  // of the last line, from 1
+  int64_t line_number() const { return line_number_; }  // of the last line returned, from 1
 
-  // The next lines, whole and with their ends, at least `least_bytes` of them or all that are left;
-  // false at the end of the file. Does not count lines.
-  absl::StatusOr<bool> NextBlock(size_t least_bytes, std::string* lines);
+  // Sets `lines` to the next complete lines with their newlines, at least `min_bytes` in total or
+  // all that remain. Returns false at the end of the file. Does not advance line_number().
+  absl::StatusOr<bool> NextBlock(size_t min_bytes, std::string* lines);
+  // Bytes of the file read so far, before decompression.
   int64_t file_bytes() const { return source_->file_bytes(); }
 
  private:
   explicit LineReader(std::unique_ptr<TextSource> source) : source_(std::move(source)) {}
 
-  // Appends to the buffer; false at the end of the file.
+  // Appends to the buffer. Returns false at the end of the file.
   absl::StatusOr<bool> ReadMore();
 
   std::unique_ptr<TextSource> source_;
   std::string buffer_;
-  size_t begin_ = 0;  // of what was not given yet
+  size_t begin_ = 0;  // of what was not returned yet
   int64_t line_number_ = 0;
 };
 
-// The string under `field` of the object that `line` holds; the last one when it is there twice.
-// Errors say what is wrong and what was expected, without file and line.
+// Sets `text` to the string `field` of the JSON object in `line`; if the field occurs twice, to the
+// last one. INVALID_ARGUMENT says what is wrong and what was expected, without file and line.
 absl::Status TextOfJson(absl::string_view line, const std::string& field, std::string* text);
 
 }  // namespace unipool

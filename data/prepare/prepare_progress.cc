@@ -10,7 +10,7 @@
 namespace unipool {
 namespace {
 
-constexpr std::chrono::milliseconds kTerminalEvery(500), kLogEvery(10'000);
+constexpr std::chrono::milliseconds kTerminalInterval(500), kLogInterval(10'000);
 
 }  // namespace
 
@@ -18,7 +18,7 @@ PrepareProgress::PrepareProgress(int64_t total_file_bytes)
     : total_file_bytes_(total_file_bytes),
       is_terminal_(isatty(STDERR_FILENO) != 0),
       start_(Clock::now()),
-      next_(start_ + (is_terminal_ ? kTerminalEvery : kLogEvery)) {}
+      next_(start_ + (is_terminal_ ? kTerminalInterval : kLogInterval)) {}
 
 PrepareProgress::~PrepareProgress() {
   if (is_terminal_) std::fputs("\r\033[K", stderr);
@@ -27,7 +27,7 @@ PrepareProgress::~PrepareProgress() {
 void PrepareProgress::Show(const Done& done) {
   const auto now = Clock::now();
   if (now < next_) return;
-  next_ = now + (is_terminal_ ? kTerminalEvery : kLogEvery);
+  next_ = now + (is_terminal_ ? kTerminalInterval : kLogInterval);
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const std::string text = ProgressText(done, total_file_bytes_, seconds);
   if (is_terminal_) {
@@ -50,11 +50,11 @@ std::string ProgressText(const PrepareProgress::Done& done, int64_t total_file_b
       std::string(kBarWidth - filled, '-'), 100 * share, total / kMegabyte,
       static_cast<double>(done.text_bytes) / kMegabyte / std::max(seconds, 1e-9), done.documents);
   if (share == 0) return text;
-  const auto left = static_cast<int64_t>(seconds * (1 - share) / share + 0.5);
-  if (left >= 3600) {
-    absl::StrAppendFormat(&text, ", %d:%02d:%02d left", left / 3600, left / 60 % 60, left % 60);
+  const auto eta = static_cast<int64_t>(seconds * (1 - share) / share + 0.5);
+  if (eta >= 3600) {
+    absl::StrAppendFormat(&text, ", ETA %d:%02d:%02d", eta / 3600, eta / 60 % 60, eta % 60);
   } else {
-    absl::StrAppendFormat(&text, ", %d:%02d left", left / 60, left % 60);
+    absl::StrAppendFormat(&text, ", ETA %d:%02d", eta / 60, eta % 60);
   }
   return text;
 }

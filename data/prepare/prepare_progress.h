@@ -1,5 +1,5 @@
-// How far `unipool data prepare` is: on a terminal one line that is rewritten, else a line now and
-// then. On standard error.
+// The progress of `unipool data prepare` on standard error: on a terminal one line that is
+// rewritten every 0.5 s, otherwise a line every 10 s.
 #pragma once
 
 #include <chrono>
@@ -12,16 +12,17 @@ class PrepareProgress {
  public:
   using Clock = std::chrono::steady_clock;
   struct Done {
-    int64_t file_bytes = 0;  // read of the files, packed where they are
-    int64_t text_bytes = 0;
+    int64_t file_bytes = 0;  // input read, before decompression
+    int64_t text_bytes = 0;  // text tokenized and written, after decompression
     int64_t documents = 0;
   };
 
   explicit PrepareProgress(int64_t total_file_bytes);
   PrepareProgress(const PrepareProgress&) = delete;
   PrepareProgress& operator=(const PrepareProgress&) = delete;
-  ~PrepareProgress();  // clears the line of a terminal
+  ~PrepareProgress();  // clears the line on a terminal
 
+  // Prints the progress if the interval since the last print has passed.
   void Show(const Done& done);
 
  private:
@@ -31,7 +32,7 @@ class PrepareProgress {
   Clock::time_point next_;
 };
 
-// "[######--------------]  30 % of 38.8 MB, 25.1 MB/s of text, 1200 documents, 0:12 left"
+// "[######--------------]  30 % of 38.8 MB, 25.1 MB/s of text, 1200 documents, ETA 0:12"
 std::string ProgressText(const PrepareProgress::Done& done, int64_t total_file_bytes,
                          double seconds);
 

@@ -17,7 +17,7 @@
 namespace unipool {
 namespace {
 
-constexpr size_t kPackedBytes = 1 << 17;
+constexpr size_t kReadBytes = 1 << 17;
 
 class PlainSource : public TextSource {
  public:
@@ -44,37 +44,37 @@ class PlainSource : public TextSource {
   int64_t file_bytes_ = 0;
 };
 
-// One call of a library that unpacks: what it took and made.
+// The result of one call of a decompression library.
 struct Step {
-  size_t taken = 0;
-  size_t made = 0;
-  bool is_whole = false;         // a member ends here
-  const char* damage = nullptr;  // what is wrong with the data
+  size_t consumed = 0;            // bytes of input
+  size_t produced = 0;            // bytes of output
+  bool is_member_end = false;     // a gzip member or zstd frame ends here
+  const char* problem = nullptr;  // what is wrong with the data; null if nothing is
 };
 
-class Unpacker {
+class Decompressor {
  public:
-  virtual ~Unpacker() = default;
-  virtual Step Run(const char* packed, size_t packed_bytes, char* to, size_t bytes) = 0;
+  virtual ~Decompressor() = default;
+  virtual Step Run(const char* input, size_t input_bytes, char* to, size_t bytes) = 0;
 };
 
-class GzipUnpacker : public Unpacker {
+class GzipDecompressor : public Decompressor {
  public:
-  GzipUnpacker() { is_ready_ = inflateInit2(&stream_, kGzip) == Z_OK; }
-  ~GzipUnpacker() override { inflateEnd(&stream_); }
+  GzipDecompressor() { is_ready_ = inflateInit2(&stream_, kGzip) == Z_OK; }
+  ~GzipDecompressor() override { inflateEnd(&stream_); }
 
-  Step Run(const char* packed, size_t packed_bytes, char* to, size_t bytes) override {
-    if (!is_ready_) return {.damage = "no memory to unpack"};
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed));
-    stream_.avail_in = static_cast<uInt>(packed_bytes);
+  Step Run(const char* input, size_t input_bytes, char* to, size_t bytes) override {
+    if (!is_ready_) return {.problem = "not enough memory to decompress"};
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input));
+    stream_.avail_in = static_cast<uInt>(input_bytes);
     stream_.next_out = reinterpret_cast<Bytef*>(to);
     stream_.avail_out = static_cast<uInt>(std::min<size_t>(bytes, UINT_MAX));
     const uInt room = stream_.avail_out;
     const int code = inflate(&stream_, Z_NO_FLUSH);
-    Step step{packed_bytes - stream_.avail_in, room - stream_.avail_out, code == Z_STREAM_END};
-    if (step.is_whole) inflateReset(&stream_);
+    Step step{input_bytes - stream_.avail_in, room - stream_.avail_out, code == Z_STREAM_END};
+    if (step.is_member_end) inflateReset(&stream_);
     if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
-      step.damage = stream_.msg != nullptr ? stream_.msg : zError(code);
+      step.problem = stream_.msg != nullptr ? stream_.msg : zError(code);
     }
     return step;
   }
@@ -85,19 +85,19 @@ class GzipUnpacker : public Unpacker {
   bool is_ready_;
 };
 
-class ZstdUnpacker : public Unpacker {
+class ZstdDecompressor : public Decompressor {
  public:
-  ZstdUnpacker() : stream_(ZSTD_createDStream()) {
-    // Of files packed with --long as well.
+  ZstdDecompressor() : stream_(ZSTD_createDStream()) {
+    // Accept files that were compressed with --long.
     ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax,
                            ZSTD_dParam_getBounds(ZSTD_d_windowLogMax).upperBound);
   }
-  ZstdUnpacker(const ZstdUnpacker&) = delete;
-  ZstdUnpacker& operator=(const ZstdUnpacker&) = delete;
-  ~ZstdUnpacker() override { ZSTD_freeDStream(stream_); }
+  ZstdDecompressor(const ZstdDecompressor&) = delete;
+  ZstdDecompressor& operator=(const ZstdDecompressor&) = delete;
+  ~ZstdDecompressor() override { ZSTD_freeDStream(stream_); }
 
-  Step Run(const char* packed, size_t packed_bytes, char* to, size_t bytes) override {
-    ZSTD_inBuffer in{packed, packed_bytes, 0};
+  Step Run(const char* input, size_t input_bytes, char* to, size_t bytes) override {
+    ZSTD_inBuffer in{input, input_bytes, 0};
     ZSTD_outBuffer out{to, bytes, 0};
     const size_t code = ZSTD_decompressStream(stream_, &out, &in);
     const bool is_damaged = ZSTD_isError(code) != 0;
@@ -108,48 +108,49 @@ class ZstdUnpacker : public Unpacker {
   ZSTD_DStream* stream_;
 };
 
-class PackedSource : public TextSource {
+class CompressedSource : public TextSource {
  public:
-  PackedSource(std::string path, int fd, std::unique_ptr<Unpacker> unpacker)
-      : path_(path), file_(std::move(path), fd), unpacker_(std::move(unpacker)) {}
+  CompressedSource(std::string path, int fd, std::unique_ptr<Decompressor> decompressor)
+      : path_(path), file_(std::move(path), fd), decompressor_(std::move(decompressor)) {}
 
   absl::StatusOr<size_t> Read(char* to, size_t bytes) override {
     while (true) {
       if (begin_ == end_) {
-        ASSIGN_OR_RETURN(end_, file_.Read(packed_.data(), packed_.size()));
+        ASSIGN_OR_RETURN(end_, file_.Read(input_.data(), input_.size()));
         begin_ = 0;
-        if (end_ == 0 && is_whole_) return 0;
+        if (end_ == 0 && at_member_end_) return 0;
       }
-      const Step step = unpacker_->Run(packed_.data() + begin_, end_ - begin_, to, bytes);
+      const Step step = decompressor_->Run(input_.data() + begin_, end_ - begin_, to, bytes);
       const int64_t at = file_.file_bytes() - static_cast<int64_t>(end_ - begin_);
-      if (step.damage != nullptr) return Damaged(at, step.damage);
-      if (end_ == 0 && step.made == 0 && !step.is_whole) return Damaged(at, "cut short");
-      begin_ += step.taken;
-      is_whole_ = step.is_whole;
-      if (step.made > 0) return step.made;
+      if (step.problem != nullptr) return Damaged(at, step.problem);
+      if (end_ == 0 && step.produced == 0 && !step.is_member_end) return Damaged(at, "truncated");
+      begin_ += step.consumed;
+      at_member_end_ = step.is_member_end;
+      if (step.produced > 0) return step.produced;
     }
   }
   int64_t file_bytes() const override { return file_.file_bytes(); }
 
  private:
   absl::Status Damaged(int64_t at, const char* what) const {
-    return absl::DataLossError(absl::StrCat(path_, ": ", what, " at byte ", at, "; expected whole ",
-                                            TextSource::PackingOf(path_), " data"));
+    return absl::DataLossError(absl::StrCat(path_, ": ", what, " at byte ", at,
+                                            "; copy or download the ",
+                                            TextSource::CompressionOf(path_), " file again"));
   }
 
   const std::string path_;
   PlainSource file_;
-  std::unique_ptr<Unpacker> unpacker_;
-  std::string packed_ = std::string(kPackedBytes, '\0');
-  size_t begin_ = 0, end_ = 0;  // of packed bytes that wait
-  bool is_whole_ = false;       // the last member read; an empty file has none
+  std::unique_ptr<Decompressor> decompressor_;
+  std::string input_ = std::string(kReadBytes, '\0');
+  size_t begin_ = 0, end_ = 0;  // unread part of input_
+  bool at_member_end_ = false;  // false for an empty file, which has no member
 };
 
 }  // namespace
 
-std::string TextSource::PackingOf(const std::string& path) {
-  for (const char* packing : {"gz", "zst"}) {
-    if (absl::EndsWith(path, absl::StrCat(".", packing))) return packing;
+std::string TextSource::CompressionOf(const std::string& path) {
+  for (const char* compression : {"gz", "zst"}) {
+    if (absl::EndsWith(path, absl::StrCat(".", compression))) return compression;
   }
   return "";
 }
@@ -158,12 +159,12 @@ absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const std::string& 
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
   posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-  const std::string packing = PackingOf(path);
-  if (packing.empty()) return std::make_unique<PlainSource>(path, fd);
-  std::unique_ptr<Unpacker> unpacker;
-  if (packing == "gz") unpacker = std::make_unique<GzipUnpacker>();
-  if (packing == "zst") unpacker = std::make_unique<ZstdUnpacker>();
-  return std::make_unique<PackedSource>(path, fd, std::move(unpacker));
+  const std::string compression = CompressionOf(path);
+  if (compression.empty()) return std::make_unique<PlainSource>(path, fd);
+  std::unique_ptr<Decompressor> decompressor;
+  if (compression == "gz") decompressor = std::make_unique<GzipDecompressor>();
+  if (compression == "zst") decompressor = std::make_unique<ZstdDecompressor>();
+  return std::make_unique<CompressedSource>(path, fd, std::move(decompressor));
 }
 
 }  // namespace unipool

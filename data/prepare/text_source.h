@@ -1,4 +1,5 @@
-// The text of a file, unpacked on the way: .gz by zlib, .zst by libzstd, all others as they are.
+// Reads the text of a file and decompresses it on the way: .gz with zlib, .zst with libzstd, any
+// other file unchanged.
 #pragma once
 
 #include <cstddef>
@@ -10,17 +11,19 @@
 
 namespace unipool {
 
+// Owns the open file. One thread may use it.
 class TextSource {
  public:
-  // What the ending of the name says: "gz", "zst" or nothing.
-  static std::string PackingOf(const std::string& path);
+  // The compression that the extension of `path` names: "gz", "zst" or "".
+  static std::string CompressionOf(const std::string& path);
+  // Errors name the path.
   static absl::StatusOr<std::unique_ptr<TextSource>> Open(const std::string& path);
 
   virtual ~TextSource() = default;
-  // Up to `bytes` of the text, 0 only at its end. DATA_LOSS where packed data is damaged or cut
-  // short, with the file and the byte.
+  // Writes up to `bytes` bytes of text to `to` and returns their number, which is 0 only at the
+  // end. DATA_LOSS with the file and the byte if compressed data are damaged or truncated.
   virtual absl::StatusOr<size_t> Read(char* to, size_t bytes) = 0;
-  virtual int64_t file_bytes() const = 0;  // read so far, packed where the file is
+  virtual int64_t file_bytes() const = 0;  // bytes of the file read so far, before decompression
 };
 
 }  // namespace unipool

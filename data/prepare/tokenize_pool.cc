@@ -14,7 +14,7 @@
 namespace unipool {
 namespace {
 
-// The work of one thread on one block after another.
+// Tokenizes blocks one after another, on one thread.
 class BlockTokenizer {
  public:
   BlockTokenizer(const Tokenizer& tokenizer, const TokenizeRules& rules)
@@ -46,7 +46,7 @@ class BlockTokenizer {
       }
       if (block->bad_lines++ == 0) {
         block->first_bad_line = block->lines;
-        block->first_bad_line_is = std::string(status.message());
+        block->first_problem = std::string(status.message());
       }
       if (!rules_.skip_bad) return;
     }
@@ -56,8 +56,8 @@ class BlockTokenizer {
     const size_t valid = ValidUtf8Bytes(block->text);
     if (valid == block->text.size()) return AddDocument(block->text, block);
     block->bad_lines = 1;
-    block->first_bad_line_is =
-        absl::StrCat("byte ", valid, " of the text is not UTF-8; expected text in UTF-8");
+    block->first_problem =
+        absl::StrCat("byte ", valid, " of the text is not UTF-8; convert the file to UTF-8");
   }
 
   void AddDocument(absl::string_view text, TextBlock* block) {
@@ -84,7 +84,7 @@ TokenizePool::TokenizePool(const Tokenizer& tokenizer, const TokenizeRules& rule
 TokenizePool::~TokenizePool() {
   {
     const std::lock_guard lock(mutex_);
-    is_over_ = true;
+    is_stopping_ = true;
     waiting_.clear();
   }
   has_work_.notify_all();
@@ -115,8 +115,8 @@ void TokenizePool::Work() {
   BlockTokenizer tokenizer(tokenizer_, rules_);
   std::unique_lock lock(mutex_);
   while (true) {
-    has_work_.wait(lock, [this] { return is_over_ || !waiting_.empty(); });
-    if (is_over_) return;
+    has_work_.wait(lock, [this] { return is_stopping_ || !waiting_.empty(); });
+    if (is_stopping_) return;
     Job* const job = waiting_.front();
     waiting_.pop_front();
     lock.unlock();

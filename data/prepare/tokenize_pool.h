@@ -1,5 +1,5 @@
-// Blocks of text to token ids, on several threads, given back in the order they came: the outcome
-// does not depend on how many threads there are.
+// Converts blocks of text to token ids on several threads and returns them in the order of
+// submission, so that the result does not depend on the number of threads.
 #pragma once
 
 #include <condition_variable>
@@ -16,40 +16,43 @@
 
 namespace unipool {
 
-// Lines of JSON, a document each, or one document; and what becomes of it.
+// A block of text and its tokens. The text is JSON lines with one document each, or one plain
+// document.
 struct TextBlock {
   std::string text;
   bool is_json_lines = false;
 
-  std::vector<int32_t> ids;       // of all documents, each with its end
-  std::vector<int64_t> ends;      // in `ids`, of each document; an empty text has no ids
-  int64_t lines = 0;              // seen; where the first bad one ended the work, its number
-  int64_t bad_lines = 0;          // without a document; 1 where the one document is bad
-  int64_t first_bad_line = 0;     // from 1, in this block
-  std::string first_bad_line_is;  // what is wrong with it, and what was expected
+  // Set by the pool.
+  std::vector<int32_t> ids;    // of all documents, each followed by its end-of-document id
+  std::vector<int64_t> ends;   // end of each document in `ids`; an empty text has no ids
+  int64_t lines = 0;           // lines read, up to the first bad one unless skip_bad
+  int64_t bad_lines = 0;       // lines without a document; 1 for a bad plain document
+  int64_t first_bad_line = 0;  // counted from 1 in this block
+  std::string first_problem;   // what is wrong with that line, and what was expected
 };
 
 struct TokenizeRules {
-  std::string text_field;
-  bool skip_bad = false;  // goes on after a bad line
+  std::string text_field;  // of a JSON line
+  bool skip_bad = false;   // continue after a bad line
 };
 
-// One thread, the caller's, submits and takes; `tokenizer` and `rules` are borrowed.
+// Owns the threads. One thread may call it. `tokenizer` and `rules` are borrowed and must outlive
+// it.
 class TokenizePool {
  public:
   TokenizePool(const Tokenizer& tokenizer, const TokenizeRules& rules, int workers);
   TokenizePool(const TokenizePool&) = delete;
   TokenizePool& operator=(const TokenizePool&) = delete;
-  ~TokenizePool();  // drops what was not taken
+  ~TokenizePool();  // drops blocks that were not taken
 
-  // Enough blocks to keep the workers busy are under way, or more bytes than is good for the
-  // memory: take one first.
+  // True if the pool holds enough blocks to keep its workers busy, or 256 MiB of text: call Take
+  // before the next Submit.
   bool is_full() const {
     return order_.size() >= 2 * threads_.size() + 1 || text_bytes_ >= kMaxTextBytes;
   }
   bool is_empty() const { return order_.empty(); }
   void Submit(std::unique_ptr<TextBlock> block);
-  // The oldest block, once it is done. Waits.
+  // Waits for the oldest block and returns it. The pool must not be empty (CHECK).
   std::unique_ptr<TextBlock> Take();
 
  private:
@@ -64,12 +67,12 @@ class TokenizePool {
 
   const Tokenizer& tokenizer_;
   const TokenizeRules& rules_;
-  std::deque<std::unique_ptr<Job>> order_;  // the caller's
-  size_t text_bytes_ = 0;                   // in them
+  std::deque<std::unique_ptr<Job>> order_;  // oldest first; used by the calling thread
+  size_t text_bytes_ = 0;                   // total text in order_
   std::mutex mutex_;
   std::condition_variable has_work_, has_result_;
-  std::deque<Job*> waiting_;  // under the mutex, as each job's is_done
-  bool is_over_ = false;
+  std::deque<Job*> waiting_;  // guarded by mutex_, like is_done of each job
+  bool is_stopping_ = false;
   std::vector<std::thread> threads_;
 };
 

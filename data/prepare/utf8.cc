@@ -6,39 +6,40 @@
 namespace unipool {
 namespace {
 
-// What the first byte of a character says: its bytes, 0 of none, and the bounds of the second one.
+// Properties of a first byte: bytes of the character (0: not a first byte), and range of the
+// second.
 struct Lead {
   size_t bytes;
-  unsigned char least, most;
+  unsigned char min, max;
 };
 
 Lead LeadOf(unsigned char byte) {
-  constexpr unsigned char kLeast = 0x80, kMax = 0xbf;
-  if (byte < 0x80) return {1, kLeast, kMax};
-  if (byte < 0xc2 || byte > 0xf4) return {0, kLeast, kMax};
-  if (byte < 0xe0) return {2, kLeast, kMax};
-  // Longer forms of what has a shorter one, halves of UTF-16 pairs, and codes above U+10FFFF.
+  constexpr unsigned char kMin = 0x80, kMax = 0xbf;
+  if (byte < 0x80) return {1, kMin, kMax};
+  if (byte < 0xc2 || byte > 0xf4) return {0, kMin, kMax};
+  if (byte < 0xe0) return {2, kMin, kMax};
+  // The ranges exclude overlong encodings, surrogates and codes above U+10FFFF.
   if (byte == 0xe0) return {3, 0xa0, kMax};
-  if (byte == 0xed) return {3, kLeast, 0x9f};
-  if (byte < 0xf0) return {3, kLeast, kMax};
+  if (byte == 0xed) return {3, kMin, 0x9f};
+  if (byte < 0xf0) return {3, kMin, kMax};
   if (byte == 0xf0) return {4, 0x90, kMax};
-  if (byte == 0xf4) return {4, kLeast, 0x8f};
-  return {4, kLeast, kMax};
+  if (byte == 0xf4) return {4, kMin, 0x8f};
+  return {4, kMin, kMax};
 }
 
-// Of the character that begins the text, 0 where it is none.
+// Bytes of the first character of the text; 0 if it is not valid.
 size_t CharacterBytes(absl::string_view text) {
   const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
   const Lead lead = LeadOf(byte(0));
   if (lead.bytes > text.size()) return 0;
-  if (lead.bytes > 1 && (byte(1) < lead.least || byte(1) > lead.most)) return 0;
+  if (lead.bytes > 1 && (byte(1) < lead.min || byte(1) > lead.max)) return 0;
   for (size_t i = 2; i < lead.bytes; ++i) {
     if ((byte(i) & 0xc0) != 0x80) return 0;
   }
   return lead.bytes;
 }
 
-bool AreEightOfAscii(const char* bytes) {
+bool AreEightAscii(const char* bytes) {
   uint64_t word;
   std::memcpy(&word, bytes, sizeof(word));
   return (word & 0x8080808080808080) == 0;
@@ -49,7 +50,7 @@ bool AreEightOfAscii(const char* bytes) {
 size_t ValidUtf8Bytes(absl::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
-    const bool is_ascii = text.size() - at >= 8 && AreEightOfAscii(text.data() + at);
+    const bool is_ascii = text.size() - at >= 8 && AreEightAscii(text.data() + at);
     const size_t bytes = is_ascii ? 8 : CharacterBytes(text.substr(at));
     if (bytes == 0) break;
     at += bytes;

@@ -1,4 +1,4 @@
-// Whether bytes are text.
+// Checks that bytes are valid UTF-8.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,8 @@
 
 namespace unipool {
 
-// Bytes before the first character that is not valid UTF-8 (RFC 3629): all of them where none is.
+// Number of bytes before the first invalid UTF-8 character (RFC 3629); text.size() if there is
+// none.
 size_t ValidUtf8Bytes(absl::string_view text);
 
 }  // namespace unipool

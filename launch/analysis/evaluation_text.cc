@@ -32,19 +32,19 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const confi
   if (wanted.sequences == 0 && (is_megatron || !run.data().source().empty())) {
     return absl::InvalidArgumentError(
         absl::StrCat("--sequences 0: ", is_megatron ? "data.order = MEGATRON" : "a blend",
-                     " has no end, expected at least 1"));
+                     " has no end; use --sequences 1 or more"));
   }
   ASSIGN_OR_RETURN(auto corpus, Corpus::Open(run.data()));
   ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split));
   TextPart part = wanted;
-  const int64_t left = source->samples_per_epoch() - wanted.first;
-  if (left <= 0) {
+  const int64_t available = source->samples_per_epoch() - wanted.first;
+  if (available <= 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(run.data().prefix(), ": the ", SplitName(wanted.split), " part has ",
                      source->samples_per_epoch(), " sequences, expected more than --",
-                     wanted.first_flag, " ", wanted.first));
+                     wanted.first_flag, " ", wanted.first, "; reduce that value or add data"));
   }
-  part.sequences = wanted.sequences == 0 ? left : std::min(left, wanted.sequences);
+  part.sequences = wanted.sequences == 0 ? available : std::min(available, wanted.sequences);
   return std::unique_ptr<EvaluationText>(
       new EvaluationText(std::move(corpus), std::move(source), part, run.model().vocab()));
 }
@@ -54,10 +54,10 @@ absl::Status EvaluationText::Read(int64_t i, absl::Span<int32_t> ids) const {
   const auto bad =
       std::find_if(ids.begin(), ids.end(), [this](int32_t id) { return id < 0 || id >= vocab_; });
   if (bad == ids.end()) return absl::OkStatus();
-  const TokenLocation place = source_->Locate(part_.first + i, bad - ids.begin());
-  return absl::InvalidArgumentError(absl::StrCat(place.dataset->prefix(), ".bin: token ",
-                                                 place.token, " is ", *bad,
-                                                 ", expected one of model.vocab = ", vocab_));
+  const TokenLocation location = source_->Locate(part_.first + i, bad - ids.begin());
+  return absl::InvalidArgumentError(
+      absl::StrCat(location.dataset->prefix(), ".bin: token ", location.token, " has id ", *bad,
+                   ", expected 0 to ", vocab_ - 1, "; the data belong to another tokenizer"));
 }
 
 }  // namespace unipool

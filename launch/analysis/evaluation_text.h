@@ -1,5 +1,6 @@
-// Text that a model is looked at with: sequences of one part of a run's data, in the run's order of
-// them (validation and test: file order, unless data.order is MEGATRON or the data are a blend).
+// The text that a model is evaluated on: sequences of one part of a run's data, in the order that
+// the run uses (validation and test: file order, unless data.order is MEGATRON or the data are a
+// blend).
 #pragma once
 
 #include <cstdint>
@@ -18,28 +19,30 @@ namespace config {
 class Run;
 }
 
-// Sequences [first, first + sequences) of the part.
+// Sequences [first, first + sequences) of a part; sequences = 0 means all from `first` on.
 struct TextPart {
   Split split = Split::kValidation;
   int64_t first = 0;
   int64_t sequences = 0;
-  const char* first_flag = "first";  // that says how many are left out
+  const char* first_flag = "first";  // name of the flag that sets `first`, for errors
 };
 
-// The value of a flag, which errors name.
+// Parses the value `name` of --`flag`: validation, test or train. Errors name the flag.
 absl::StatusOr<Split> ParseSplit(const std::string& flag, const std::string& name);
 const char* SplitName(Split split);
 
+// Owns the open data. Immutable; any thread may read.
 class EvaluationText {
  public:
-  // Opens the data that `run` names; `wanted.sequences` = 0 takes all from `first` on, which
-  // MEGATRON's order and a blend do not have; part() has fewer than wanted where no more are left.
+  // Opens the data of `run`. part() has fewer sequences than `wanted` if the data end earlier.
+  // INVALID_ARGUMENT for wanted.sequences = 0 with data.order MEGATRON or a blend, which do not
+  // end, or if the part has no sequence from wanted.first on.
   static absl::StatusOr<std::unique_ptr<EvaluationText>> Open(const config::Run& run,
                                                               const TextPart& wanted);
 
   const TextPart& part() const { return part_; }
-  // model.sequence + 1 ids of sequence i of the part, 0 <= i < part().sequences. Errors name the
-  // file and an id outside the vocabulary.
+  // Reads sequence i of the part, 0 <= i < part().sequences, into `ids`, which has model.sequence +
+  // 1 elements. INVALID_ARGUMENT names the file and an id outside the vocabulary.
   absl::Status Read(int64_t i, absl::Span<int32_t> ids) const;
 
  private:

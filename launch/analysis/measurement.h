@@ -1,4 +1,4 @@
-// What a model is judged by: its loss on text, its accuracy on tasks, or both.
+// Measures a model on text (loss), on tasks (accuracy), or both.
 #pragma once
 
 #include <optional>
@@ -13,17 +13,20 @@
 
 namespace unipool {
 
+// What to measure a model on.
 struct Yardsticks {
-  const EvaluationText* text = nullptr;  // null: no loss
-  std::vector<std::string> tasks = {};   // files of questions
+  const EvaluationText* text = nullptr;  // borrowed; null: no loss is measured
+  std::vector<std::string> tasks = {};   // paths of question files (multiple_choice.h)
 };
 
+// The results, absent for what was not measured.
 struct Measurement {
   std::optional<TextLoss> text;
-  std::vector<TaskReport> tasks;
+  std::vector<TaskReport> tasks;  // in the order of Yardsticks::tasks
 };
 
-// `hook` may be null. Collective.
+// `hook` (may be null) sees every batch. Collective: all ranks call it with equal arguments and get
+// equal results.
 absl::StatusOr<Measurement> Measure(const Yardsticks& yardsticks, BatchHook* hook,
                                     InferenceModel& model);
 

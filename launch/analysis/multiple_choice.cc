@@ -14,7 +14,7 @@
 namespace unipool {
 namespace {
 
-// Choices that are scored together: bounds memory, not what a pass takes.
+// Number of choices whose tokens and scores are in memory at a time; batches are smaller.
 constexpr size_t kChoicesAtOnce = 4096;
 
 bool IsQuestion(const Json& json) {
@@ -33,7 +33,7 @@ absl::StatusOr<Question> ParseQuestion(absl::string_view line) {
   const absl::StatusOr<Json> json = Json::Parse(line);
   if (!json.ok() || !IsQuestion(*json)) {
     return absl::InvalidArgumentError(
-        "expected {\"context\": text, \"choices\": [texts that are not empty], \"gold\": index}");
+        "expected {\"context\": text, \"choices\": [texts, none empty], \"gold\": index}");
   }
   Question question{
       .context = json->at("context").string(), .choices = {}, .gold = json->at("gold").integer()};
@@ -47,13 +47,13 @@ absl::StatusOr<Question> ParseQuestion(absl::string_view line) {
                                                  choices == 1 ? " choice" : " choices"));
 }
 
-// What is known of a choice once it is scored.
+// The score of a choice.
 struct Outcome {
-  double logprob = 0;
-  bool is_greedy = true;
+  double logprob = 0;     // sum over the tokens of the choice
+  bool is_greedy = true;  // every token is the model's most likely one
 };
 
-Outcome Conclude(const ChoiceTokens& choice, const SequenceScores& scores) {
+Outcome OutcomeOf(const ChoiceTokens& choice, const SequenceScores& scores) {
   Outcome outcome;
   const size_t first = scores.logprobs.size() - choice.predicted;
   for (size_t i = first; i < scores.logprobs.size(); ++i) {
@@ -63,7 +63,7 @@ Outcome Conclude(const ChoiceTokens& choice, const SequenceScores& scores) {
   return outcome;
 }
 
-// The first of the largest.
+// Index of the largest value; on ties the lowest index.
 template <typename Value>
 int64_t Best(size_t choices, const Value& value) {
   size_t best = 0;
@@ -84,7 +84,7 @@ std::vector<Outcome> ScoreChoices(const std::vector<Question>& questions, BatchH
     const auto scores =
         ScoreSequences(sequences, static_cast<int64_t>(outcomes.size()), hook, model);
     for (size_t i = 0; i < choices.size(); ++i) {
-      outcomes.push_back(Conclude(choices[i], scores[i]));
+      outcomes.push_back(OutcomeOf(choices[i], scores[i]));
     }
     choices.clear();
   };
@@ -137,7 +137,8 @@ absl::StatusOr<std::vector<Question>> ReadQuestions(const std::string& path) {
     questions.push_back(*std::move(question));
   }
   if (!questions.empty()) return questions;
-  return absl::InvalidArgumentError(absl::StrCat(path, ": no line, expected a question a line"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": the file is empty; write one question per line"));
 }
 
 ChoiceTokens EncodeChoice(const Tokenizer& tokenizer, const std::string& context,
@@ -152,7 +153,7 @@ ChoiceTokens EncodeChoice(const Tokenizer& tokenizer, const std::string& context
   if (before.empty()) encoded.tokens.insert(encoded.tokens.begin(), tokenizer.end_of_document());
   const int64_t excess = static_cast<int64_t>(encoded.tokens.size()) - max_tokens;
   if (excess > 0) encoded.tokens.erase(encoded.tokens.begin(), encoded.tokens.begin() + excess);
-  // A choice that alone fills the sequence is judged by what is left of it.
+  // If the choice alone exceeds the sequence, only its remaining tokens are scored.
   encoded.predicted = std::min(encoded.predicted, static_cast<int64_t>(encoded.tokens.size()) - 1);
   return encoded;
 }
@@ -171,8 +172,8 @@ Accuracy MakeAccuracy(int64_t right, int64_t questions) {
 absl::StatusOr<TaskReport> RunTask(const std::string& path, BatchHook* hook,
                                    InferenceModel& model) {
   if (model.tokenizer() == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, ": questions are text, expected data.tokenizer and its files to be set"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": questions need a tokenizer; set data.tokenizer and its files"));
   }
   const auto questions = ReadQuestions(path);
   RETURN_IF_ERROR(model.world().Agree(questions.status()));

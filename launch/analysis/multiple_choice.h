@@ -1,11 +1,12 @@
-// Accuracy on questions with given answers: ARC, PIQA, HellaSwag, WinoGrande and RACE as choices,
-// LAMBADA's last word as the only continuation.
+// Accuracy on questions with given answers, for example ARC, PIQA, HellaSwag, WinoGrande and RACE,
+// and LAMBADA with the last word as the only choice.
 //
-// A question is a JSON line {"context": text, "choices": [text, ...], "gold": index}. What is
-// scored is context + choice, as they stand: a space between them belongs to the choice. Tokens are
-// those of the whole text; those beyond the context's own are the choice's. Trailing spaces of the
-// context count as the choice's, and an empty context is the end of a document, as in EleutherAI's
-// harness. A text that is too long loses tokens at its front.
+// A question is a JSON line {"context": text, "choices": [text, ...], "gold": index}. The text
+// context + choice is tokenized as a whole, so a space between the two must be part of the choice.
+// The tokens beyond the number of tokens of the context alone are scored. As in EleutherAI's
+// lm-evaluation-harness, trailing white space of the context counts as part of the choice, and an
+// end-of-document token replaces an empty context. A text that is too long loses tokens at its
+// front.
 #pragma once
 
 #include <cstdint>
@@ -21,20 +22,22 @@ namespace unipool {
 struct Question {
   std::string context;
   std::vector<std::string> choices;
-  int64_t gold = 0;
+  int64_t gold = 0;  // index of the correct choice
 };
 
-// Errors name file and line, and what was expected.
+// Reads all questions of a file. INVALID_ARGUMENT names the file, the line and what was expected.
 absl::StatusOr<std::vector<Question>> ReadQuestions(const std::string& path);
 
 struct ChoiceTokens {
-  std::vector<int32_t> tokens;  // of context and choice
-  int64_t predicted = 0;        // how many at the end are the choice's
+  std::vector<int32_t> tokens;  // context and choice
+  int64_t predicted = 0;        // number of tokens at the end that belong to the choice
 };
+// Keeps at most the last `max_tokens` tokens.
 ChoiceTokens EncodeChoice(const Tokenizer& tokenizer, const std::string& context,
                           const std::string& choice, int64_t max_tokens);
 
-// UTF-8 bytes of the choice without leading white space, by which its log-probability is divided.
+// UTF-8 bytes of the choice without leading white space: the divisor of its normalized
+// log-probability.
 int64_t ChoiceBytes(const std::string& choice);
 
 struct Accuracy {
@@ -46,17 +49,20 @@ Accuracy MakeAccuracy(int64_t right, int64_t questions);
 struct TaskReport {
   std::string file;
   int64_t questions = 0;
-  // The largest sum of log-probabilities is the gold choice's; the first of equal ones is taken.
+  // Share of questions whose gold choice has the largest sum of log-probabilities (on ties the
+  // first choice is taken).
   Accuracy accuracy;
   // The same with sums divided by ChoiceBytes.
   Accuracy normalized;
-  // Every token of the gold choice is the likeliest: accuracy where there is but one choice.
+  // Share of questions with a gold choice all of whose tokens are the model's most likely ones; the
+  // accuracy of tasks with a single choice.
   Accuracy greedy;
-  double gold_loss = 0;  // mean over questions of -log p(gold choice), nats
-  bool has_choices = false;
+  double gold_loss = 0;      // mean over questions of -log p(gold choice), nats
+  bool has_choices = false;  // some question has more than one choice
 };
 
-// Collective. `hook`, which may be null, sees the file's choices numbered from 0.
+// Scores all choices of a file. `hook` (may be null) sees the choices numbered from 0 in file
+// order. INVALID_ARGUMENT if the model has no tokenizer or the file is malformed. Collective.
 absl::StatusOr<TaskReport> RunTask(const std::string& path, BatchHook* hook, InferenceModel& model);
 
 }  // namespace unipool

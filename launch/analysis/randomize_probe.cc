@@ -16,7 +16,7 @@
 namespace unipool {
 namespace {
 
-// The layer's `size` most used experts, numbered within its pool.
+// The `size` most used experts of the layer, as numbers within its pool.
 std::vector<int32_t> MostUsed(const RouteCounts& counts, int layer, int size) {
   std::vector<int32_t> experts;
   for (const int column : TopExperts(counts, layer, size)) {
@@ -60,7 +60,7 @@ absl::StatusOr<std::vector<int>> ParseLayers(const std::string& text, int layers
     if (!good) {
       return absl::InvalidArgumentError(absl::StrCat("--layers ", text,
                                                      ": expected deep, all, or layers from 0 to ",
-                                                     layers - 1, " as in 3,5-7"));
+                                                     layers - 1, ", for example 3,5-7"));
     }
     for (int layer = first; layer <= last; ++layer) numbers.insert(layer);
   }
@@ -86,7 +86,7 @@ RandomizeMeans MeanChange(const Measurement& baseline, const std::vector<Randomi
 }
 
 absl::StatusOr<RandomizeReport> RunRandomize(const RandomizeSettings& settings,
-                                             const EvaluationText* found_on,
+                                             const EvaluationText* selection_text,
                                              const Yardsticks& yardsticks, InferenceModel& model) {
   RandomizeReport report;
   ASSIGN_OR_RETURN(report.baseline, Measure(yardsticks, nullptr, model));
@@ -98,7 +98,7 @@ absl::StatusOr<RandomizeReport> RunRandomize(const RandomizeSettings& settings,
   }
   ASSIGN_OR_RETURN(report.full, RandomizeEach(settings.routes, layers, yardsticks, model));
   if (settings.matched == 0 || settings.matched >= static_cast<int>(all.size())) return report;
-  ASSIGN_OR_RETURN(const RouteCounts counts, CountRoutes(*found_on, model));
+  ASSIGN_OR_RETURN(const RouteCounts counts, CountRoutes(*selection_text, model));
   for (RandomizedLayer& layer : layers) {
     layer.experts = MostUsed(counts, layer.layer, settings.matched);
   }

@@ -1,6 +1,6 @@
-// The paper's test of whether the choice of experts matters
-// (model/method.md#routing-randomization): one layer at a time sends its tokens to random experts,
-// and the loss and the accuracy that are left are compared with those of the model as it is.
+// Measures how much the choice of experts matters (model/method.md#routing-randomization): one
+// layer at a time sends its tokens to random experts, and loss and accuracy are compared with those
+// of the unchanged model.
 #pragma once
 
 #include <cstdint>
@@ -16,19 +16,21 @@
 namespace unipool {
 
 struct RandomizeSettings {
-  std::vector<int> layers;  // counted from 0, each by itself
+  std::vector<int> layers;  // counted from 0; randomized one at a time
   RandomRouteSettings routes;
-  // Also draws from each layer's so many most used experts (model/method.md#routing-randomization,
-  // "matched"); 0 = never. Not where the pool has no more.
+  // Also draws from the `matched` most used experts of each layer
+  // (model/method.md#routing-randomization, "matched"); 0 = do not. Skipped if the pool has no more
+  // than `matched` experts.
   int matched = 8;
 };
 
-// "deep": the upper half, layers floor(L/2) to L-1; "all"; or numbers as in "3,5-7".
+// Parses the value of --layers for a model of `layers` layers: "deep" (the upper half, floor(layers
+// / 2) to layers - 1), "all", or numbers and ranges as in "3,5-7".
 absl::StatusOr<std::vector<int>> ParseLayers(const std::string& text, int layers);
 
 struct RandomizedLayer {
   int layer = 0;
-  std::vector<int32_t> experts;  // that were drawn from
+  std::vector<int32_t> experts;  // the set that experts were drawn from
   Measurement measured;
 };
 
@@ -38,7 +40,8 @@ struct RandomizeReport {
   std::vector<RandomizedLayer> matched;  // drawn from the most used ones
 };
 
-// Means over the layers, each less the baseline's: of losses, and of a task's accuracies.
+// Means over the layers of the differences from the baseline, of the loss and of each task's
+// accuracies.
 struct RandomizeMeans {
   double loss = 0;
   struct Task {
@@ -46,14 +49,14 @@ struct RandomizeMeans {
     double normalized = 0;
     double greedy = 0;
   };
-  std::vector<Task> tasks = {};  // as the baseline's
+  std::vector<Task> tasks = {};  // in the order of the baseline's
 };
 RandomizeMeans MeanChange(const Measurement& baseline, const std::vector<RandomizedLayer>& layers);
 
-// `found_on` is where the most used experts are found, apart from what the yardsticks read; null
-// where settings.matched is 0. Collective.
+// `selection_text`, on which the most used experts are counted, should not overlap the text of the
+// yardsticks; it may be null if settings.matched is 0. Collective.
 absl::StatusOr<RandomizeReport> RunRandomize(const RandomizeSettings& settings,
-                                             const EvaluationText* found_on,
+                                             const EvaluationText* selection_text,
                                              const Yardsticks& yardsticks, InferenceModel& model);
 
 }  // namespace unipool

@@ -12,7 +12,7 @@
 namespace unipool {
 namespace {
 
-// Sequences are numbered apart by more positions than any has.
+// Random draws are numbered sequence * kPositions + position; no sequence is longer.
 constexpr uint64_t kPositions = uint64_t{1} << 24;
 
 RouteCounts EmptyCounts(const config::Run& run) {
@@ -26,7 +26,8 @@ RouteCounts EmptyCounts(const config::Run& run) {
   return counts;
 }
 
-// A tensor's values: where it is, or in `storage` where that is not the host's memory.
+// The values of a tensor in host memory: the tensor itself, or a copy in `storage` if it is on a
+// GPU.
 template <typename T>
 T* OnHost(const Tensor& tensor, std::vector<T>& storage) {
   if (tensor.device.type == DeviceType::kCpu) return tensor.as<T>();
@@ -36,7 +37,7 @@ T* OnHost(const Tensor& tensor, std::vector<T>& storage) {
   return storage.data();
 }
 
-// The way back.
+// Copies `storage` back to a tensor on a GPU; does nothing for a tensor in host memory.
 template <typename T>
 void ToDevice(std::vector<T>& storage, const Tensor& tensor, Stream& stream) {
   if (tensor.device.type == DeviceType::kCpu || tensor.empty()) return;
@@ -116,13 +117,14 @@ void RandomRoutes::OnBatch(const TokenBatch& batch) {
 }
 
 void RandomRoutes::DrawExperts(uint64_t position, int64_t top_k) {
-  left_ = experts_;
+  remaining_ = experts_;
   drawn_.clear();
   for (int64_t j = 0; j < top_k; ++j) {
     const double u = rng_.Uniform(position * static_cast<uint64_t>(top_k) + j);
-    const auto chosen = left_.begin() + static_cast<int64_t>(u * static_cast<double>(left_.size()));
+    const auto chosen =
+        remaining_.begin() + static_cast<int64_t>(u * static_cast<double>(remaining_.size()));
     drawn_.push_back(*chosen);
-    left_.erase(chosen);
+    remaining_.erase(chosen);
   }
 }
 

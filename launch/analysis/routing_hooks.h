@@ -1,5 +1,5 @@
-// Hooks for analyses: counting routes, counting each token's distinct experts, and sending a
-// layer's tokens to random experts. Routing that is on a GPU they read, and write, through copies.
+// Hooks for analyses: count routes, count the distinct experts of each token, and send the tokens
+// of a layer to random experts. Routing tensors on a GPU are read and written through host copies.
 #pragma once
 
 #include <cstdint>
@@ -17,20 +17,21 @@ namespace config {
 class Run;
 }
 
-// n[layer, expert] of this rank's tokens.
+// Counts the routes n[layer, expert] of this rank's tokens.
 class RouteCounter : public BatchHook {
  public:
-  explicit RouteCounter(const config::Run& run);  // of an MoE
+  // `run` must be a mixture of experts (CHECK).
+  explicit RouteCounter(const config::Run& run);
   void OnBatch(const TokenBatch&) override {}
   void OnRouting(Context& ctx, int layer, const Router::Saved& routing) override;
   RouteCounts& counts() { return counts_; }
 
  private:
   RouteCounts counts_;
-  std::vector<int32_t> ids_;  // copies from a GPU, as in the others
+  std::vector<int32_t> ids_;  // host copy of a tensor on a GPU, here and below
 };
 
-// How many of this rank's tokens meet u distinct experts over all layers, for each u.
+// Counts, for each u, this rank's tokens that use u distinct experts over all layers.
 class DistinctCounter : public BatchHook {
  public:
   explicit DistinctCounter(const config::Run& run);
@@ -45,28 +46,30 @@ class DistinctCounter : public BatchHook {
   std::vector<int32_t> ids_;
 };
 
-// Replaces one layer's choice by experts drawn uniformly and without repetition from `columns`.
-// What a token draws depends on nothing but the seed, the layer, its sequence and its position.
+// How RandomRoutes draws experts.
 struct RandomRouteSettings {
   enum class Gate : uint8_t {
-    kOriginal,  // the j-th random expert gets the gate of the j-th expert that the router chose
-    kOwn,       // its own score, which may be 0
+    kOriginal,  // random expert j gets the gate of the router's j-th choice
+    kOwn,       // its own router score, which may be 0
     kOne,       // 1
   };
-  enum class Draw : uint8_t { kToken, kSequence };  // a draw for each token, or one a sequence
+  enum class Draw : uint8_t { kToken, kSequence };  // one draw per token, or one per sequence
 
   Gate gate = Gate::kOriginal;
   Draw draw = Draw::kToken;
   uint64_t seed = 0;
 };
+// Parse the values of --gate and --draw.
 absl::StatusOr<RandomRouteSettings::Gate> ParseGate(const std::string& name);
 absl::StatusOr<RandomRouteSettings::Draw> ParseDraw(const std::string& name);
 const char* GateName(RandomRouteSettings::Gate gate);
 const char* DrawName(RandomRouteSettings::Draw draw);
 
+// Replaces the routes of one layer by experts drawn uniformly without repetition. The draw depends
+// only on the seed, the layer, the token's sequence id and its position, not on batches or ranks.
 class RandomRoutes : public BatchHook {
  public:
-  // `experts` of the layer's pool, at least top_k.
+  // Draws from `experts`, numbers within the layer's pool, at least top_k of them.
   RandomRoutes(const RandomRouteSettings& settings, int layer, std::vector<int32_t> experts);
   void OnBatch(const TokenBatch& batch) override;
   void OnRouting(Context& ctx, int layer, const Router::Saved& routing) override;
@@ -78,9 +81,9 @@ class RandomRoutes : public BatchHook {
   const int layer_;
   const std::vector<int32_t> experts_;
   const Rng rng_;
-  std::vector<int64_t> sequence_ids_;  // of the batch
-  int64_t sequence_ = 0;
-  std::vector<int32_t> left_;  // experts that a token can still draw
+  std::vector<int64_t> sequence_ids_;  // of the current batch
+  int64_t sequence_ = 0;               // tokens of each sequence of the batch
+  std::vector<int32_t> remaining_;     // experts that the current token has not drawn
   std::vector<int32_t> drawn_;
   std::vector<int32_t> ids_;
   std::vector<float> gates_;

@@ -30,7 +30,7 @@ constexpr char kStyle[] =
     "th,td{padding:4px 0 4px 22px;text-align:right;border-bottom:1px solid #e6eaf0;"
     "white-space:nowrap}th{font-weight:600;color:#4a5568}#at{min-height:1.5em}";
 
-// A cell's number under the pointer.
+// Prints the number of the cell under the pointer.
 constexpr char kScript[] =
     "const at=document.getElementById('at');document.querySelectorAll('svg.map').forEach(s=>{"
     "const g=s.dataset,o=g.order.split(',');s.addEventListener('mousemove',e=>{"
@@ -40,11 +40,12 @@ constexpr char kScript[] =
     "at.textContent='layer '+l+', expert '+o[c]+': '+n.toLocaleString('en')+' routes, '"
     "+(100*n/Math.max(t,1)).toFixed(2)+' % of the layer';});});";
 
-constexpr double kWidth = 1072, kLeft = 62, kRight = 120;  // of a picture, and beside its columns
+// Width of a picture, and its left, right and top margins.
+constexpr double kWidth = 1072, kLeft = 62, kRight = 120;
 constexpr double kTop = 8;
 constexpr int kShades = 48;
 
-// From pale to dark, evenly in lightness.
+// From light to dark in even steps of lightness.
 struct Color {
   double red, green, blue;
 };
@@ -61,21 +62,23 @@ std::string ShadeColor(double place) {
                          mix(a.blue, b.blue));
 }
 
-// Frequencies are drawn on a logarithmic scale, in multiples of the uniform one.
+// Maps frequencies to shades on a logarithmic scale of multiples of the uniform frequency.
 class Shades {
  public:
-  Shades(double uniform, double most)
-      : uniform_(uniform), max_(std::max(4.0, std::exp2(std::ceil(std::log2(most / uniform))))) {}
+  Shades(double uniform, double max)
+      : uniform_(uniform), max_(std::max(4.0, std::exp2(std::ceil(std::log2(max / uniform))))) {}
 
-  double least() const { return 0.25; }  // multiples at the ends of the scale
-  double most() const { return max_; }
-  // -1 for no route at all.
+  // Multiples at the ends of the scale.
+  double min_multiple() const { return 0.25; }
+  double max_multiple() const { return max_; }
+  // The shade, 0 to kShades - 1; -1 for frequency 0.
   int Of(double frequency) const {
     if (frequency == 0) return -1;
     return static_cast<int>(ShadePosition(frequency / uniform_) * (kShades - 1) + 0.5);
   }
   double ShadePosition(double multiple) const {
-    return std::clamp(std::log2(multiple / least()) / std::log2(max_ / least()), 0.0, 1.0);
+    return std::clamp(std::log2(multiple / min_multiple()) / std::log2(max_ / min_multiple()), 0.0,
+                      1.0);
   }
 
  private:
@@ -103,19 +106,19 @@ std::string Line(double x1, double y1, double x2, double y2, const std::string& 
                          y2, style);
 }
 
-// About `most` round numbers from 0 below `end`.
-std::vector<int> Ticks(int end, int most) {
+// At most `max` multiples of a power of two from 0 below `end`.
+std::vector<int> Ticks(int end, int max) {
   int step = 1;
   for (const int factor : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}) {
     step = factor;
-    if ((end + step - 1) / step <= most) break;
+    if ((end + step - 1) / step <= max) break;
   }
   std::vector<int> ticks;
   for (int tick = 0; tick < end; tick += step) ticks.push_back(tick);
   return ticks;
 }
 
-// Where the cells of a picture lie.
+// The geometry of the cells of a picture.
 struct Grid {
   int layers;
   int columns;
@@ -132,7 +135,7 @@ Grid MakeGrid(const RouteCounts& counts) {
           .cell_height = std::clamp(420.0 / counts.layers, 9.0, 26.0)};
 }
 
-// One path a shade keeps the page small: 48 x 384 cells are 48 elements.
+// One path per shade keeps the page small: 48 x 384 cells need 48 elements.
 std::string Cells(const RoutingReport& report, const Grid& grid, const std::vector<int>& order,
                   const Shades& shades) {
   std::vector<std::string> paths(kShades);
@@ -173,7 +176,7 @@ std::string ExpertAxis(const Grid& grid, double y) {
   return absl::StrCat(svg, Text((kLeft + grid.right()) / 2, y + 32, "expert", "middle"));
 }
 
-// Entropies of the layers, beside their rows.
+// Bars of the layers' entropies to the right of their rows.
 std::string EntropyBars(const RouteCounts& counts, const RoutingReport& report, const Grid& grid) {
   const double max_bits = std::max(1.0, std::log2(counts.experts));
   const double left = grid.right() + 12, width = 64;
@@ -189,16 +192,16 @@ std::string EntropyBars(const RouteCounts& counts, const RoutingReport& report, 
                                absl::StrFormat("%.2f", report.entropy_bits[layer])));
   }
   return absl::StrCat(svg, Text(kWidth - 2, grid.bottom() + 16,
-                                absl::StrFormat("entropy, of %.2f bits", max_bits), "end"));
+                                absl::StrFormat("entropy, maximum %.2f bits", max_bits), "end"));
 }
 
-// Bars of the aggregate, each expert under its column, and the line of equal use.
+// Bars of the aggregate, each under the column of its expert, and a line at the uniform share.
 std::string AggregateBars(const RoutingReport& report, const Grid& grid,
                           const std::vector<int>& order, double top) {
   constexpr double kHeight = 130;
   const double uniform = 1.0 / grid.columns;
-  const double most = *std::max_element(report.aggregate.begin(), report.aggregate.end());
-  const double scale = kHeight / (1.08 * std::max(most, 1.5 * uniform)), base = top + kHeight;
+  const double max_share = *std::max_element(report.aggregate.begin(), report.aggregate.end());
+  const double scale = kHeight / (1.08 * std::max(max_share, 1.5 * uniform)), base = top + kHeight;
   std::string path;
   for (int place = 0; place < grid.columns; ++place) {
     const double gap = grid.cell_width > 4 ? 1 : 0;
@@ -207,30 +210,32 @@ std::string AggregateBars(const RoutingReport& report, const Grid& grid,
                           grid.cell_width - gap, base);
   }
   const double line = base - scale * uniform;
-  return absl::StrCat(
-      "<path fill=\"#2e6aa6\" d=\"", path, "\"/>",
-      Line(kLeft, base, grid.right(), base, "stroke=\"#8a94a6\""),
-      Line(kLeft, line, grid.right(), line,
-           "stroke=\"#c2410c\" stroke-width=\"1.5\" stroke-dasharray=\"6 4\""),
-      Text(grid.right() + 12, line + 4,
-           absl::StrFormat("1/%d = %.3f %%", grid.columns, 100 * uniform)),
-      Text(kLeft - 6, base - scale * most + 4, absl::StrFormat("%.2f %%", 100 * most), "end"),
-      Text(kLeft - 6, base + 4, "0", "end"));
+  return absl::StrCat("<path fill=\"#2e6aa6\" d=\"", path, "\"/>",
+                      Line(kLeft, base, grid.right(), base, "stroke=\"#8a94a6\""),
+                      Line(kLeft, line, grid.right(), line,
+                           "stroke=\"#c2410c\" stroke-width=\"1.5\" stroke-dasharray=\"6 4\""),
+                      Text(grid.right() + 12, line + 4,
+                           absl::StrFormat("1/%d = %.3f %%", grid.columns, 100 * uniform)),
+                      Text(kLeft - 6, base - scale * max_share + 4,
+                           absl::StrFormat("%.2f %%", 100 * max_share), "end"),
+                      Text(kLeft - 6, base + 4, "0", "end"));
 }
 
 std::string Legend(const Shades& shades, double y) {
   constexpr double kLegendWidth = 300;
-  std::string svg = Text(kLeft, y + 11, "share of the layer's routes, in multiples of equal use:");
-  const double left = kLeft + 320;
+  std::string svg =
+      Text(kLeft, y + 11, "share of the layer's routes, in multiples of the uniform share:");
+  const double left = kLeft + 350;
   for (int shade = 0; shade < kShades; ++shade) {
     absl::StrAppend(&svg,
                     Rect(left + shade * kLegendWidth / kShades, y, kLegendWidth / kShades + 0.5, 12,
                          ShadeColor(shade / (kShades - 1.0))));
   }
-  const int octaves = static_cast<int>(std::lround(std::log2(shades.most() / shades.least())));
+  const int octaves =
+      static_cast<int>(std::lround(std::log2(shades.max_multiple() / shades.min_multiple())));
   const int step = (octaves + 5) / 6;
   for (int octave = 0; octave <= octaves; octave += step) {
-    const double multiple = shades.least() * std::exp2(octave);
+    const double multiple = shades.min_multiple() * std::exp2(octave);
     absl::StrAppend(&svg, Text(left + kLegendWidth * octave / octaves, y + 26,
                                absl::StrFormat("%g", multiple), "middle"));
   }
@@ -263,7 +268,7 @@ std::string Picture(const RouteCounts& counts, const RoutingReport& report,
   return absl::StrCat("<div class=\"wide\">", svg, "</svg></div>\n");
 }
 
-// Experts by the layer that uses them most, there by falling use.
+// Columns ordered by the layer that uses them most, then by decreasing use.
 std::vector<int> OrderByLayer(const RouteCounts& counts) {
   std::vector<std::pair<int, int64_t>> key;
   for (int column = 0; column < counts.columns(); ++column) {
@@ -271,8 +276,8 @@ std::vector<int> OrderByLayer(const RouteCounts& counts) {
     for (int layer = 1; layer < counts.layers; ++layer) {
       if (counts.row(layer)[column] > counts.row(best)[column]) best = layer;
     }
-    const int64_t most = counts.row(best)[column];
-    key.emplace_back(most == 0 ? counts.layers : best, -most);
+    const int64_t max_count = counts.row(best)[column];
+    key.emplace_back(max_count == 0 ? counts.layers : best, -max_count);
   }
   std::vector<int> order(counts.columns());
   std::iota(order.begin(), order.end(), 0);
@@ -290,19 +295,19 @@ std::string Cards(const RouteCounts& counts, const RoutingReport& report) {
   const double mean_top16 =
       std::accumulate(report.top16_coverage.begin(), report.top16_coverage.end(), 0.0) /
       counts.layers;
-  const double most = *std::max_element(report.aggregate.begin(), report.aggregate.end());
+  const double max_share = *std::max_element(report.aggregate.begin(), report.aggregate.end());
   return absl::StrCat(
       "<div class=\"cards\">",
       Card(absl::StrFormat("%.2f bits", mean_bits),
-           absl::StrFormat("mean entropy of a layer; at most %.2f", std::log2(counts.experts))),
+           absl::StrFormat("mean entropy of a layer; maximum %.2f", std::log2(counts.experts))),
       Card(absl::StrFormat("%.2f bits", report.aggregate_entropy_bits),
-           absl::StrFormat("entropy of the aggregate; at most %.2f", std::log2(counts.columns()))),
+           absl::StrFormat("entropy of the aggregate; maximum %.2f", std::log2(counts.columns()))),
       Card(absl::StrFormat("%.1f %%", 100 * mean_top16),
            absl::StrFormat("of a layer's routes go to its top %d", std::min(16, counts.experts))),
       Card(absl::StrFormat("%.3f", report.mean_jaccard),
            "mean Jaccard index of two layers' top 16"),
-      Card(absl::StrFormat("%.2f &times;", most * counts.columns()),
-           "the busiest expert against equal use"),
+      Card(absl::StrFormat("%.2f &times;", max_share * counts.columns()),
+           "load of the busiest expert relative to the uniform share"),
       Card(absl::StrFormat("%d of %d", report.unused_experts, counts.columns()),
            "experts that no layer uses"),
       "</div>\n");
@@ -311,8 +316,8 @@ std::string Cards(const RouteCounts& counts, const RoutingReport& report) {
 std::string TopSetTable(const RoutingReport& report) {
   std::string table =
       "<div class=\"wide\"><table><tr><th>k</th><th>union</th><th>of all experts</th>"
-      "<th>saturation</th><th>coverage</th><th>mean</th><th>least</th><th>median</th>"
-      "<th>most</th></tr>\n";
+      "<th>saturation</th><th>coverage</th><th>mean</th><th>minimum</th><th>median</th>"
+      "<th>maximum</th></tr>\n";
   for (const TopSets& sets : report.top_sets) {
     absl::StrAppendFormat(&table,
                           "<tr><td>%d</td><td>%d</td><td>%.1f %%</td><td>%.1f %%</td><td>%.1f "
@@ -338,9 +343,9 @@ std::string CountsForScript(const RouteCounts& counts) {
 
 std::string RoutingPage(const RouteCounts& counts, const RoutingReport& report,
                         const std::vector<PageFact>& facts) {
-  std::vector<std::string> told;
+  std::vector<std::string> items;
   for (const PageFact& fact : facts) {
-    told.push_back(absl::StrCat("<b>", Escape(fact.name), "</b> ", Escape(fact.value)));
+    items.push_back(absl::StrCat("<b>", Escape(fact.name), "</b> ", Escape(fact.value)));
   }
   std::vector<int> order(counts.columns());
   std::iota(order.begin(), order.end(), 0);
@@ -348,18 +353,18 @@ std::string RoutingPage(const RouteCounts& counts, const RoutingReport& report,
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\"><title>Expert utilization</title><style>",
       kStyle, "</style></head><body><main>\n<h1>Expert utilization</h1>\n<div class=\"facts\">",
-      absl::StrJoin(told, " &middot; "), "</div>\n", Cards(counts, report),
+      absl::StrJoin(items, " &middot; "), "</div>\n", Cards(counts, report),
       "<h2>Which experts each layer uses</h2>\n<p>Top: each layer's share of tokens by expert. "
-      "Right: how evenly the layer uses its experts. Below: all layers together, against equal use "
-      "(dashed).</p>\n<div id=\"at\"></div>\n",
+      "Right: entropy of the layer's shares. Below: all layers together; the dashed line is the "
+      "uniform share.</p>\n<div id=\"at\"></div>\n",
       Picture(counts, report, order, true),
-      "<h2>The same, experts ordered by the layer that uses them most</h2>\n"
-      "<p>Layers with experts of their own show as blocks along the diagonal; experts that several "
-      "layers share show as columns.</p>\n",
+      "<h2>The same with experts ordered by the layer that uses them most</h2>\n"
+      "<p>Experts that one layer uses form blocks along the diagonal; experts that several layers "
+      "share form columns.</p>\n",
       Picture(counts, report, OrderByLayer(counts), false),
-      "<h2>Each layer's k most used experts</h2>\n<p>Union: experts in any layer's set. "
-      "Saturation: the union against the most that it could be. Coverage: the share of routes that "
-      "go to the sets, over all layers, and by layer.</p>\n",
+      "<h2>Each layer's k most used experts</h2>\n<p>Union: experts in at least one layer's set. "
+      "Saturation: the union divided by its largest possible size. Coverage: the share of routes "
+      "that go to the sets, over all layers and per layer.</p>\n",
       TopSetTable(report), "<script>", CountsForScript(counts), kScript,
       "</script>\n</main></body></html>\n");
 }

@@ -1,6 +1,6 @@
-// One self-contained HTML page about how layers use experts: the heatmap of frequencies, the
-// aggregate against the uniform line, entropies and coverages. Pictures are SVG inside the page;
-// it loads nothing.
+// Builds one self-contained HTML page that shows how layers use experts: a heatmap of frequencies,
+// the aggregate over layers, entropies and coverages. Pictures are inline SVG; the page loads
+// nothing.
 #pragma once
 
 #include <string>
@@ -10,12 +10,13 @@
 
 namespace unipool {
 
-// What the page says of where its numbers are from, as "name: value".
+// A line of the page's heading about the origin of its numbers, for example step: 1000.
 struct PageFact {
   std::string name;
   std::string value;
 };
 
+// Returns the HTML. `report` must be that of `counts`. Names and values are escaped.
 std::string RoutingPage(const RouteCounts& counts, const RoutingReport& report,
                         const std::vector<PageFact>& facts);
 

@@ -49,16 +49,16 @@ TopSets ReportTopSets(const RouteCounts& counts, int k) {
     total += counts.total(layer);
   }
   const int64_t size = std::count(is_in_union.begin(), is_in_union.end(), 1);
-  const auto [least, most] = std::minmax_element(coverages.begin(), coverages.end());
+  const auto [min, max] = std::minmax_element(coverages.begin(), coverages.end());
   return {.k = k,
           .union_size = size,
           .union_share = Share(size, counts.columns()),
           .saturation = Share(size, std::min(k * counts.layers, counts.columns())),
           .weighted_coverage = Share(covered, total),
           .mean_coverage = Mean(coverages),
-          .least_coverage = *least,
+          .least_coverage = *min,
           .median_coverage = Median(coverages),
-          .max_coverage = *most};
+          .max_coverage = *max};
 }
 
 double Jaccard(std::vector<int> a, std::vector<int> b) {

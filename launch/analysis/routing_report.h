@@ -1,9 +1,8 @@
-// What counts of routes n[layer, expert] say about how layers share experts: the paper's
-// utilization figure and the diagnostics of its code (model/method.md#distinct-experts,
-// model/method.md#routing-diagnostics). Pure arithmetic.
+// Statistics of route counts n[layer, expert] that show how layers share experts
+// (model/method.md#distinct-experts, model/method.md#routing-diagnostics). Pure arithmetic.
 //
-// Columns are the experts of all pools, pool after pool, so that one rule serves a shared pool,
-// groups and vanilla MoE, where layers have no expert in common.
+// A column is an expert; columns list the experts of all pools, pool after pool. The same code thus
+// handles one shared pool, several pools, and vanilla MoE, where no two layers share an expert.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +13,7 @@
 
 namespace unipool {
 
+// Counts of tokens that each layer routes to each expert.
 struct RouteCounts {
   int layers = 0;
   int pools = 0;
@@ -22,45 +22,46 @@ struct RouteCounts {
   std::vector<int64_t> counts = {};  // [layers, pools * experts]
 
   int columns() const { return pools * experts; }
-  // The first column of the layer's own experts.
+  // The first column of the layer's pool.
   int first_column(int layer) const { return layer / (layers / pools) * experts; }
-  absl::Span<const int64_t> row(int layer) const;
-  absl::Span<const int64_t> own(int layer) const;  // of the layer's pool only
-  int64_t total(int layer) const;
+  absl::Span<const int64_t> row(int layer) const;  // [columns()]
+  absl::Span<const int64_t> own(int layer) const;  // [experts], the columns of the layer's pool
+  int64_t total(int layer) const;                  // sum of the row
 };
 
-// The layer's k most used experts as columns, most used first; of equal ones the lowest.
+// Columns of the k most used experts of the layer's pool, most used first; on ties the lowest
+// first. At most `experts` of them.
 std::vector<int> TopExperts(const RouteCounts& counts, int layer, int k);
 
-// Of the layers' top-k sets.
+// Statistics of the layers' sets of k most used experts.
 struct TopSets {
   int k = 0;
-  int64_t union_size = 0;        // experts in any layer's set
-  double union_share = 0;        // of all experts
-  double saturation = 0;         // of the most experts that k a layer could be
-  double weighted_coverage = 0;  // share of routes that go to the sets, all layers together
-  double mean_coverage = 0;      // the same by layer: mean, least, median, most
+  int64_t union_size = 0;        // experts in at least one layer's set
+  double union_share = 0;        // union_size / columns
+  double saturation = 0;         // union_size / min(k * layers, columns)
+  double weighted_coverage = 0;  // share of the routes of all layers that go to the layer's set
+  double mean_coverage = 0;      // that share per layer: mean, minimum, median and maximum
   double least_coverage = 0;
-  double median_coverage = 0;  // of an even number of layers the mean of the middle two
+  double median_coverage = 0;  // for an even number of layers, the mean of the middle two
   double max_coverage = 0;
 };
 
 struct RoutingReport {
-  std::vector<double> frequencies;   // [layers, columns]: shares of the layer's routes
-  std::vector<double> aggregate;     // [columns]: shares of all layers' routes
-  std::vector<double> entropy_bits;  // by layer, of its frequencies, each at least 1e-12
+  std::vector<double> frequencies;   // [layers, columns] share of the layer's routes
+  std::vector<double> aggregate;     // [columns] share of all layers' routes
+  std::vector<double> entropy_bits;  // [layers] -sum f log2(max(f, 1e-12)) of a layer's frequencies
   double aggregate_entropy_bits = 0;
-  std::vector<double> top16_coverage;  // by layer; of all its experts where it has fewer
-  std::vector<double> jaccard;         // [layers, layers], of the top-16 sets
+  std::vector<double> top16_coverage;  // [layers] share of routes to the min(16, experts) most used
+  std::vector<double> jaccard;         // [layers, layers] |A and B| / |A or B| of those sets
   double mean_jaccard = 0;             // over pairs of different layers; 0 for a single layer
-  int64_t unused_experts = 0;          // that no layer chose once
-  std::vector<TopSets> top_sets;       // for each k of G.4 that is not above the pool's experts
+  int64_t unused_experts = 0;          // experts without any route
+  std::vector<TopSets> top_sets;       // for k = 1, 2, 3, 5, 8, 10, 16, 20, 32, 48, 64 <= experts
 };
 
 RoutingReport ReportRouting(const RouteCounts& counts);
 
-// Distinct experts that a token meets when each layer draws top_k of its pool uniformly: for one
-// pool of M experts and top-1, M (1 - (1 - 1/M)^L).
+// Expected number of distinct experts of a token if each layer draws top_k experts of its pool
+// uniformly: pools * experts * (1 - (1 - top_k / experts)^(layers / pools)).
 double DistinctExpertsByChance(int layers, int pools, int experts, int top_k);
 
 }  // namespace unipool

@@ -14,7 +14,8 @@
 namespace unipool {
 namespace {
 
-// Lines that are sorted by length together: bounds memory, not what a pass takes.
+// Tokens of the lines in memory at a time, which are sorted by length together; batches are
+// smaller.
 constexpr int64_t kTokensAtOnce = 1 << 20;
 
 absl::StatusOr<std::vector<int32_t>> TokensOfArray(const Json& array, int64_t vocab) {
@@ -24,7 +25,7 @@ absl::StatusOr<std::vector<int32_t>> TokensOfArray(const Json& array, int64_t vo
     if (!in_vocab) {
       return absl::InvalidArgumentError(
           absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.Dump(),
-                       ", expected an integer of at least 0 and below model.vocab = ", vocab));
+                       ", expected an integer from 0 to below model.vocab = ", vocab));
     }
     tokens.push_back(static_cast<int32_t>(token.integer()));
   }
@@ -38,19 +39,19 @@ absl::StatusOr<std::vector<int32_t>> TokensOfJson(const Json& json, const ScoreR
   const bool has_text = text != nullptr && text->is_string();
   if (has_tokens == has_text) {
     return absl::InvalidArgumentError(
-        "expected {\"tokens\": [ids]} or {\"text\": \"...\"}, one of the two");
+        "expected {\"tokens\": [ids]} or {\"text\": \"...\"}, exactly one of them");
   }
   if (has_tokens) return TokensOfArray(*listed, rules.vocab);
   if (rules.tokenizer == nullptr) {
     return absl::InvalidArgumentError(
-        "\"text\" without a tokenizer: expected \"tokens\", or data.tokenizer and its files set");
+        "\"text\" needs a tokenizer; use \"tokens\", or set data.tokenizer and its files");
   }
   std::vector<int32_t> tokens;
   rules.tokenizer->Encode(text->string(), &tokens);
   return tokens;
 }
 
-// The lines of a file, as tokens.
+// Reads the lines of a file as tokens.
 class TokenLines {
  public:
   static absl::StatusOr<TokenLines> Open(const LinesFile& file, const ScoreRules& rules) {
@@ -58,7 +59,7 @@ class TokenLines {
     return TokenLines(file.name, std::move(reader), rules);
   }
 
-  // Adds lines until there are kTokensAtOnce tokens or none is left.
+  // Appends lines to `lines` until they have kTokensAtOnce tokens or the file ends.
   absl::Status Read(std::vector<std::vector<int32_t>>* lines) {
     absl::string_view line;
     for (int64_t tokens = 0; tokens < kTokensAtOnce;) {
@@ -84,6 +85,7 @@ class TokenLines {
   const ScoreRules rules_;
 };
 
+// Reads all lines to find errors before any line is scored.
 absl::Status CheckLines(const LinesFile& input, const ScoreRules& rules) {
   ASSIGN_OR_RETURN(TokenLines lines, TokenLines::Open(input, rules));
   std::vector<std::vector<int32_t>> sequences;
@@ -105,7 +107,8 @@ absl::StatusOr<std::vector<int32_t>> TokensOfLine(absl::string_view line, const 
   ASSIGN_OR_RETURN(std::vector<int32_t> tokens, TokensOfJson(*json, rules));
   if (static_cast<int64_t>(tokens.size()) <= rules.max_tokens) return tokens;
   return absl::InvalidArgumentError(absl::StrCat(
-      tokens.size(), " tokens, expected at most model.sequence + 1 = ", rules.max_tokens));
+      tokens.size(), " tokens, expected at most model.sequence + 1 = ", rules.max_tokens,
+      "; split the line"));
 }
 
 std::string ScoredLine(const std::vector<int32_t>& tokens, const std::vector<float>& logprobs) {

@@ -1,10 +1,12 @@
-// JSON lines of texts or tokens in, the same with log-probabilities out, in the same order.
+// Scores JSON lines of texts or tokens: writes the tokens with their log-probabilities, in the same
+// order.
 //
-//   {"tokens": [5, 6, 7]} or {"text": "abc"}  ->  {"tokens": [5, 6, 7], "logprobs": [null, -1.2,
-//   -0.3]}
+//   in   {"tokens": [5, 6, 7]} or {"text": "abc"}
+//   out  {"tokens": [5, 6, 7], "logprobs": [null, -1.2, -0.3]}
 //
-// A number is the natural logarithm of the token's probability after those before it in its line;
-// the first token has none before it, and null. Nothing is put in front or at the end.
+// A number is the natural logarithm of the token's probability given the earlier tokens of its
+// line; the first token has no earlier ones and gets null. No token is added at the start or the
+// end.
 #pragma once
 
 #include <cstdint>
@@ -20,27 +22,28 @@
 
 namespace unipool {
 
-// What a line may hold; other fields of it are passed over.
+// Limits of a line. Fields other than "tokens" and "text" are ignored.
 struct ScoreRules {
-  const Tokenizer* tokenizer = nullptr;  // null: tokens only
+  const Tokenizer* tokenizer = nullptr;  // borrowed; null: lines must have "tokens"
   int64_t vocab = 0;
-  int64_t max_tokens = 0;  // of a line: what a sequence takes, and the token that it predicts last
+  int64_t max_tokens = 0;  // model.sequence + 1: the inputs and the last predicted token
 };
 
-// Errors say what was found and expected, without file and line.
+// Parses a line. INVALID_ARGUMENT says what was found and expected, without file and line.
 absl::StatusOr<std::vector<int32_t>> TokensOfLine(absl::string_view line, const ScoreRules& rules);
 
+// Formats an output line; `logprobs` has one element fewer than `tokens` (none for no tokens).
 std::string ScoredLine(const std::vector<int32_t>& tokens, const std::vector<float>& logprobs);
 
-// Where the lines are, and what errors call it.
+// An input file.
 struct LinesFile {
   std::string path;
-  std::string name;
+  std::string name;  // used in errors instead of the path
 };
 
-// Looks at all of `input` before the first line is scored, and reads it again; errors name file and
-// line. `write` is
-// called on every rank with each line; an error of it ends the work. Collective.
+// Scores all lines of `input` and returns their number. The file is read twice: all lines are
+// checked before the first one is scored. Calls `write` on every rank with each output line and
+// stops at its first error. INVALID_ARGUMENT names file and line. Collective.
 absl::StatusOr<int64_t> ScoreLines(const LinesFile& input, InferenceModel& model,
                                    const std::function<absl::Status(const std::string&)>& write);
 

@@ -5,20 +5,20 @@
 namespace unipool {
 namespace {
 
-// Predicted tokens of a sequence.
-int64_t Predicted(const std::vector<int32_t>& sequence) {
+// Number of predicted tokens of a sequence: all but the first.
+int64_t NumPredicted(const std::vector<int32_t>& sequence) {
   return std::max<int64_t>(0, static_cast<int64_t>(sequence.size()) - 1);
 }
 
-// Sequences by falling length, cut where a batch with padding would be too large; the same on every
-// rank. Batches are no larger than needed to give each rank one.
+// Groups sequences of decreasing length into batches of at most `batch_tokens` tokens including
+// padding, and small enough that each rank gets a batch. The result is the same on every rank.
 std::vector<std::vector<int64_t>> PlanBatches(absl::Span<const std::vector<int32_t>> sequences,
                                               int64_t batch_tokens, int ranks) {
   std::vector<int64_t> order;
   int64_t total = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
-    if (Predicted(sequences[i]) > 0) order.push_back(static_cast<int64_t>(i));
-    total += Predicted(sequences[i]);
+    if (NumPredicted(sequences[i]) > 0) order.push_back(static_cast<int64_t>(i));
+    total += NumPredicted(sequences[i]);
   }
   std::stable_sort(order.begin(), order.end(),
                    [&](int64_t a, int64_t b) { return sequences[a].size() > sequences[b].size(); });
@@ -30,7 +30,7 @@ std::vector<std::vector<int64_t>> PlanBatches(absl::Span<const std::vector<int32
         !batches.empty() && longest * static_cast<int64_t>(batches.back().size() + 1) <= limit;
     if (!fits) {
       batches.emplace_back();
-      longest = Predicted(sequences[i]);
+      longest = NumPredicted(sequences[i]);
     }
     batches.back().push_back(i);
   }
@@ -39,7 +39,7 @@ std::vector<std::vector<int64_t>> PlanBatches(absl::Span<const std::vector<int32
 
 void FillBatch(absl::Span<const std::vector<int32_t>> sequences, const std::vector<int64_t>& chosen,
                int64_t first_id, TokenBatch* batch) {
-  batch->sequence = Predicted(sequences[chosen[0]]);
+  batch->sequence = NumPredicted(sequences[chosen[0]]);
   const int64_t tokens = batch->sequence * static_cast<int64_t>(chosen.size());
   batch->ids.clear();
   batch->tokens.assign(tokens, 0);
@@ -53,13 +53,13 @@ void FillBatch(absl::Span<const std::vector<int32_t>> sequences, const std::vect
   }
 }
 
-// Where each sequence's predicted tokens lie in one flat array of all.
-std::vector<int64_t> Places(absl::Span<const std::vector<int32_t>> sequences) {
-  std::vector<int64_t> places = {0};
+// Start of each sequence's predicted tokens in an array of those of all sequences, and its size.
+std::vector<int64_t> Offsets(absl::Span<const std::vector<int32_t>> sequences) {
+  std::vector<int64_t> offsets = {0};
   for (const std::vector<int32_t>& sequence : sequences) {
-    places.push_back(places.back() + Predicted(sequence));
+    offsets.push_back(offsets.back() + NumPredicted(sequence));
   }
-  return places;
+  return offsets;
 }
 
 }  // namespace
@@ -69,9 +69,9 @@ std::vector<SequenceScores> ScoreSequences(absl::Span<const std::vector<int32_t>
                                            InferenceModel& model) {
   const int ranks = model.world().size(), rank = model.world().rank();
   const auto batches = PlanBatches(sequences, model.batch_tokens(), ranks);
-  const std::vector<int64_t> places = Places(sequences);
-  std::vector<float> losses(places.back(), 0.0f);
-  std::vector<int32_t> likeliest(places.back(), 0);
+  const std::vector<int64_t> offsets = Offsets(sequences);
+  std::vector<float> losses(offsets.back(), 0.0f);
+  std::vector<int32_t> likeliest(offsets.back(), 0);
   TokenAnswers answers;
   const size_t rounds = (batches.size() + ranks - 1) / ranks;
   for (size_t round = 0; round < rounds; ++round) {
@@ -81,18 +81,18 @@ std::vector<SequenceScores> ScoreSequences(absl::Span<const std::vector<int32_t>
     model.Run(batch, true, hook, &answers);
     for (size_t row = 0; row < batch.ids.size(); ++row) {
       const int64_t at = static_cast<int64_t>(row) * batch.sequence;
-      const int64_t i = batch.ids[row] - first_id, count = places[i + 1] - places[i];
-      std::copy_n(answers.losses.begin() + at, count, losses.begin() + places[i]);
-      std::copy_n(answers.likeliest.begin() + at, count, likeliest.begin() + places[i]);
+      const int64_t i = batch.ids[row] - first_id, count = offsets[i + 1] - offsets[i];
+      std::copy_n(answers.losses.begin() + at, count, losses.begin() + offsets[i]);
+      std::copy_n(answers.likeliest.begin() + at, count, likeliest.begin() + offsets[i]);
     }
   }
-  // Each element is one rank's and zero elsewhere, so that sums are exact.
+  // Each element is set on one rank and zero on all others, so the sums are exact.
   Communicator& world = model.world().groups().world();
-  world.AllReduce(Tensor::Of(losses.data(), {places.back()}), ReduceOp::kSum, model.stream());
-  world.AllReduce(Tensor::Of(likeliest.data(), {places.back()}), ReduceOp::kSum, model.stream());
+  world.AllReduce(Tensor::Of(losses.data(), {offsets.back()}), ReduceOp::kSum, model.stream());
+  world.AllReduce(Tensor::Of(likeliest.data(), {offsets.back()}), ReduceOp::kSum, model.stream());
   std::vector<SequenceScores> scores(sequences.size());
   for (size_t i = 0; i < sequences.size(); ++i) {
-    for (int64_t t = places[i]; t < places[i + 1]; ++t) {
+    for (int64_t t = offsets[i]; t < offsets[i + 1]; ++t) {
       scores[i].logprobs.push_back(-losses[t]);
       scores[i].likeliest.push_back(likeliest[t]);
     }

@@ -1,5 +1,5 @@
-// Log-probabilities of given token sequences, on any number of ranks: sequences of like length run
-// together, and the numbers do not depend on which, beyond rounding in float32.
+// Log-probabilities of token sequences, on any number of ranks. Sequences of similar length form
+// batches; the numbers depend on the batches only by float32 rounding.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,16 @@
 
 namespace unipool {
 
-// Of the tokens of a sequence after its first, which nothing predicts.
+// Scores of the tokens of a sequence except the first, which has no context.
 struct SequenceScores {
   std::vector<float> logprobs;     // natural logarithms
-  std::vector<int32_t> likeliest;  // the model's own next token there
+  std::vector<int32_t> likeliest;  // the most likely token at each position
 };
 
-// Sequences of at most model.sequence + 1 tokens, numbered for `hook` (which may be null) from
-// `first_id` on. Shorter ones are padded on the right to the longest of their batch: attention is
-// causal, so that changes nothing before, but `hook` sees the padding too. Every rank gives the
-// same sequences and gets all scores. Collective.
+// Scores sequences of at most model.sequence + 1 tokens. Sequences are padded on the right to the
+// longest of their batch; attention is causal, so padding does not change scores, but `hook` (may
+// be null) sees it. `hook` gets the ids first_id, first_id + 1, ... Collective: every rank passes
+// the same sequences and gets all scores.
 std::vector<SequenceScores> ScoreSequences(absl::Span<const std::vector<int32_t>> sequences,
                                            int64_t first_id, BatchHook* hook,
                                            InferenceModel& model);

@@ -27,7 +27,8 @@ absl::Status ReadBatch(const EvaluationText& text, Slice slice, TokenBatch* batc
   return absl::OkStatus();
 }
 
-// NaN without a tokenizer, or where an id is not one of its.
+// Bytes of text that the tokens stand for; NaN without a tokenizer or for an id outside its
+// vocabulary.
 double BytesOf(const Tokenizer* tokenizer, const std::vector<int32_t>& tokens) {
   double bytes = 0;
   for (const int32_t id : tokens) {
@@ -56,7 +57,7 @@ absl::StatusOr<TextLoss> MeasureTextLoss(const EvaluationText& text, BatchHook* 
   TokenAnswers answers;
   absl::Status status;
   for (int i = 0; i < NumMicroSteps(options); ++i) {
-    // A rank whose data fail goes on with empty batches, so that no other waits for it.
+    // After an error a rank runs empty batches, because model.Run is collective.
     if (status.ok()) status = ReadBatch(text, RankSlice(options, i), &batch);
     if (!status.ok()) batch = {.sequence = sequence};
     model.Run(batch, false, hook, &answers);

@@ -1,4 +1,4 @@
-// A model's loss on text, and the routes its tokens take.
+// Measures a model's loss on text; a hook can observe the routes of its tokens.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +13,16 @@ namespace unipool {
 
 struct TextLoss {
   Validation validation{};
-  int64_t tokens = 0;
+  int64_t tokens = 0;  // predicted tokens, over all ranks
 };
 
-// Of all ranks together. Every token counts once and there is no padding, so that `hook`, which may
-// be null, sees each rank's share of exactly these tokens; a batch's ids number the part's
-// sequences. Collective.
+// The loss over text.part(), whose sequences are distributed over the ranks. There is no padding,
+// so `hook` (may be null) sees each predicted token once, on one rank; the ids of a batch are
+// sequence numbers of the part. Errors are those of EvaluationText::Read of any rank. Collective.
 absl::StatusOr<TextLoss> MeasureTextLoss(const EvaluationText& text, BatchHook* hook,
                                          InferenceModel& model);
 
-// Sums over all ranks. Collective.
+// Replaces `counts` by its sum over all ranks. Collective.
 void SumOverRanks(std::vector<int64_t>* counts, InferenceModel& model);
 
 }  // namespace unipool

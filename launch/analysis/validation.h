@@ -6,9 +6,9 @@
 namespace unipool {
 
 struct Validation {
-  double loss;                          // nats a token
-  std::optional<double> bits_per_byte;  // of the text behind the tokens, where that is known
-  double perplexity() const;
+  double loss;                          // mean, in nats per token
+  std::optional<double> bits_per_byte;  // absent if the bytes of the tokens are not known
+  double perplexity() const;            // exp(loss), at most exp(20)
 };
 
 }  // namespace unipool

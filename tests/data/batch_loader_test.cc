@@ -18,8 +18,8 @@ namespace {
 std::atomic<int64_t> num_allocations = 0;
 }  // namespace
 
-// Counts for the whole program, so that the reading thread is seen as well. Inlined, g++ takes the
-// pairs of new and free for mistakes.
+// Counts allocations of all threads, including the reader thread. noinline, because g++ reports
+// inlined pairs of new and free as mismatched.
 [[gnu::noinline]] void* operator new(size_t bytes) {
   ++num_allocations;
   if (void* memory = std::malloc(bytes)) return memory;
@@ -36,7 +36,7 @@ using testing::TempFolder;
 constexpr int64_t kSequence = 8;
 constexpr int64_t kVocab = 50000;
 
-// Token i of the stream is i, so that a batch tells where it was read.
+// Token i of the stream is i, so that the position of every token of a batch is visible.
 class BatchLoaderTest : public ::testing::Test {
  protected:
   void SetUp() override { WriteTokens(50 * kSequence + 1, kVocab); }
@@ -152,7 +152,7 @@ TEST_F(BatchLoaderTest, SlicesFollowTheRuleOfConsecutiveMicroBatches) {
   }
 }
 
-TEST_F(BatchLoaderTest, MoreRanksThanSamplesLeaveSomeEmptyHanded) {
+TEST_F(BatchLoaderTest, MoreRanksThanSamplesGiveEmptySlices) {
   const auto loader = Loader(Options(10, 11));
   const Batch& batch = loader->Next();
   EXPECT_EQ(batch.sequences, 0);
@@ -216,7 +216,7 @@ TEST_F(BatchLoaderTest, ABatchStaysValidUntilTheNextOneEvenAcrossASeek) {
   }
 }
 
-TEST_F(BatchLoaderTest, EndsCleanlyWhereverItStands) {
+TEST_F(BatchLoaderTest, CanBeDestroyedInAnyState) {
   for (int round = 0; round < 200; ++round) {
     const auto loader = Loader(Options(0, 1));
     for (int i = 0; i < round % 5; ++i) loader->Next();
@@ -232,7 +232,7 @@ TEST_F(BatchLoaderTest, AWarmNextAllocatesNothing) {
   EXPECT_EQ(num_allocations, before);
 }
 
-TEST_F(BatchLoaderTest, AnIdOutsideTheVocabularyIsReportedWithItsPlace) {
+TEST_F(BatchLoaderTest, AnIdOutsideTheVocabularyIsReportedWithItsPosition) {
   BatchLoaderOptions options = Options(0, 1);
   options.vocab = 100;  // samples 0 to 11 hold ids below 100, and 8 are read a step
   const auto in_order = Source(Split::kValidation);
@@ -259,7 +259,7 @@ TEST_F(BatchLoaderTest, ANegativeIdIsReported) {
   EXPECT_STATUS(loader->status(), kInvalidArgument, "token 8 (byte 32) has id -1");
 }
 
-TEST_F(BatchLoaderTest, OptionsThatMakeNoBatchAreRefused) {
+TEST_F(BatchLoaderTest, InvalidOptionsAreRefused) {
   const auto create = [this](auto change) {
     BatchLoaderOptions options = Options(0, 1);
     change(options);

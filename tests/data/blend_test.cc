@@ -21,23 +21,24 @@ std::vector<int64_t> Counts(const std::vector<uint16_t>& shards, size_t num_shar
   return counts;
 }
 
-// Every shard's samples come in order, none left out, and no shard is ever far from its share.
+// Expects that each shard's samples are used in order without gaps, and that no shard deviates from
+// its share by more than `tolerance` samples.
 void ExpectFair(const Blend& blend, const std::vector<double>& weights, int64_t first,
                 int64_t count, double tolerance) {
   std::vector<int64_t> next(weights.size(), -1);
   for (int64_t i = first; i < first + count; ++i) {
-    const Blend::Position place = blend.At(i);
-    if (next[place.shard] >= 0) {
-      ASSERT_EQ(place.sample, next[place.shard]) << i;
+    const Blend::Position position = blend.At(i);
+    if (next[position.shard] >= 0) {
+      ASSERT_EQ(position.sample, next[position.shard]) << i;
     }
-    next[place.shard] = place.sample + 1;
-    ASSERT_NEAR(static_cast<double>(place.sample), weights[place.shard] * static_cast<double>(i),
-                tolerance)
+    next[position.shard] = position.sample + 1;
+    ASSERT_NEAR(static_cast<double>(position.sample),
+                weights[position.shard] * static_cast<double>(i), tolerance)
         << i;
   }
 }
 
-TEST(Blend, ThePapersShardsAreAskedForTheseNumbersOfSamples) {
+TEST(Blend, SamplesPerShardMatchThePaper) {
   const std::vector<double> weights = NormalizeWeights(std::vector<double>(30, 1.0));
   EXPECT_EQ(SamplesOfShard(30720000, weights[7]), 1029120);
   EXPECT_EQ(SamplesOfShard(3123200, weights[7]), 104628);
@@ -73,7 +74,7 @@ TEST(Blend, EqualWeightsTakeTurns) {
   }
 }
 
-// By hand: w * max(i, 1) - taken for w = (.5, .3, .2) and i = 0, 1, ...
+// Computed by hand: w * max(i, 1) - samples so far for w = (.5, .3, .2) and i = 0, 1, ...
 TEST(Blend, TheLargestDeficitIsNextAndTheLowestShardOnTies) {
   EXPECT_THAT(GreedyBlend({0.5, 0.3, 0.2}, 6), ElementsAre(0, 1, 2, 0, 1, 0));
   EXPECT_THAT(GreedyBlend({0.5, 0.5}, 5), ElementsAre(0, 1, 0, 1, 0));
@@ -85,12 +86,12 @@ TEST(Blend, ACycleHoldsWholeSharesAndIsTheShortest) {
   EXPECT_THAT(Counts(BlendCycle(NormalizeWeights({1.5, 1, 0.25})), 3), ElementsAre(6, 4, 1));
 }
 
-TEST(Blend, SharesThatAreNeverWholeAreRoundedToTheLongestCycle) {
+TEST(Blend, SharesThatAreNeverIntegersAreRounded) {
   const double third = 0.3333333, pi = 0.31415926535;
   const std::vector<double> weights = {third, pi, 1 - third - pi - 1e-9, 1e-9};
   const auto counts = Counts(BlendCycle(weights), 4);
   EXPECT_EQ(counts[0] + counts[1] + counts[2] + counts[3], kLongestCycle);
-  EXPECT_EQ(counts[3], 1);  // small, but there
+  EXPECT_EQ(counts[3], 1);  // small, but not 0
   for (int s = 0; s < 4; ++s) {
     EXPECT_NEAR(static_cast<double>(counts[s]), weights[s] * kLongestCycle, 1.5);
   }
@@ -102,7 +103,7 @@ TEST(Blend, CyclesAreFairAtAnyDistance) {
   ExpectFair(Blend::Cycle(weights), weights, 1'000'000'000'003, 1000, 1.5);
 }
 
-TEST(Blend, TheGreedyTableIsKeptInAFile) {
+TEST(Blend, TheGreedyTableIsCachedInAFile) {
   const testing::TempFolder folder;
   const std::vector<double> weights = NormalizeWeights({3, 1.7, 0.01});
   const std::vector<uint16_t> shards = GreedyBlend(weights, 5000);
@@ -111,7 +112,7 @@ TEST(Blend, TheGreedyTableIsKeptInAFile) {
     ASSERT_OK(blend);
     EXPECT_EQ(folder.Names().size(), 1u);
     for (int i = 0; i < 5000; ++i) ASSERT_EQ(blend->At(i).shard, shards[i]);
-    ExpectFair(*blend, weights, 0, 12000, 4);  // past the end it goes on
+    ExpectFair(*blend, weights, 0, 12000, 4);  // beyond the end the table repeats
   }
 }
 

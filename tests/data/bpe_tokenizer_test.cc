@@ -43,7 +43,7 @@ TEST(Gpt2Tokenizer, GivesTheIdsOfTheReference) {
   const auto tokenizer = OpenSmall();
   const auto encoder = tokenizer->NewEncoder();
   int samples = 0;
-  // The second time out of the encoder's memory.
+  // In the second round from the caches of the encoder.
   for (int round = 0; round < 2; ++round) {
     std::ifstream file(std::string(kFolder) + "/golden.jsonl");
     for (std::string line; std::getline(file, line); ++samples) {
@@ -57,7 +57,7 @@ TEST(Gpt2Tokenizer, GivesTheIdsOfTheReference) {
   EXPECT_EQ(samples, 2 * 85);
 }
 
-TEST(Gpt2Tokenizer, DecodesWhatItEncodedWhateverTheBytes) {
+TEST(Gpt2Tokenizer, DecodeUndoesEncodeForAnyBytes) {
   const auto tokenizer = OpenSmall();
   const auto encoder = tokenizer->NewEncoder();
   std::mt19937 random(3);
@@ -78,7 +78,7 @@ TEST(Gpt2Tokenizer, AppendsAndDoesNotReadPastTheText) {
   const auto encoder = tokenizer->NewEncoder();
   const std::string text = "the tokens of the pool";
   for (size_t bytes = 0; bytes <= text.size(); ++bytes) {
-    // The copy ends where the text does, so that reading past it is seen by a sanitizer.
+    // The copy ends where the text ends, so that a sanitizer detects reading past it.
     const std::vector<char> copy(text.begin(), text.begin() + static_cast<int64_t>(bytes));
     std::vector<int32_t> ids = {7};
     encoder->Encode({copy.data(), bytes}, &ids);
@@ -88,7 +88,7 @@ TEST(Gpt2Tokenizer, AppendsAndDoesNotReadPastTheText) {
   }
 }
 
-TEST(Gpt2Tokenizer, TheEndOfADocumentIsNotMadeByText) {
+TEST(Gpt2Tokenizer, TextNeverEncodesToTheEndOfADocument) {
   const auto tokenizer = OpenSmall();
   const int end = tokenizer->end_of_document();
   EXPECT_EQ(end, tokenizer->vocab() - 1);
@@ -97,7 +97,7 @@ TEST(Gpt2Tokenizer, TheEndOfADocumentIsNotMadeByText) {
   EXPECT_THAT(IdsOf(*tokenizer, "<|endoftext|>"), ::testing::Not(::testing::Contains(end)));
 }
 
-TEST(Gpt2Tokenizer, AMegabyteWithoutASpaceIsOnePieceAndNotSlow) {
+TEST(Gpt2Tokenizer, AMegabyteWithoutSpacesIsOnePiece) {
   const auto tokenizer = OpenSmall();
   std::string text;
   while (text.size() < 1'000'000) text += "tokensexperts";
@@ -110,7 +110,7 @@ TEST(Gpt2TokenizerDeathTest, AnIdOutsideTheVocabularyIsACallersError) {
   EXPECT_DEATH((void)OpenSmall()->NumBytes(100000), "100000");
 }
 
-// A vocabulary of the bytes, some more tokens and the end of a text, and files to damage.
+// Writes vocabularies of the 256 bytes, the end of a document and more tokens, and damages them.
 class DamagedVocabulary : public ::testing::Test {
  protected:
   static std::string BytesOfVocab() {
@@ -142,15 +142,15 @@ class DamagedVocabulary : public ::testing::Test {
   TempFolder folder_;
 };
 
-TEST_F(DamagedVocabulary, WholeFilesAreTaken) {
+TEST_F(DamagedVocabulary, IntactFilesAreAccepted) {
   EXPECT_OK(Open(Vocab(more_), merges_));
   EXPECT_OK(Open(Vocab(more_), "a b\nab c"));
   EXPECT_OK(Open(Vocab(end_), ""));
 }
 
-TEST_F(DamagedVocabulary, TheVocabularyNamesTheFileAndWhatIsWrong) {
+TEST_F(DamagedVocabulary, ErrorsInTheVocabularyAreNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"", "v.json: not valid JSON at byte 1; expected {\"token\": id, ...}, is the file whole?"},
+      {"", "v.json: not valid JSON at byte 1; expected {\"token\": id, ...}; if"},
       {Vocab(more_).substr(0, 1000), "v.json: not valid JSON at byte 1001"},
       {"[1]", "v.json: an array; expected {\"token\": id"},
       {"7", "v.json: a number; expected"},
@@ -159,10 +159,10 @@ TEST_F(DamagedVocabulary, TheVocabularyNamesTheFileAndWhatIsWrong) {
       {Vocab(end_ + R"(, "ab": 1.5)"), "v.json: a fraction for \"ab\""},
       {Vocab(end_ + R"(, "ab": {})"), "v.json: an object for \"ab\""},
       {Vocab(end_ + R"(, "ab": 99999999999)"), "v.json: a number for \"ab\""},
-      {Vocab(end_ + R"(, "ab": 257, "ab": 258)"), "v.json: \"ab\" is there twice"},
+      {Vocab(end_ + R"(, "ab": 257, "ab": 258)"), "v.json: \"ab\" occurs twice"},
       {Vocab(end_ + R"(, "ab": 258)"), "v.json: id 258 of \"ab\"; expected 0 to 257, each once"},
-      {Vocab(end_ + R"(, "a b": 257)"), "v.json: token \"a b\"; expected characters that each"},
-      {Vocab(end_ + R"(, "": 257)"), "v.json: token \"\"; expected characters"},
+      {Vocab(end_ + R"(, "a b": 257)"), "v.json: token \"a b\"; expected only characters"},
+      {Vocab(end_ + R"(, "": 257)"), "v.json: token \"\"; expected only characters"},
       {Vocab(R"("ab": 256)"), "v.json: no token \"<|endoftext|>\""},
       {absl::StrCat("{", end_.substr(0, 17), "0}"), "v.json: no token \""}};
   for (const auto& [vocab, message] : cases) {
@@ -171,16 +171,16 @@ TEST_F(DamagedVocabulary, TheVocabularyNamesTheFileAndWhatIsWrong) {
   EXPECT_STATUS(OpenGpt2Tokenizer("/nowhere/v.json", "m.txt"), kNotFound, "/nowhere/v.json");
 }
 
-TEST_F(DamagedVocabulary, TheMergesNameTheLine) {
+TEST_F(DamagedVocabulary, ErrorsInTheMergesNameTheLine) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"#version: 0.2\na b\nab\n", "m.txt:3: got \"ab\"; expected two tokens with a space between"},
       {"a b\n\nab c\n", "m.txt:2: got \"\"; expected two"},
       {"a b c\nab c\n", "m.txt:1: got \"a b c\""},
       {"a  b\nab c\n", "m.txt:1: got \"a  b\""},
-      {"a b\nab c\na c\n", "m.txt:3: \"ac\" is no token of the vocabulary"},
-      {"a b\nab \xff\n", "m.txt:2: \"\xFF\" is no token"},
-      {"a b\nab c\r\n", "m.txt:2: \"c\\r\" is no token"},
-      {"a b\nab c\na b\n", "m.txt:3: \"a b\" is there twice"},
+      {"a b\nab c\na c\n", "m.txt:3: \"ac\" is not a token of the vocabulary"},
+      {"a b\nab \xff\n", "m.txt:2: \"\xFF\" is not a token"},
+      {"a b\nab c\r\n", "m.txt:2: \"c\\r\" is not a token"},
+      {"a b\nab c\na b\n", "m.txt:3: \"a b\" occurs twice"},
       {"a b\n",
        absl::StrCat("m.txt: no line makes token 258 of ", folder_.Path("v.json"), ", \"abc\"")},
       {"", "m.txt: no line makes token 257"}};

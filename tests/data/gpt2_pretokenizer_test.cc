@@ -32,7 +32,7 @@ std::vector<std::string> Pieces(absl::string_view text) {
   return pieces;
 }
 
-// The regular expression itself; of valid UTF-8 only.
+// The pieces according to PCRE2 and the regular expression itself. The text must be valid UTF-8.
 std::vector<std::string> PiecesOfRegex(const std::string& text) {
   constexpr char kPattern[] =
       R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -67,8 +67,8 @@ std::string Utf8(uint32_t code) {
   return text;
 }
 
-// A character of some block of Unicode, most often of one that English or code uses; never U+180E,
-// which PCRE2 counts as a space and the original does not.
+// A random character, most often one that is common in English or code. Never U+180E, which is
+// white space for PCRE2 but not for the original tokenizer.
 std::string RandomCharacter(std::mt19937& random) {
   struct Range {
     uint32_t first, last;
@@ -95,7 +95,7 @@ std::string RandomText(std::mt19937& random) {
   return text;
 }
 
-TEST(Gpt2Pretokenizer, CutsAsTheRegexDoes) {
+TEST(Gpt2Pretokenizer, SplitsLikeTheRegex) {
   std::mt19937 random(1);
   for (int i = 0; i < 5000; ++i) {
     const std::string text = RandomText(random);
@@ -103,20 +103,20 @@ TEST(Gpt2Pretokenizer, CutsAsTheRegexDoes) {
   }
 }
 
-TEST(Gpt2Pretokenizer, CutsEveryCodePointAsTheRegexDoes) {
+TEST(Gpt2Pretokenizer, SplitsEveryCodePointLikeTheRegex) {
   std::string text;
   for (uint32_t code = 0; code < 0x110000; ++code) {
-    // Between a letter, a number and another, whatever it is changes how they are cut.
+    // After a letter, after a number and after a symbol, so that its class decides the pieces.
     const bool is_text = (code < 0xD800 || code > 0xDFFF) && code != 0x180E;
     if (is_text) text += absl::StrCat("a", Utf8(code), "1", Utf8(code), ".", Utf8(code));
   }
   EXPECT_TRUE(Pieces(text) == PiecesOfRegex(text));
 }
 
-TEST(Gpt2Pretokenizer, AByteThatIsNoUtf8IsACharacterOfItsOwn) {
+TEST(Gpt2Pretokenizer, AnInvalidByteIsOneCharacter) {
   EXPECT_THAT(Pieces("a\xff\xfe!b"), ElementsAre("a", "\xff\xfe!", "b"));
   EXPECT_THAT(Pieces(" \x80 1"), ElementsAre(" \x80", " 1"));
-  // Cut short, too long, a surrogate, beyond Unicode.
+  // Truncated, overlong, a surrogate, above U+10FFFF.
   for (const std::string invalid : {"\xC3", "\xE4\xB8", "\xF0\x9F\x98", "\xC0\xAF", "\xE0\x80\xAF",
                                     "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80"}) {
     EXPECT_THAT(Pieces(absl::StrCat("x", invalid, "y")), ElementsAre("x", invalid, "y"));
@@ -124,8 +124,8 @@ TEST(Gpt2Pretokenizer, AByteThatIsNoUtf8IsACharacterOfItsOwn) {
   }
 }
 
-// Each byte that is no UTF-8 counts as some symbol would.
-TEST(Gpt2Pretokenizer, InvalidBytesAreCutAsSymbolsAre) {
+// Each byte that is not valid UTF-8 is treated like a symbol.
+TEST(Gpt2Pretokenizer, InvalidBytesAreSplitLikeSymbols) {
   std::mt19937 random(2);
   for (int i = 0; i < 2000; ++i) {
     std::string text, symbols;
@@ -141,7 +141,7 @@ TEST(Gpt2Pretokenizer, InvalidBytesAreCutAsSymbolsAre) {
   }
 }
 
-TEST(Gpt2Pretokenizer, SpacesAreThoseOfUnicode) {
+TEST(Gpt2Pretokenizer, WhiteSpaceIsThatOfUnicode) {
   EXPECT_THAT(Pieces("a\u180Eb"), ElementsAre("a", "\u180E", "b"));
   EXPECT_THAT(Pieces("\u180E!"), ElementsAre("\u180E!"));
   EXPECT_THAT(Pieces("\x1C!"), ElementsAre("\x1C!"));

@@ -32,7 +32,7 @@ class IndexCacheTest : public ::testing::Test {
     return bytes;
   }
 
-  // The bytes; counts builds.
+  // Loads or builds the entry, counts builds and returns the bytes.
   std::vector<uint8_t> Get(const CacheEntry& entry, bool expect_mapped = true) {
     const auto bytes = LoadOrBuild(entry, [this]() -> absl::StatusOr<std::vector<uint8_t>> {
       ++builds_;
@@ -48,10 +48,10 @@ class IndexCacheTest : public ::testing::Test {
   std::atomic<int> builds_ = 0;
 };
 
-TEST_F(IndexCacheTest, BuildsOnceAndMapsEverAfter) {
+TEST_F(IndexCacheTest, BuildsOnceThenMaps) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Get(Entry()), Payload());
   EXPECT_EQ(builds_, 1);
-  EXPECT_THAT(folder_.Names(), SizeIs(1));  // no lock, nothing aside
+  EXPECT_THAT(folder_.Names(), SizeIs(1));  // no lock file, no partial file
 }
 
 TEST_F(IndexCacheTest, AnotherKeyIsAnotherFile) {
@@ -63,7 +63,7 @@ TEST_F(IndexCacheTest, AnotherKeyIsAnotherFile) {
   EXPECT_THAT(folder_.Names(), SizeIs(2));
 }
 
-TEST_F(IndexCacheTest, AFileUnderTheNameOfAnotherKeyIsNotBelieved) {
+TEST_F(IndexCacheTest, AFileOfAnotherKeyIsRebuilt) {
   CacheEntry entry = Entry();
   Get(entry);
   const std::string path = CachePath(entry);
@@ -73,14 +73,14 @@ TEST_F(IndexCacheTest, AFileUnderTheNameOfAnotherKeyIsNotBelieved) {
   EXPECT_EQ(builds_, 2);
 }
 
-TEST_F(IndexCacheTest, EveryDamagedByteIsSeen) {
+TEST_F(IndexCacheTest, EveryDamagedByteIsDetected) {
   Get(Entry());
   const std::string path = CachePath(Entry());
   const std::string name = std::filesystem::path(path).filename();
   const std::string whole = folder_.ReadAll(name);
   int builds = 1;
   for (size_t at = 0; at < whole.size(); at += at < 80 ? 1 : 997) {
-    if (at >= 48 + 6 && at < 56) continue;  // the padding of the key says nothing
+    if (at >= 48 + 6 && at < 56) continue;  // padding of the key is not checked
     std::string bad = whole;
     bad[at] ^= 1;
     folder_.Write(name, bad);
@@ -90,7 +90,7 @@ TEST_F(IndexCacheTest, EveryDamagedByteIsSeen) {
   }
 }
 
-TEST_F(IndexCacheTest, ACutOrLongerFileIsMadeAgain) {
+TEST_F(IndexCacheTest, AFileOfAnotherSizeIsRebuilt) {
   Get(Entry());
   const std::string name = std::filesystem::path(CachePath(Entry())).filename();
   const std::string whole = folder_.ReadAll(name);
@@ -103,7 +103,7 @@ TEST_F(IndexCacheTest, ACutOrLongerFileIsMadeAgain) {
   }
 }
 
-TEST_F(IndexCacheTest, OfManyWhoAskAtOnceOneBuilds) {
+TEST_F(IndexCacheTest, OfConcurrentCallersOneBuilds) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([this] {
@@ -120,7 +120,7 @@ TEST_F(IndexCacheTest, OfManyWhoAskAtOnceOneBuilds) {
   EXPECT_THAT(folder_.Names(), SizeIs(1));
 }
 
-TEST_F(IndexCacheTest, ABuilderThatIsKilledHoldsNobodyUp) {
+TEST_F(IndexCacheTest, AKilledBuilderDoesNotBlockOthers) {
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const pid_t child = fork();
@@ -133,7 +133,7 @@ TEST_F(IndexCacheTest, ABuilderThatIsKilledHoldsNobodyUp) {
     _exit(1);
   }
   char byte;
-  ASSERT_EQ(read(pipe_ends[0], &byte, 1), 1);  // it builds, and holds the lock
+  ASSERT_EQ(read(pipe_ends[0], &byte, 1), 1);  // the child builds and holds the lock
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   folder_.Write(std::filesystem::path(CachePath(Entry())).filename().string() + ".partial", "half");
@@ -147,14 +147,14 @@ TEST_F(IndexCacheTest, AFullDiskLeavesTheBytesInMemory) {
   EXPECT_THAT(folder_.Names(), SizeIs(0));
 }
 
-TEST_F(IndexCacheTest, AFolderThatCannotBeWrittenLeavesTheBytesInMemory) {
+TEST_F(IndexCacheTest, AnUnwritableFolderLeavesTheBytesInMemory) {
   CacheEntry entry = Entry();
   entry.folder = "/proc/no-such-folder";
   EXPECT_EQ(Get(entry, /*expect_mapped=*/false), Payload());
   EXPECT_THAT(folder_.Names(), SizeIs(0));
 }
 
-TEST_F(IndexCacheTest, TheFolderOfTheSettingIsMadeAndUsed) {
+TEST_F(IndexCacheTest, TheCacheFolderIsCreatedAndUsed) {
   CacheEntry entry = Entry();
   entry.folder = folder_.Path("cache");
   Get(entry);
@@ -162,7 +162,7 @@ TEST_F(IndexCacheTest, TheFolderOfTheSettingIsMadeAndUsed) {
   EXPECT_TRUE(std::filesystem::exists(CachePath(entry)));
 }
 
-TEST_F(IndexCacheTest, ErrorsOfTheBuildAreTold) {
+TEST_F(IndexCacheTest, ErrorsOfTheBuildAreReturned) {
   const auto bytes = LoadOrBuild(Entry(), []() -> absl::StatusOr<std::vector<uint8_t>> {
     return absl::InvalidArgumentError("no tokens");
   });

@@ -42,7 +42,7 @@ std::string With(std::string bytes, size_t offset, T value) {
   return bytes;
 }
 
-TEST(IndexedDataset, GivesBackWhatWasWritten) {
+TEST(IndexedDataset, ReadsWhatWasWritten) {
   const TempFolder folder;
   Write(folder.Path("x"), 50257, {{1, 2, 3}, {50256}, {}, {7, 65}});
   const auto dataset = IndexedDataset::Open(folder.Path("x"));
@@ -58,7 +58,7 @@ TEST(IndexedDataset, GivesBackWhatWasWritten) {
   EXPECT_THAT(middle, ElementsAre(50256, 7));
 }
 
-TEST(IndexedDataset, HashesTellOtherTokensAndOtherLengths) {
+TEST(IndexedDataset, HashesDistinguishTokensAndLengths) {
   const TempFolder folder;
   const std::vector<int32_t> many(200'000, 7);  // a .bin that is sampled
   std::vector<int32_t> start = many;
@@ -111,7 +111,7 @@ TEST(IndexedDataset, ReadsOneByteIds) {
   EXPECT_THAT(ReadAll(**dataset), ElementsAre(0x01, 0x20, 0x03, 0x40));
 }
 
-TEST(IndexedDataset, HoldsNoDocumentsAndEmptyOnes) {
+TEST(IndexedDataset, SupportsZeroDocumentsAndEmptyDocuments) {
   const TempFolder folder;
   for (const Documents& documents : {Documents{}, Documents{{}}, Documents{{}, {}}}) {
     Write(folder.Path("x"), 257, documents);
@@ -144,7 +144,7 @@ TEST(IndexedDataset, MissingFilesAreNamed) {
   EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kNotFound, "x.bin: cannot open");
 }
 
-TEST(IndexedDataset, AnIndexCutAnywhereIsRefused) {
+TEST(IndexedDataset, ATruncatedIndexIsRefused) {
   const TempFolder folder;
   Write(folder.Path("x"), 257, {{1, 2, 3}, {4}, {}, {5}});
   const std::string idx = folder.ReadAll("x.idx");
@@ -174,8 +174,8 @@ TEST(IndexedDataset, ABinOfTheWrongSizeIsRefusedWithTheSequence) {
                 "x.bin: 14 bytes, the index needs 12");
 }
 
-// Indexes with one field damaged, and what each error says. `idx` is of sequences of 3, 2 and 1
-// ids.
+// Indexes with one damaged field each, and a part of the expected error. `idx` has sequences of 3,
+// 2 and 1 ids.
 std::vector<std::pair<std::string, std::string>> DamagedIndexes(const std::string& idx) {
   const int64_t offsets = kHeader + 4 * 3, documents = offsets + 8 * 3;
   return {
@@ -220,7 +220,7 @@ TEST(IndexedDataset, AnEmptyIndexWithoutDocumentEntriesIsRefused) {
   EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kInvalidArgument, "byte 26");
 }
 
-TEST(IndexedDatasetWriter, AnUnfinishedOneLeavesNoFile) {
+TEST(IndexedDatasetWriter, AnUnfinishedWriterLeavesNoFile) {
   const TempFolder folder;
   {
     auto writer = IndexedDatasetWriter::Create(folder.Path("x"), 257);
@@ -230,7 +230,7 @@ TEST(IndexedDatasetWriter, AnUnfinishedOneLeavesNoFile) {
   EXPECT_THAT(folder.Names(), IsEmpty());
 }
 
-TEST(IndexedDatasetWriter, AKilledOneLeavesNoFinalNameAndTheNextOneWorks) {
+TEST(IndexedDatasetWriter, AKilledWriterLeavesOnlyAPartialFile) {
   const TempFolder folder;
   const pid_t child = fork();
   if (child == 0) {
@@ -257,7 +257,7 @@ TEST(IndexedDatasetWriter, ReplacesAnOlderPairAsAWhole) {
   EXPECT_THAT(ReadAll(**dataset), ElementsAre(9));
 }
 
-TEST(IndexedDatasetWriter, TwoOfOnePrefixAreRefused) {
+TEST(IndexedDatasetWriter, ASecondWriterOfAPrefixIsRefused) {
   const TempFolder folder;
   const auto first = IndexedDatasetWriter::Create(folder.Path("x"), 257);
   ASSERT_OK(first);
@@ -265,7 +265,7 @@ TEST(IndexedDatasetWriter, TwoOfOnePrefixAreRefused) {
                 "x.bin.partial: another process is writing it");
 }
 
-TEST(IndexedDatasetWriter, AFolderThatIsNotThereIsNamed) {
+TEST(IndexedDatasetWriter, AMissingFolderIsNamed) {
   const TempFolder folder;
   EXPECT_STATUS(IndexedDatasetWriter::Create(folder.Path("no/x"), 257), kNotFound,
                 "no/x.bin.partial: cannot create");

@@ -16,15 +16,15 @@ namespace {
 constexpr int kStatus = 7;
 constexpr int64_t kBytes = 3 << 20;
 
-// Touches a byte of a file that was cut before it.
+// Truncates the file and then reads a byte beyond its new end.
 void ReadLostByte(const MappedFile& file, const std::string& path) {
-  MappedFile::EndOnLostPage(kStatus);
+  MappedFile::ExitOnLostPage(kStatus);
   std::filesystem::resize_file(path, 1 << 20);
   volatile uint8_t byte = file.data()[2 << 20];
   static_cast<void>(byte);
 }
 
-TEST(MappedFileDeathTest, ALostPageEndsTheProcessWithTheFileAndTheByte) {
+TEST(MappedFileDeathTest, ALostPageExitsWithTheFileAndTheByte) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const testing::TempFolder folder;
   const std::string path = folder.Write("text.bin", std::string(kBytes, 'x'));
@@ -32,20 +32,20 @@ TEST(MappedFileDeathTest, ALostPageEndsTheProcessWithTheFileAndTheByte) {
   MappedFile opened = MappedFile::Open(path).value();
   const MappedFile file = std::move(opened);
   EXPECT_EXIT(ReadLostByte(file, path), ::testing::ExitedWithCode(kStatus),
-              "^unipool: [^\n]*/text.bin: byte 2097152 cannot be read any more: [^\n]*\n$");
+              "^unipool: [^\n]*/text.bin: cannot read byte 2097152: [^\n]*\n$");
 }
 
-TEST(MappedFileDeathTest, OtherBusErrorsAreWhatTheyWere) {
+TEST(MappedFileDeathTest, OtherBusErrorsKillTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto raise_it = [] {
-    MappedFile::EndOnLostPage(kStatus);
+    MappedFile::ExitOnLostPage(kStatus);
     raise(SIGBUS);
-    raise(SIGBUS);  // what a fault does: it comes again
+    raise(SIGBUS);  // the faulting instruction runs again
   };
   EXPECT_EXIT(raise_it(), ::testing::KilledBySignal(SIGBUS), "");
 }
 
-TEST(MappedFile, IsTheFilesBytesAlsoWithoutAny) {
+TEST(MappedFile, HoldsTheBytesOfAFileEvenIfEmpty) {
   const testing::TempFolder folder;
   const MappedFile file = MappedFile::Open(folder.Write("a", "bytes")).value();
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(file.data()), 5), "bytes");

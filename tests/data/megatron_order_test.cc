@@ -1,5 +1,6 @@
-// The numbers are those of tests/data/megatron_reference.py --golden, which shares no code with the
-// program; tests/launch/commands/data_batch_test.py compares whole batches with it.
+// The expected numbers were printed by tests/data/megatron_reference.py --golden, which shares no
+// code with the program. tests/launch/commands/data_batch_test.py compares complete batches with
+// it.
 #include "data/megatron_order.h"
 
 #include <gmock/gmock.h>
@@ -23,7 +24,7 @@ class MegatronOrderTest : public ::testing::Test {
  protected:
   void SetUp() override { WriteSequences({3, 1, 0, 7, 2, 5, 4, 1, 6}); }
 
-  // Sequences of no token need an index that is not the writer's: a document of no token has none.
+  // Writes the index by hand, because IndexedDatasetWriter never writes an empty sequence.
   void WriteSequences(const std::vector<int>& lengths) {
     std::vector<int32_t> tokens;
     std::string sizes, offsets, documents;
@@ -75,7 +76,7 @@ TEST_F(MegatronOrderTest, OneEpoch) {
       {{0, 0}, {0, 4}, {3, 1}, {5, 1}, {6, 3}, {7, 2}, {8, 2}, {8, 6}}, {5, 0, 3, 4, 2, 6, 1});
 }
 
-TEST_F(MegatronOrderTest, EpochsThatAreNeededAreShuffledTogether) {
+TEST_F(MegatronOrderTest, FullEpochsAreShuffledTogether) {
   ExpectIndices(
       {.range = {1, 8}, .sequence = 3, .num_samples = 18, .seed = 1234},
       {4, 7, 3, 3, 1, 6, 5, 1, 2, 5, 4, 5, 4, 3, 1, 2, 7, 6, 7, 6, 2},
@@ -84,7 +85,7 @@ TEST_F(MegatronOrderTest, EpochsThatAreNeededAreShuffledTogether) {
       {8, 18, 13, 1, 4, 17, 14, 11, 9, 0, 7, 3, 10, 6, 2, 5, 12, 16, 15});
 }
 
-TEST_F(MegatronOrderTest, ALastEpochOfLittleUseIsShuffledApart) {
+TEST_F(MegatronOrderTest, ALastEpochNeededInPartIsShuffledSeparately) {
   ExpectIndices(
       {.range = {1, 8}, .sequence = 3, .num_samples = 14, .seed = 7},
       {6, 5, 3, 6, 1, 2, 7, 2, 1, 4, 4, 7, 3, 5, 2, 7, 4, 6, 5, 1, 3},
@@ -93,7 +94,7 @@ TEST_F(MegatronOrderTest, ALastEpochOfLittleUseIsShuffledApart) {
       {2, 8, 1, 9, 0, 5, 12, 4, 3, 6, 10, 7, 11, 18, 14, 17, 15, 13, 16});
 }
 
-TEST_F(MegatronOrderTest, SamplesAreTheTokensBetweenTheCuts) {
+TEST_F(MegatronOrderTest, SamplesAreConsecutiveTokensOfTheStream) {
   const MegatronPart part{.range = {1, 8}, .sequence = 3, .num_samples = 14, .seed = 7};
   const auto order = Order(part);
   const auto indices = BuildMegatronIndices(*dataset_, part);
@@ -104,7 +105,7 @@ TEST_F(MegatronOrderTest, SamplesAreTheTokensBetweenTheCuts) {
     }
   }
   ASSERT_EQ(order->samples_per_epoch(), 14);
-  // The last of a second round, in any order.
+  // Samples of two rounds, in any order.
   for (const int64_t sample : {27, 0, 13, 5, 14, 1, 26}) {
     std::vector<int32_t> ids(4);
     order->Read(sample, absl::MakeSpan(ids));
@@ -131,14 +132,14 @@ TEST_F(MegatronOrderTest, AnotherNumberOfSamplesIsAnotherFile) {
 TEST_F(MegatronOrderTest, APartWithoutTokensIsRefused) {
   EXPECT_STATUS(BuildMegatronIndices(*dataset_,
                                      {.range = {2, 3}, .sequence = 4, .num_samples = 5, .seed = 0}),
-                kInvalidArgument, "x: sequences 2 to 3 hold no token");
+                kInvalidArgument, "x: sequences 2 to 3 have no tokens");
 }
 
 TEST_F(MegatronOrderTest, MoreSamplesThanTheArraysCanNumberAreRefused) {
   EXPECT_STATUS(
       BuildMegatronIndices(
           *dataset_, {.range = {0, 9}, .sequence = 4, .num_samples = int64_t{1} << 32, .seed = 0}),
-      kInvalidArgument, "expected at most 2147483647 sequences and 4294967294 samples");
+      kInvalidArgument, "takes at most 2147483647 sequences and 4294967294 samples");
 }
 
 }  // namespace

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Megatron-Core's order of samples, written from its description (model/method.md#sample-order) in
-plain Python and on purpose unlike the program: tokens are laid out one by one and the random
-words come from Python's own generator, set to the state that numpy's seeding gives it.
+"""Megatron-Core's order of samples, written independently of the program from its description
+(model/method.md#sample-order): tokens are listed one by one, and random words come from Python's
+own Mersenne Twister, set to the state of a seeded numpy generator.
 
     megatron_reference.py --golden    prints the numbers in tests/data/megatron_order_test.cc
-    megatron_reference.py --numpy     compares the shuffles with numpy's, where that is installed
+    megatron_reference.py --numpy     compares the shuffles with those of numpy (must be installed)
 """
 import argparse
 import math
 import random
 
 GOLDEN_LENGTHS = [3, 1, 0, 7, 2, 5, 4, 1, 6]  # tokens of each sequence
-# (first, last, sequence, wanted, seed): one epoch; several together; the last one apart.
+# (first, last, sequence, samples, seed): one epoch; several epochs shuffled together; the last
+# epoch shuffled separately.
 GOLDEN_CASES = [(0, 9, 4, 5, 1234), (1, 8, 3, 18, 1234), (1, 8, 3, 14, 7)]
 
 
@@ -37,7 +38,7 @@ def shuffled(values, words):
 
 
 def indices(lengths, first, last, sequence, wanted, seed):
-    """(documents, [(place, offset)] of the cuts, shuffle) of sequences first to last - 1."""
+    """(documents, starts of samples as (document index, offset), shuffle) for [first, last)."""
     ids = list(range(first, last))
     tokens = sum(lengths[first:last])
     epochs = 1
@@ -114,7 +115,7 @@ def compare_with_numpy():
     for count in (1, 3, 7, 8, 9, 30, 127, 128, 129, 300):
         weights = [0.1 + 0.37 * i % 1.0 for i in range(count)]
         print(f"sum of {count} weights: {float(numpy.sum(weights)).hex()}")
-    print("the shuffles are numpy's")
+    print("all shuffles equal those of numpy")
 
 
 if __name__ == "__main__":

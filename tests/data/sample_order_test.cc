@@ -91,7 +91,7 @@ TEST(PermuteIndex, KeysReachAllOrdersOfThreeAboutEquallyOften) {
   for (const auto& [order, count] : counts) EXPECT_NEAR(count, 1000, 150);
 }
 
-TEST(PermuteIndex, SpreadsNeighboursFarApart) {
+TEST(PermuteIndex, SpreadsNeighbors) {
   constexpr int64_t kSize = 10007;
   const auto order = Permutation(kSize, 3);
   double distance = 0;
@@ -115,7 +115,7 @@ TEST(SplitRange, FollowsThePublishedSplit) {
   EXPECT_THAT(Bounds(*PairsDataset(folder, 10), "1"), ElementsAre(0, 10, 10, 10));
 }
 
-TEST(SplitRange, NamesATextThatIsNoSplit) {
+TEST(SplitRange, NamesAMalformedSplit) {
   const TempFolder folder;
   const auto dataset = PairsDataset(folder, 10);
   for (const std::string text : {"", "a", "90,5,x", "0,0,0", "90,-5,15", "1,2,3,4", "nan", "inf"}) {

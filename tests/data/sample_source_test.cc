@@ -67,16 +67,16 @@ class SampleSourceTest : public ::testing::Test {
   std::vector<const IndexedDataset*> shards_;
 };
 
-TEST_F(SampleSourceTest, PlacesAreWhereTheIdsStand) {
+TEST_F(SampleSourceTest, LocateNamesThePositionOfEachId) {
   for (const Order order : {Order::kStateless, Order::kMegatron}) {
     for (const std::vector<double>& weights : {std::vector<double>{}, {1.0, 2.0, 1.0}}) {
       const auto source = Source(order, weights, 50);
       for (int64_t sample = 0; sample < 60; ++sample) {
         const std::vector<int32_t> ids = Read(*source, sample);
         for (int64_t i = 0; i <= kSequence; ++i) {
-          const TokenLocation place = source->Locate(sample, i);
+          const TokenLocation location = source->Locate(sample, i);
           int32_t id = -1;
-          place.dataset->Read(place.token, absl::MakeSpan(&id, 1));
+          location.dataset->Read(location.token, absl::MakeSpan(&id, 1));
           ASSERT_EQ(id, ids[i]) << sample << " " << i;
         }
       }
@@ -102,9 +102,9 @@ TEST_F(SampleSourceTest, TrainingNeverSeesTheOtherParts) {
   }
 }
 
-TEST_F(SampleSourceTest, EachShardOfABlendIsReadWholeInAnOrderOfItsOwn) {
+TEST_F(SampleSourceTest, EachShardOfABlendHasItsOwnOrder) {
   const auto source = Source(Order::kStateless, {1, 1, 1}, 1);
-  // 35 samples of 4 in the 144 tokens of each: an epoch of all three.
+  // One epoch of all three shards: each has 35 samples of 4 in its 144 tokens.
   std::vector<std::vector<int32_t>> starts(3);
   for (int64_t sample = 0; sample < 3 * 35; ++sample) {
     const int32_t id = Read(*source, sample)[0];
@@ -118,8 +118,8 @@ TEST_F(SampleSourceTest, EachShardOfABlendIsReadWholeInAnOrderOfItsOwn) {
   }
 }
 
-TEST_F(SampleSourceTest, OnlyABlendAsksForHalfAPercentMore) {
-  // 35 samples fill an epoch; one more, and there is a second.
+TEST_F(SampleSourceTest, OnlyABlendAddsHalfAPercent) {
+  // 35 samples fill one epoch; a 36th needs a second one.
   EXPECT_EQ(Source(Order::kMegatron, {}, 35)->samples_per_epoch(), 35);
   const auto names_before = folder_.Names().size();
   const auto shard = CreateSampleSource({shards_[0]}, {.order = Order::kMegatron,
@@ -138,14 +138,14 @@ TEST_F(SampleSourceTest, OnlyABlendAsksForHalfAPercentMore) {
   EXPECT_EQ(folder_.Names().size(), names_before + 2);
 }
 
-// Bytes of this process in memory, mapped files included.
+// Resident memory of this process including mapped files, in bytes.
 int64_t ResidentBytes() {
   int64_t pages = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> pages >> resident;
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-// An index of `sequences` times 1000 tokens, and a .bin of zeros that takes no room on the disk.
+// Writes an index of `sequences` sequences of 1000 tokens, and a sparse .bin of zeros.
 void WriteZeros(const testing::TempFolder& folder, int64_t sequences) {
   std::string index("MMIDIDX\0\0\1\0\0\0\0\0\0\0\x08", 18);
   const auto append = [&index](auto value) {
@@ -173,13 +173,13 @@ TEST_F(SampleSourceTest, ManySamplesOfLargeFilesTakeLittleMemory) {
                                                            .num_samples = 300'000});
   ASSERT_OK(source);
   std::vector<int32_t> ids(1025);
-  int64_t most = 0;
+  int64_t max_bytes = 0;
   for (int64_t sample = 0; sample < 10'000; ++sample) {
     (*source)->Read(sample, absl::MakeSpan(ids));
-    if (sample % 1000 == 999) most = std::max(most, ResidentBytes());
+    if (sample % 1000 == 999) max_bytes = std::max(max_bytes, ResidentBytes());
   }
-  // They touch 40 MB of the .bin, and most pages of the index's 8 MB and of the order's 4 MB.
-  EXPECT_LT(most - before, int64_t{32} << 20);
+  // The reads touch 40 MB of the .bin and most pages of the index (8 MB) and of the order (4 MB).
+  EXPECT_LT(max_bytes - before, int64_t{32} << 20);
 }
 
 TEST_F(SampleSourceTest, AShardWithoutASampleIsNamed) {

@@ -1,4 +1,5 @@
-// A config's text: parsed, checked, resolved and printed; what is printed reads back as the same.
+// Fuzzes the text of a config: it is parsed, checked, resolved and printed. An error must be one
+// line; the printed config must parse to the same config.
 #include "configs/run.pb.h"
 #include "launch/config/config_text.h"
 #include "launch/config/run_config.h"
@@ -22,6 +23,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string resolved = unipool::ToText(run);
   status = unipool::ParseConfigText(resolved, "resolved.textproto", &again, &origins);
   Require(status.ok(), "a resolved config parses");
-  Require(unipool::ToText(again) == resolved, "a resolved config reads back as the same");
+  Require(unipool::ToText(again) == resolved, "a resolved config parses to the same config");
   return 0;
 }

@@ -1,6 +1,6 @@
-// What the fuzz targets share. A target is one function over bytes that must neither crash nor
-// break its promises (Require). Under clang's libFuzzer it is driven by new inputs; in the ordinary
-// build replay_main.cc runs it over the checked-in corpus.
+// Shared by the fuzz targets. A target is one function of bytes that must not crash, and checks its
+// claims with Require. Under clang's libFuzzer it gets generated inputs; in the ordinary build
+// replay_main.cc runs it over the checked-in corpus.
 #pragma once
 
 #include <cstddef>
@@ -9,24 +9,25 @@
 #include <cstdlib>
 #include <string>
 
-// libFuzzer's name for the function.
+// The target; the name is given by libFuzzer.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace unipool::testing {
 
+// Aborts with the claim on standard error unless it holds.
 inline void Require(bool holds, const char* claim) {
   if (holds) return;
   std::fprintf(stderr, "broken: %s\n", claim);
   std::abort();
 }
 
-// An error is one line of text.
+// Requires that an error message is one line of text.
 inline void RequireOneLine(const std::string& message) {
   Require(!message.empty(), "an error has a message");
   Require(message.find('\n') == std::string::npos, "an error is one line");
 }
 
-// A file in memory under a path of its own, with the content given last.
+// A file in memory (/dev/shm) with a path unique to the process; removed by the destructor.
 class FuzzFile {
  public:
   explicit FuzzFile(const std::string& suffix);
@@ -34,6 +35,7 @@ class FuzzFile {
   FuzzFile(const FuzzFile&) = delete;
   FuzzFile& operator=(const FuzzFile&) = delete;
 
+  // Replaces the content.
   void Fill(const void* bytes, size_t size) const;
   const std::string& path() const { return path_; }
   // The path without the suffix.

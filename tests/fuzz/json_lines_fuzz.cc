@@ -1,4 +1,4 @@
-// A line of JSON lines: its text, or one line that says what is wrong.
+// Fuzzes the extraction of text from a JSON line; an error must be one line.
 #include "data/prepare/json_lines.h"
 #include "tests/fuzz/fuzz_target.h"
 

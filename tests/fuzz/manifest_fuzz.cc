@@ -1,5 +1,5 @@
-// A checkpoint's manifest: as bytes, and, where it is a text of the message, under a seal that fits
-// it. One that is accepted holds tables that can be relied on.
+// Fuzzes the manifest of a checkpoint: the bytes as they are, and, if they parse as the text of the
+// message, rewritten with a valid hash. An accepted manifest must have valid tensor sizes.
 #include <filesystem>
 
 #include "google/protobuf/io/tokenizer.h"
@@ -18,7 +18,7 @@ class Silent : public google::protobuf::io::ErrorCollector {
   void AddError(int, int, const std::string&) override {}
 };
 
-void ReadIt(const std::string& folder) {
+void CheckRead(const std::string& folder) {
   const auto manifest = unipool::ReadManifest(folder);
   if (!manifest.ok()) return RequireOneLine(std::string(manifest.status().message()));
   for (const auto& tensor : manifest->tensors()) {
@@ -29,11 +29,11 @@ void ReadIt(const std::string& folder) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const FuzzFile place("");
+  static const FuzzFile folder("");
   static const FuzzFile file("/" + std::string(unipool::kManifestName));
-  std::filesystem::create_directories(place.path());
+  std::filesystem::create_directories(folder.path());
   file.Fill(data, size);
-  ReadIt(place.path());
+  CheckRead(folder.path());
 
   Silent silent;
   google::protobuf::TextFormat::Parser parser;
@@ -41,6 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   unipool::config::Manifest manifest;
   const std::string text(reinterpret_cast<const char*>(data), size);
   if (!parser.ParseFromString(text, &manifest)) return 0;
-  if (unipool::WriteManifest(place.path(), manifest).ok()) ReadIt(place.path());
+  if (unipool::WriteManifest(folder.path(), manifest).ok()) CheckRead(folder.path());
   return 0;
 }

@@ -1,4 +1,4 @@
-// Runs a fuzz target over every file of the folders named, and over every prefix of the small ones.
+// Runs a fuzz target over every file of the given folders, and over every prefix of small files.
 #include <filesystem>
 #include <fstream>
 #include <iterator>

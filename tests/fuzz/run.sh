@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes every target for a while, with AddressSanitizer and UBSan, from the checked-in corpus; an
-# input that breaks one is left in build-fuzz/ and ends the run.
+# Fuzzes the targets with AddressSanitizer and UBSan, starting from the checked-in corpus. Stops at
+# the first failure; the failing input is written to build-fuzz/.
 # usage: tests/fuzz/run.sh [SECONDS a target, default 60] [target ...]
-# Needs clang with libFuzzer and libomp-dev. `--merge` instead of SECONDS adds to the corpus what
-# reached new code.
+# Needs clang with libFuzzer and libomp-dev. With `--merge` instead of SECONDS, inputs found by
+# earlier runs that reach new code are added to the corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-60}
@@ -11,7 +11,7 @@ seconds=${1:-60}
 build=build-fuzz
 
 if ! command -v clang++ > /dev/null; then
-  echo "fuzz: skipped: no clang++ here; on Debian: apt-get install clang libomp-dev" >&2
+  echo "fuzz: skipped: clang++ not found; on Debian run: apt-get install clang libomp-dev" >&2
   exit 77
 fi
 targets=("$@")
@@ -34,7 +34,7 @@ for target in "${targets[@]}"; do
   log=$build/$target.log
   "$build/tests/fuzz/${target}_fuzz" -max_total_time="$seconds" -timeout=20 -max_len=65536 \
     -artifact_prefix="$build/$target-" -print_final_stats=1 "$found" "$corpus" > "$log" 2>&1 ||
-    { tail -n 40 "$log"; echo "fuzz: $target broke"; exit 1; }
+    { tail -n 40 "$log"; echo "fuzz: $target failed; the input is in $build"; exit 1; }
   inputs=$(awk '/stat::number_of_executed_units/ {print $2}' "$log")
   echo "fuzz: $target: $inputs inputs in $seconds s, no failure"
 done

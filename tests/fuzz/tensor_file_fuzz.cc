@@ -1,4 +1,5 @@
-// A safetensors file. One that opens gives only tensors inside the file, each readable as declared.
+// Fuzzes a safetensors file. If it opens, all tensors must lie in the file and be readable as
+// declared.
 #include <algorithm>
 #include <vector>
 

@@ -1,4 +1,4 @@
-// A .idx file beside a .bin of 64 bytes. A file that opens gives only sequences inside the .bin.
+// Fuzzes an .idx file beside a .bin of 64 bytes. If it opens, all tokens must lie in the .bin.
 #include <vector>
 
 #include "data/indexed_dataset.h"

@@ -1,5 +1,5 @@
-// A tokenizer's two files, vocab.json and merges.txt with a zero byte between them. What opens has
-// an id for every byte.
+// Fuzzes the two files of a tokenizer: vocab.json and merges.txt, separated by a zero byte. If they
+// open, every byte must have an id.
 #include <algorithm>
 
 #include "data/bpe_vocabulary.h"
@@ -26,7 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (int byte = 0; byte < 256; ++byte) {
     const int32_t id = vocabulary.OfByte(static_cast<uint8_t>(byte));
     Require(0 <= id && id < vocabulary.size(), "every byte has an id");
-    Require(vocabulary.Bytes(id) == std::string(1, static_cast<char>(byte)), "of that byte");
+    Require(vocabulary.Bytes(id) == std::string(1, static_cast<char>(byte)),
+            "the id of a byte stands for that byte");
   }
   return 0;
 }

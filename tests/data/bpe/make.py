@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes the small GPT-2 vocabulary of the tests and the ids it should give: trains a byte-level
-BPE on the text below and tokenizes samples, both the plain way, written from the description of the
-format. Needs the `regex` package (with Unicode classes), so it is run by hand:
+"""Writes the small GPT-2 vocabulary of the tests and the expected ids of sample texts. Trains a
+byte-level BPE on the text below and tokenizes the samples with straightforward code that follows
+the description of the format. Needs the `regex` package (for Unicode classes); run it by hand:
 
-    python3 make.py      writes vocab.json, merges.txt and golden.jsonl beside itself
+    python3 make.py      writes vocab.json, merges.txt and golden.jsonl to its own folder
 """
 import collections
 import json
@@ -74,7 +74,7 @@ def byte_names():
 
 
 def pieces(data):
-    """A byte that is no UTF-8 becomes a lone surrogate: neither letter nor number nor space."""
+    """An invalid byte becomes a lone surrogate, which is neither letter, number nor white space."""
     for piece in PIECE.findall(data.decode("utf-8", "surrogateescape")):
         yield piece.encode("utf-8", "surrogateescape")
 

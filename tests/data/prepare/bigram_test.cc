@@ -24,9 +24,8 @@ std::unique_ptr<IndexedDataset> Dataset(const TempFolder& folder,
 
 TEST(BigramLoss, MatchesTheCountsByHand) {
   const TempFolder folder;
-  // Training pairs: 0 1, 1 0, 0 1, 1 2. Validation pairs: 0 1 (2 + 1 of 2 + 3), 1 1 (0 + 1 of 2 +
-  // 3), 1 2 (1 + 1 of 2 + 3). Token 2 comes first in the validation part only to be followed: 2 0
-  // (1 / 3).
+  // Training pairs: 0 1, 1 0, 0 1, 1 2. Probabilities of the validation pairs with smoothing: 2 0
+  // is 1 / 3, 0 1 is (2 + 1) / (2 + 3), 1 1 is (0 + 1) / (2 + 3), 1 2 is (1 + 1) / (2 + 3).
   const auto dataset = Dataset(folder, {{0, 1, 0}, {1, 2}, {2, 0, 1, 1, 2}});
   const auto report = BigramLoss(*dataset, "2,1,0", 3);
   ASSERT_OK(report);
@@ -39,7 +38,7 @@ TEST(BigramLoss, MatchesTheCountsByHand) {
 
 TEST(BigramLoss, CountsPairsAcrossBlocksOfReading) {
   const TempFolder folder;
-  // 0 1 0 1 ... over more than a block: every pair but one is sure, up to the smoothing.
+  // 0 1 0 1 ... over more than one block: the next token is certain up to smoothing.
   std::vector<int32_t> tokens((1 << 20) + 11);
   for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i % 2);
   const auto dataset = Dataset(folder, {tokens, tokens});
@@ -49,7 +48,7 @@ TEST(BigramLoss, CountsPairsAcrossBlocksOfReading) {
   EXPECT_NEAR(report->loss, -std::log((pairs + 1) / (pairs + 2)), 1e-12);
 }
 
-TEST(BigramLoss, NamesWhatItCannotUse) {
+TEST(BigramLoss, NamesInvalidInput) {
   const TempFolder folder;
   const auto dataset = Dataset(folder, {{0, 1, 0}, {1, 2}, {2, 0, 1}});
   EXPECT_STATUS(BigramLoss(*dataset, "1,0,0", 3), kInvalidArgument, "validation part");

@@ -34,12 +34,12 @@ class PrepareDataTest : public ::testing::Test {
   }
 
   std::string Out() const { return folder_.Path("out/data"); }
-  bool SomethingIsLeft() const {
+  bool HasOutput() const {
     return std::filesystem::exists(folder_.Path("out")) &&
            !std::filesystem::is_empty(folder_.Path("out"));
   }
 
-  // The texts of the documents; a text without its end of document gets a mark.
+  // The texts of the documents; "NOT ENDED" marks one without an end-of-document id.
   std::vector<std::string> Documents() const {
     const auto dataset = *IndexedDataset::Open(Out());
     const auto tokenizer = CreateByteTokenizer();
@@ -69,7 +69,7 @@ TEST_F(PrepareDataTest, EveryLineIsADocument) {
   EXPECT_EQ(report.files, 1);
 }
 
-TEST_F(PrepareDataTest, FoldersAreReadInOrderOfNameByExtension) {
+TEST_F(PrepareDataTest, FoldersAreReadInLexicalOrder) {
   folder_.Write("in/b.txt", "plain\n");
   folder_.Write("in/a/z.json", "{\"text\":\"json\"}\n");
   folder_.Write("in/c.py", "{\"text\":\"source\"}\n");
@@ -90,12 +90,12 @@ TEST_F(PrepareDataTest, TheFormatAndTheFieldCanBeForced) {
   EXPECT_THAT(Documents(), ElementsAre("{\n"));
 }
 
-TEST_F(PrepareDataTest, AMalformedLineIsNamedAndLeavesNothing) {
+TEST_F(PrepareDataTest, AMalformedLineIsNamedAndLeavesNoOutput) {
   const auto good = folder_.Write("a.jsonl", "{\"text\":\"one\"}\n");
   const auto bad = folder_.Write("b.jsonl", "{\"text\":\"two\"}\n{\"text\": 3}\n");
   EXPECT_STATUS(PrepareData(Options({good, bad})), kInvalidArgument,
                 "b.jsonl line 2: field \"text\" is a number; expected an object");
-  EXPECT_FALSE(SomethingIsLeft());
+  EXPECT_FALSE(HasOutput());
 }
 
 TEST_F(PrepareDataTest, SkippedLinesAreCounted) {
@@ -108,11 +108,11 @@ TEST_F(PrepareDataTest, SkippedLinesAreCounted) {
   EXPECT_THAT(report.first_bad_line, ::testing::HasSubstr("a.jsonl line 1: "));
 }
 
-TEST_F(PrepareDataTest, AnOutputThatIsThereIsKeptUnlessOverwritten) {
+TEST_F(PrepareDataTest, AnExistingOutputIsKeptUnlessOverwritten) {
   auto options = Options({folder_.Write("a.txt", "first")});
   ASSERT_OK(PrepareData(options));
   folder_.Write("a.txt", "second");
-  EXPECT_STATUS(PrepareData(options), kAlreadyExists, "data.idx: already there");
+  EXPECT_STATUS(PrepareData(options), kAlreadyExists, "data.idx: already exists");
   EXPECT_THAT(Documents(), ElementsAre("first"));
   options.overwrite = true;
   ASSERT_OK(PrepareData(options));
@@ -132,21 +132,21 @@ TEST_F(PrepareDataTest, InputsThatCannotBeReadAreNamed) {
   const auto good = folder_.Write("a.txt", "x");
   EXPECT_STATUS(PrepareData(Options({good, folder_.Path("no.txt")})), kNotFound, "no.txt: ");
   std::filesystem::create_directories(folder_.Path("empty"));
-  EXPECT_STATUS(PrepareData(Options({folder_.Path("empty")})), kNotFound, "without files");
+  EXPECT_STATUS(PrepareData(Options({folder_.Path("empty")})), kNotFound, "contains no files");
   std::filesystem::create_directories(folder_.Path("in"));
   std::filesystem::create_symlink("nowhere", folder_.Path("in/link.txt"));
   EXPECT_STATUS(PrepareData(Options({folder_.Path("in")})), kNotFound, "link.txt: cannot read");
   EXPECT_STATUS(PrepareData(Options({folder_.Write("a.jsonl.xz", "x")})), kInvalidArgument,
-                "a.jsonl.xz: packed as .xz, expected .gz, .zst or plain");
+                "a.jsonl.xz: .xz files cannot be read; decompress it or convert it to .gz or .zst");
   EXPECT_STATUS(PrepareData(Options({})), kInvalidArgument, "no input");
-  EXPECT_FALSE(SomethingIsLeft());
+  EXPECT_FALSE(HasOutput());
 }
 
-TEST_F(PrepareDataTest, HiddenFilesInAFolderAreLeftOut) {
+TEST_F(PrepareDataTest, HiddenFilesInAFolderAreSkipped) {
   folder_.Write("in/.git/index", "\xff");
   folder_.Write("in/.git/objects/a.txt", "hidden");
   folder_.Write("in/.hidden.jsonl", "hidden");
-  EXPECT_STATUS(PrepareData(Options({folder_.Path("in")})), kNotFound, "without files");
+  EXPECT_STATUS(PrepareData(Options({folder_.Path("in")})), kNotFound, "contains no files");
   folder_.Write("in/b/a.txt", "seen");
   ASSERT_OK(PrepareData(Options({folder_.Path("in")})));
   EXPECT_THAT(Documents(), ElementsAre("seen"));
@@ -162,8 +162,8 @@ TEST_F(PrepareDataTest, APlainFileThatIsNotTextIsNamedWithTheByte) {
   folder_.Write("in/c.txt.gz", testing::Gzip("\xff"));
   auto options = Options({folder_.Path("in")});
   EXPECT_STATUS(PrepareData(options), kInvalidArgument,
-                "in/b.bin: byte 3 of the text is not UTF-8; expected text in UTF-8");
-  EXPECT_FALSE(SomethingIsLeft());
+                "in/b.bin: byte 3 of the text is not UTF-8; convert the file to UTF-8");
+  EXPECT_FALSE(HasOutput());
   options.skip_bad = true;
   PrepareReport report;
   ASSERT_OK(PrepareData(options, &report));
@@ -176,7 +176,7 @@ TEST_F(PrepareDataTest, AFolderAsOutputIsRefused) {
   auto options = Options({folder_.Write("a.txt", "x")});
   for (const char* output : {"out/", "out/.", "out/.."}) {
     options.output = folder_.Path(output);
-    EXPECT_STATUS(PrepareData(options), kInvalidArgument, ": a folder, expected the PREFIX");
+    EXPECT_STATUS(PrepareData(options), kInvalidArgument, ": names a folder; name the PREFIX");
   }
   EXPECT_FALSE(std::filesystem::exists(folder_.Path("out")));
 }
@@ -187,7 +187,7 @@ TEST_F(PrepareDataTest, AnOutputThatCannotBeWrittenIsNamed) {
   EXPECT_STATUS(PrepareData(options), kFailedPrecondition, "a.txt");
 }
 
-// JSON lines of many sizes, some blocks of them, with texts of words, of no words, and empty ones.
+// Several blocks of JSON lines of different lengths, some with empty texts.
 std::string ManyLines() {
   std::mt19937 random(6);
   std::string lines;
@@ -215,7 +215,7 @@ class PrepareManyTest : public PrepareDataTest {
   }
 };
 
-TEST_F(PrepareManyTest, AnyNumberOfWorkersAndAnyPackingWriteTheSameBytes) {
+TEST_F(PrepareManyTest, WorkersAndCompressionDoNotChangeTheOutput) {
   const std::string lines = ManyLines();
   const auto plain = folder_.Write("a.jsonl", lines);
   auto options = Gpt2Options({plain});
@@ -251,8 +251,8 @@ TEST_F(PrepareManyTest, DocumentsEndWithTheVocabularysEndOfText) {
   EXPECT_EQ(ids, expected);
 }
 
-// Of three faults in later blocks and files, the first in order is told, with its line in the file.
-TEST_F(PrepareManyTest, TheFirstFaultIsToldForAnyNumberOfWorkers) {
+// Of three errors in different blocks and files, the first in input order is reported.
+TEST_F(PrepareManyTest, TheFirstErrorIsReportedForAnyNumberOfWorkers) {
   const std::string lines = ManyLines();
   const auto num_lines = std::count(lines.begin(), lines.end(), '\n');
   const auto bad = folder_.Write("a.jsonl", lines + "bad\n" + lines + "worse\n");
@@ -262,10 +262,10 @@ TEST_F(PrepareManyTest, TheFirstFaultIsToldForAnyNumberOfWorkers) {
     options.workers = workers;
     EXPECT_STATUS(PrepareData(options), kInvalidArgument,
                   absl::StrCat("a.jsonl line ", num_lines + 1, ": not valid JSON"));
-    EXPECT_FALSE(SomethingIsLeft());
+    EXPECT_FALSE(HasOutput());
     options.skip_bad = true;
-    EXPECT_STATUS(PrepareData(options), kDataLoss, "b.jsonl.gz: cut short at byte 1000");
-    EXPECT_FALSE(SomethingIsLeft());
+    EXPECT_STATUS(PrepareData(options), kDataLoss, "b.jsonl.gz: truncated at byte 1000");
+    EXPECT_FALSE(HasOutput());
   }
 }
 
@@ -284,7 +284,7 @@ TEST_F(PrepareManyTest, SkippedLinesAreCountedOverBlocksAndFiles) {
               ::testing::HasSubstr(absl::StrCat("a.jsonl line ", num_lines + 1, ": ")));
 }
 
-TEST_F(PrepareManyTest, AFullDiskIsToldAndLeavesNothing) {
+TEST_F(PrepareManyTest, AFullDiskIsReportedAndLeavesNoOutput) {
   const auto input = folder_.Write("a.jsonl", ManyLines());
   for (const int64_t limit : {0, 1'000'000}) {
     const testing::FileSizeLimit full(limit);
@@ -292,21 +292,21 @@ TEST_F(PrepareManyTest, AFullDiskIsToldAndLeavesNothing) {
     EXPECT_FALSE(status.ok());
     EXPECT_THAT(std::string(status.message()),
                 ::testing::HasSubstr("data.bin.partial: cannot write"));
-    EXPECT_FALSE(SomethingIsLeft());
+    EXPECT_FALSE(HasOutput());
   }
 }
 
-TEST_F(PrepareDataTest, WhatAKillBetweenTheRenamesLeftIsReplaced) {
+TEST_F(PrepareDataTest, FilesOfAKillBetweenTheRenamesAreReplaced) {
   auto options = Options({folder_.Write("a.txt", "new")});
   folder_.Write("out/data.bin", "ids");
-  EXPECT_STATUS(PrepareData(options), kAlreadyExists, "data.bin: already there");
+  EXPECT_STATUS(PrepareData(options), kAlreadyExists, "data.bin: already exists");
   folder_.Write("out/data.idx.partial", "an index");
   ASSERT_OK(PrepareData(options));
   EXPECT_THAT(Documents(), ElementsAre("new"));
   EXPECT_FALSE(std::filesystem::exists(folder_.Path("out/data.idx.partial")));
 }
 
-TEST_F(PrepareDataTest, PackedPlainFilesAreADocumentEach) {
+TEST_F(PrepareDataTest, EachCompressedPlainFileIsADocument) {
   folder_.Write("in/a.txt.gz", testing::Gzip("one\ntwo"));
   folder_.Write("in/b.zst", testing::Zstd(""));
   folder_.Write("in/c.json.zst", testing::Zstd("{\"text\":\"three\"}"));
@@ -314,14 +314,14 @@ TEST_F(PrepareDataTest, PackedPlainFilesAreADocumentEach) {
   EXPECT_THAT(Documents(), ElementsAre("one\ntwo", "", "three"));
 }
 
-TEST_F(PrepareDataTest, WorkersAndVocabulariesThatCannotBeAreRefused) {
+TEST_F(PrepareDataTest, InvalidWorkersAndVocabulariesAreRefused) {
   auto options = Options({folder_.Write("a.txt", "x")});
   options.workers = 0;
-  EXPECT_STATUS(PrepareData(options), kInvalidArgument, "0 workers, expected 1 to 1024");
+  EXPECT_STATUS(PrepareData(options), kInvalidArgument, "0 workers; use 1 to 1024");
   options.workers = 1;
   options.vocab_file = "/nowhere/vocab.json";
   EXPECT_STATUS(PrepareData(options), kNotFound, "/nowhere/vocab.json");
-  EXPECT_FALSE(SomethingIsLeft());
+  EXPECT_FALSE(HasOutput());
 }
 
 }  // namespace

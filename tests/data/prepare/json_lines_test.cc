@@ -36,20 +36,20 @@ absl::Status StatusOfLine(absl::string_view line) {
   return TextOfJson(line, "text", &text);
 }
 
-TEST(LineReader, GivesLinesWithOrWithoutALastEnd) {
+TEST(LineReader, AcceptsALastLineWithoutNewline) {
   const TempFolder folder;
   EXPECT_THAT(Lines(folder.Write("a", "one\n\nthree\n")), ElementsAre("one", "", "three"));
   EXPECT_THAT(Lines(folder.Write("b", "one\ntwo")), ElementsAre("one", "two"));
   EXPECT_THAT(Lines(folder.Write("c", "")), IsEmpty());
 }
 
-TEST(LineReader, HoldsLongLinesAndZeroBytes) {
+TEST(LineReader, AcceptsLongLinesAndZeroBytes) {
   const TempFolder folder;
   const std::string longer(3'000'000, 'x'), zero("a\0b", 3);
   EXPECT_THAT(Lines(folder.Write("a", longer + "\n" + zero + "\n")), ElementsAre(longer, zero));
 }
 
-TEST(LineReader, NamesAFileThatIsNotThere) {
+TEST(LineReader, NamesAMissingFile) {
   EXPECT_STATUS(LineReader::Open("/nowhere/a"), kNotFound, "/nowhere/a: cannot open");
 }
 
@@ -66,7 +66,7 @@ TEST(TextOfJson, DecodesEscapes) {
             std::string("\xc3\xa9\n\xf0\x9f\x98\x80\0.", 9));
 }
 
-TEST(TextOfJson, SaysWhatIsWrong) {
+TEST(TextOfJson, NamesTheProblem) {
   const std::string expected = "; expected an object with a string \"text\"";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "an empty line"},

@@ -38,13 +38,13 @@ absl::StatusOr<std::string> ReadAll(const std::string& path, size_t at_a_time) {
   }
 }
 
-TEST(TextSource, GivesTheTextOfPackedFilesForAnySizeOfRead) {
+TEST(TextSource, DecompressesForAnySizeOfRead) {
   const TempFolder folder;
   const std::string text = SomeText(1'000'000);
   for (const std::string& path :
        {folder.Write("a.txt", text), folder.Write("a.gz", Gzip(text)),
         folder.Write("a.zst", Zstd(text)),
-        // Several members, an empty one among them, are one text.
+        // Several members (one of them empty) form one text.
         folder.Write("b.gz", Gzip(text.substr(0, 10)) + Gzip("") + Gzip(text.substr(10))),
         folder.Write("b.zst", Zstd(text.substr(0, 10)) + Zstd("") + Zstd(text.substr(10)))}) {
     EXPECT_TRUE(ReadAll(path, 1 << 18).value() == text) << path;
@@ -52,18 +52,18 @@ TEST(TextSource, GivesTheTextOfPackedFilesForAnySizeOfRead) {
   }
 }
 
-TEST(TextSource, DataThatIsCutShortAnywhereIsNamedWithTheByte) {
+TEST(TextSource, TruncatedDataAreNamedWithTheByte) {
   const TempFolder folder;
   const std::string text = SomeText(300);
   for (const auto& [name, packed] : {std::pair{"a.gz", Gzip(text)}, {"a.zst", Zstd(text)}}) {
     for (size_t bytes = 0; bytes < packed.size(); ++bytes) {
       const auto read = ReadAll(folder.Write(name, packed.substr(0, bytes)), 1000);
-      EXPECT_STATUS(read, kDataLoss, absl::StrCat(name, ": cut short at byte ", bytes));
+      EXPECT_STATUS(read, kDataLoss, absl::StrCat(name, ": truncated at byte ", bytes));
     }
   }
 }
 
-TEST(TextSource, DamagedDataIsNamed) {
+TEST(TextSource, DamagedDataAreNamed) {
   const TempFolder folder;
   const std::string text = SomeText(100'000);
   for (const auto& [name, packed] : {std::pair{"a.gz", Gzip(text)}, {"a.zst", Zstd(text)}}) {
@@ -75,23 +75,23 @@ TEST(TextSource, DamagedDataIsNamed) {
   }
 }
 
-TEST(TextSource, AFileThatIsNotThereIsNamed) {
+TEST(TextSource, AMissingFileIsNamed) {
   EXPECT_STATUS(TextSource::Open("/nowhere/a.gz"), kNotFound, "/nowhere/a.gz: cannot open");
 }
 
-TEST(LineReader, BlocksAreWholeLinesAndTogetherTheText) {
+TEST(LineReader, BlocksAreCompleteLinesThatFormTheText) {
   const TempFolder folder;
   const std::string text = SomeText(900'000) + std::string(400'000, 'x') + "\nlast";
   const std::string path = folder.Write("a.gz", Gzip(text));
-  for (const size_t least : {size_t{1}, size_t{1000}, size_t{300'000}, size_t{1} << 40}) {
+  for (const size_t min_bytes : {size_t{1}, size_t{1000}, size_t{300'000}, size_t{1} << 40}) {
     LineReader reader = LineReader::Open(path).value();
     std::string block, all;
-    while (*reader.NextBlock(least, &block)) {
+    while (*reader.NextBlock(min_bytes, &block)) {
       all += block;
-      EXPECT_TRUE(block.size() >= least || all.size() == text.size());
+      EXPECT_TRUE(block.size() >= min_bytes || all.size() == text.size());
       EXPECT_TRUE(block.back() == '\n' || all.size() == text.size());
     }
-    EXPECT_TRUE(all == text) << least;
+    EXPECT_TRUE(all == text) << min_bytes;
     EXPECT_EQ(reader.file_bytes(), static_cast<int64_t>(folder.ReadAll("a.gz").size()));
   }
 }

@@ -7,8 +7,8 @@
 namespace unipool {
 namespace {
 
-// From the least to the largest code of each length, and around the halves of UTF-16 pairs.
-TEST(ValidUtf8Bytes, TakesEveryCharacter) {
+// The smallest and largest code of each length, and the codes around the surrogates.
+TEST(ValidUtf8Bytes, AcceptsEveryCharacter) {
   const std::string text =
       "a\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf"
       "\xf0\x90\x80\x80\xf3\xbf\xbf\xbf\xf4\x8f\xbf\xbf plain words after it";
@@ -17,7 +17,7 @@ TEST(ValidUtf8Bytes, TakesEveryCharacter) {
   EXPECT_EQ(ValidUtf8Bytes(""), 0u);
 }
 
-TEST(ValidUtf8Bytes, StopsAtTheFirstCharacterThatIsNone) {
+TEST(ValidUtf8Bytes, StopsAtTheFirstInvalidCharacter) {
   for (const char* bad :
        {"\x80", "\xbf", "\xc0\xaf", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
         "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xc2z", "\xe1\x80z", "\xf1\x80\x80z"}) {
@@ -28,7 +28,7 @@ TEST(ValidUtf8Bytes, StopsAtTheFirstCharacterThatIsNone) {
   }
 }
 
-TEST(ValidUtf8Bytes, StopsAtACharacterThatIsCut) {
+TEST(ValidUtf8Bytes, StopsAtATruncatedCharacter) {
   for (const char* cut : {"\xc2", "\xe1\x80", "\xf1\x80\x80"}) {
     EXPECT_EQ(ValidUtf8Bytes(std::string("long enough") + cut), 11u);
   }

@@ -1,4 +1,4 @@
-// Looking at models: the same numbers as training's validation, and for any number of ranks.
+// Evaluation gives the same numbers as the validation of training, on any number of ranks.
 #include "launch/analysis/inference_model.h"
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ using testing::Variant;
 
 class InferenceTest : public LookingTest {
  protected:
-  // What training's validation says of the weights that a run starts with.
+  // The validation of a trainer on the initial weights of a run.
   Validation Untrained(const config::Run& run) const {
     Validation validation{};
     testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
@@ -36,7 +36,7 @@ class InferenceTest : public LookingTest {
   }
 };
 
-TEST_F(InferenceTest, TheLossIsThatOfTheTrainersValidation) {
+TEST_F(InferenceTest, LossEqualsTheValidationOfTheTrainer) {
   for (const Variant variant : {Variant::kDense, Variant::kVanilla, Variant::kUniPoolTop2}) {
     const config::Run run = Run(variant);
     const Validation expected = Untrained(run);
@@ -53,7 +53,7 @@ TEST_F(InferenceTest, TheLossIsThatOfTheTrainersValidation) {
 
 TEST_F(InferenceTest, EveryRouteIsCountedOnceOnAnyNumberOfRanks) {
   const config::Run run = Run(Variant::kUniPoolTop2);
-  std::vector<int64_t> alone;
+  std::vector<int64_t> on_one_rank;
   for (const int ranks : {1, 2, 3, 5}) {
     const auto counts = Look<std::vector<int64_t>>(run, ranks, [&](InferenceModel& model) {
       RouteCounter counter(run);
@@ -61,8 +61,8 @@ TEST_F(InferenceTest, EveryRouteIsCountedOnceOnAnyNumberOfRanks) {
       SumOverRanks(&counter.counts().counts, model);
       return counter.counts().counts;
     });
-    if (ranks == 1) alone = counts;
-    EXPECT_EQ(counts, alone) << ranks << " ranks";
+    if (ranks == 1) on_one_rank = counts;
+    EXPECT_EQ(counts, on_one_rank) << ranks << " ranks";
     EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), int64_t{0}),
               3 * 2 * 8 * run.model().sequence());
   }
@@ -81,7 +81,7 @@ TEST_F(InferenceTest, DistinctExpertsOfATokenAreCounted) {
   }
 }
 
-// Three layers, top 2, one pool: the histogram made again from every token's ids.
+// Three layers, top 2, one pool: the histogram recomputed from the expert ids of every token.
 TEST_F(InferenceTest, DistinctExpertsAreThoseOfTheRoutes) {
   struct Routes : BatchHook {
     void OnBatch(const TokenBatch& batch) override { sets.resize(batch.tokens.size()); }
@@ -124,16 +124,16 @@ TEST_F(InferenceTest, APartBeyondTheTextIsRefused) {
   EXPECT_THAT(text.status().message(), ::testing::HasSubstr("test part has"));
 }
 
-TEST_F(InferenceTest, AllOfATextWithoutEndIsRefused) {
+TEST_F(InferenceTest, AllOfAnEndlessTextIsRefused) {
   config::Run run = Run(Variant::kUniPool);
   EXPECT_OK(EvaluationText::Open(run, {Split::kTest, 0, 0}).status());
   run.mutable_data()->set_order(config::Data::MEGATRON);
   EXPECT_STATUS(EvaluationText::Open(run, {Split::kTest, 0, 0}), kInvalidArgument,
-                "--sequences 0: data.order = MEGATRON has no end, expected at least 1");
+                "--sequences 0: data.order = MEGATRON has no end; use --sequences 1 or more");
   run.mutable_data()->clear_order();
   run.mutable_data()->add_source()->set_prefix(prefix_);
   EXPECT_STATUS(EvaluationText::Open(run, {Split::kTest, 0, 0}), kInvalidArgument,
-                "--sequences 0: a blend has no end, expected at least 1");
+                "--sequences 0: a blend has no end; use --sequences 1 or more");
 }
 
 }  // namespace

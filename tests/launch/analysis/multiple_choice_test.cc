@@ -1,4 +1,4 @@
-// Questions with given answers: how they are read, tokenized and counted.
+// Questions with given answers: reading, tokenizing and accuracy.
 #include "launch/analysis/multiple_choice.h"
 
 #include <gmock/gmock.h>
@@ -48,14 +48,14 @@ class TaskTest : public LookingTest {
   }
 };
 
-TEST(EncodeChoice, TokensBeyondTheContextAreTheChoices) {
+TEST(EncodeChoice, TokensBeyondTheContextBelongToTheChoice) {
   const auto tokenizer = CreateByteTokenizer();
   const ChoiceTokens plain = EncodeChoice(*tokenizer, "ab", " c", 17);
   EXPECT_THAT(plain.tokens, ElementsAre('a', 'b', ' ', 'c'));
   EXPECT_EQ(plain.predicted, 2);
 }
 
-TEST(EncodeChoice, TrailingSpacesOfTheContextCountAsTheChoices) {
+TEST(EncodeChoice, TrailingSpacesBelongToTheChoice) {
   const auto tokenizer = CreateByteTokenizer();
   EXPECT_EQ(EncodeChoice(*tokenizer, "ab  ", "c", 17).predicted, 3);
 }
@@ -67,7 +67,7 @@ TEST(EncodeChoice, AnEmptyContextIsTheEndOfADocument) {
   EXPECT_EQ(empty.predicted, 2);
 }
 
-TEST(EncodeChoice, ALongTextLosesItsFront) {
+TEST(EncodeChoice, ALongTextLosesTokensAtItsFront) {
   const auto tokenizer = CreateByteTokenizer();
   const ChoiceTokens cut = EncodeChoice(*tokenizer, "abcdef", "gh", 4);
   EXPECT_THAT(cut.tokens, ElementsAre('e', 'f', 'g', 'h'));
@@ -87,8 +87,8 @@ TEST(MakeAccuracy, GivesTheStandardErrorOfAMean) {
   EXPECT_EQ(MakeAccuracy(1, 1).standard_error, 0);
 }
 
-// Counted again from each choice's scores.
-TEST_F(TaskTest, AccuraciesAreThoseOfTheScores) {
+// Compares with accuracies computed here from the scores of each choice alone.
+TEST_F(TaskTest, AccuraciesFollowFromTheScores) {
   const std::string path = Write(kQuestions);
   const auto questions = ReadQuestions(path).value();
   const auto expected =
@@ -132,14 +132,14 @@ TEST_F(TaskTest, AccuraciesAreThoseOfTheScores) {
   }
 }
 
-// The continuation that the model itself would write is found to be greedy, another one is not.
-TEST_F(TaskTest, AnOnlyContinuationIsJudgedGreedily) {
+// The model's most likely continuation counts as greedy, any other one does not.
+TEST_F(TaskTest, ASingleChoiceIsJudgedByGreedyDecoding) {
   std::vector<std::vector<int32_t>> sequences;
   for (int32_t c = 'a'; c <= 'z'; ++c) sequences.push_back({'a', c, 'x'});
   const auto scores = Look<std::vector<SequenceScores>>(
       Run(Variant::kUniPool), 1,
       [&](InferenceModel& model) { return ScoreSequences(sequences, 0, nullptr, model); });
-  std::string lines;  // of the first context that goes on with a letter
+  std::string lines;  // for the first context whose most likely next token is printable
   for (size_t i = 0; i < scores.size() && lines.empty(); ++i) {
     const int32_t right = scores[i].likeliest[1];
     if (right < '0' || right > 'z' || right == '\\') continue;
@@ -158,12 +158,12 @@ TEST_F(TaskTest, AnOnlyContinuationIsJudgedGreedily) {
 TEST_F(TaskTest, BadQuestionsAreNamed) {
   ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"]}", "expected {\"context\"");
   ExpectRefused("{\"context\": \"a\", \"choices\": [], \"gold\": 0}", "expected {\"context\"");
-  ExpectRefused("{\"context\": \"a\", \"choices\": [\"\"], \"gold\": 0}", "not empty");
+  ExpectRefused("{\"context\": \"a\", \"choices\": [\"\"], \"gold\": 0}", "none empty");
   ExpectRefused("{\"context\": 1, \"choices\": [\"b\"], \"gold\": 0}", "expected {\"context\"");
   ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": 1}", "\"gold\" is 1");
   ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": -1}", "index into 1 choice");
   ExpectRefused("not JSON", "expected {\"context\"");
-  EXPECT_THAT(ReadQuestions(Write("")).status().message(), HasSubstr("no line"));
+  EXPECT_THAT(ReadQuestions(Write("")).status().message(), HasSubstr("is empty"));
 }
 
 }  // namespace

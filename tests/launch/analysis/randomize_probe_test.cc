@@ -1,4 +1,4 @@
-// Random routes: where they go, what they weigh, and that they depend on nothing but the settings.
+// Random routes: their experts, their gates, and that they depend only on the settings.
 #include "launch/analysis/randomize_probe.h"
 
 #include <gmock/gmock.h>
@@ -70,7 +70,7 @@ TEST(RandomRoutes, AreUniform) {
   for (const int count : counts) EXPECT_NEAR(count, 3200, 200);  // 4 standard deviations
 }
 
-TEST(RandomRoutes, OtherLayersAreLeftAlone) {
+TEST(RandomRoutes, OtherLayersAreNotChanged) {
   Routed routed;
   RandomRoutes hook({}, 2, {2, 3, 4});
   hook.OnBatch(routed.batch);
@@ -78,7 +78,7 @@ TEST(RandomRoutes, OtherLayersAreLeftAlone) {
   EXPECT_THAT(routed.Ids(), ElementsAre(0, 1, 0, 1, 0, 1, 0, 1));
 }
 
-TEST(RandomRoutes, GatesAreAsAskedFor) {
+TEST(RandomRoutes, GatesFollowTheSetting) {
   using Gate = RandomRouteSettings::Gate;
   for (const Gate gate : {Gate::kOriginal, Gate::kOwn, Gate::kOne}) {
     Routed routed;
@@ -91,7 +91,7 @@ TEST(RandomRoutes, GatesAreAsAskedFor) {
   }
 }
 
-TEST(RandomRoutes, ADrawASequenceIsTheSameForItsTokens) {
+TEST(RandomRoutes, ADrawPerSequenceIsTheSameForItsTokens) {
   Routed routed;
   routed.Randomize({.draw = RandomRouteSettings::Draw::kSequence, .seed = 5}, {0, 1, 2, 3, 4});
   const std::vector<int32_t> ids = routed.Ids();
@@ -100,7 +100,7 @@ TEST(RandomRoutes, ADrawASequenceIsTheSameForItsTokens) {
   EXPECT_EQ(ids[4], ids[6]);
 }
 
-TEST(RandomRoutes, FollowTheSequenceNotTheBatch) {
+TEST(RandomRoutes, DependOnTheSequenceNotTheBatch) {
   Routed together, apart;
   together.Randomize({.seed = 9}, {0, 1, 2, 3, 4});
   apart.batch.ids = {11, 10};
@@ -122,13 +122,13 @@ TEST(ParseLayers, NamesLayers) {
 
 class RandomizeTest : public LookingTest {
  protected:
-  // Losses: baseline, each full layer's, each matched layer's.
+  // Losses: of the baseline, of each layer of `full`, of each layer of `matched`.
   std::vector<double> Losses(const config::Run& run, const RandomizeSettings& settings,
                              int ranks) const {
     return Look<std::vector<double>>(run, ranks, [&](InferenceModel& model) {
       const auto text = Text(run, {Split::kValidation, 4, 8});
-      const auto found_on = Text(run, {Split::kValidation, 0, 4});
-      const auto report = RunRandomize(settings, found_on.get(), {.text = text.get()}, model);
+      const auto selection_text = Text(run, {Split::kValidation, 0, 4});
+      const auto report = RunRandomize(settings, selection_text.get(), {.text = text.get()}, model);
       EXPECT_OK(report);
       std::vector<double> losses = {report->baseline.text->validation.loss};
       for (const auto* layers : {&report->full, &report->matched}) {
@@ -144,26 +144,26 @@ class RandomizeTest : public LookingTest {
 TEST_F(RandomizeTest, DependsOnTheSeedAndNotOnTheRanks) {
   const config::Run run = Run(Variant::kUniPoolTop2);
   RandomizeSettings settings{.layers = {1, 2}, .routes = {.seed = 1}, .matched = 3};
-  const std::vector<double> alone = Losses(run, settings, 1);
-  ASSERT_EQ(alone.size(), 5u);
-  EXPECT_EQ(Losses(run, settings, 1), alone);
+  const std::vector<double> on_one_rank = Losses(run, settings, 1);
+  ASSERT_EQ(on_one_rank.size(), 5u);
+  EXPECT_EQ(Losses(run, settings, 1), on_one_rank);
   for (const int ranks : {2, 3}) {
     EXPECT_THAT(Losses(run, settings, ranks),
-                ::testing::Pointwise(::testing::DoubleNear(1e-6), alone));
+                ::testing::Pointwise(::testing::DoubleNear(1e-6), on_one_rank));
   }
   settings.routes.seed = 2;
   const std::vector<double> other = Losses(run, settings, 1);
-  EXPECT_EQ(other[0], alone[0]);
-  for (int i = 1; i < 5; ++i) EXPECT_NE(other[i], alone[i]);
+  EXPECT_EQ(other[0], on_one_rank[0]);
+  for (int i = 1; i < 5; ++i) EXPECT_NE(other[i], on_one_rank[i]);
 }
 
 TEST_F(RandomizeTest, PrivateExpertsAreDrawnFromTheirLayersOnly) {
   RandomizeSettings settings{.layers = {1, 2}, .routes = {}, .matched = 8};
   const std::vector<double> losses = Losses(Run(Variant::kVanilla), settings, 2);
-  EXPECT_EQ(losses.size(), 3u) << "7 experts a layer: no 8 to choose from";
+  EXPECT_EQ(losses.size(), 3u) << "the pool has 7 experts, fewer than `matched`";
 }
 
-// With a pool of one route a layer, the matched expert of top-1 is what every token chose.
+// The matched experts of a layer are the most used ones of the same text.
 TEST_F(RandomizeTest, MatchedExpertsAreTheMostUsedOnes) {
   const config::Run run = Run(Variant::kUniPool);
   const auto text = Text(run);
@@ -179,7 +179,7 @@ TEST_F(RandomizeTest, MatchedExpertsAreTheMostUsedOnes) {
   EXPECT_EQ(experts, TopExperts(counts, 1, 2));
 }
 
-TEST(MeanChange, IsTheMeanOverLayersLessTheBaseline) {
+TEST(MeanChange, IsTheMeanDifferenceFromTheBaseline) {
   const auto measured = [](double loss, double accuracy) {
     Measurement measurement;
     measurement.text = TextLoss{.validation = {loss, {}}, .tokens = 1};

@@ -1,4 +1,4 @@
-// The page about utilization: whole, self-contained, and with the numbers that it is about.
+// The page about expert utilization is well-formed, self-contained and shows the given numbers.
 #include "launch/analysis/routing_page.h"
 
 #include <gmock/gmock.h>
@@ -20,8 +20,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// Layers that prefer some experts of a shared pool, as trained ones do.
-RouteCounts MadeUpCounts(int layers, int pools, int experts) {
+// Counts of layers that prefer some experts, similar to those of a trained model.
+RouteCounts SyntheticCounts(int layers, int pools, int experts) {
   RouteCounts counts{.layers = layers, .pools = pools, .experts = experts, .top_k = 1};
   counts.counts.resize(static_cast<size_t>(layers) * counts.columns());
   const Rng rng(7, StreamId("made-up counts"));
@@ -47,14 +47,14 @@ size_t Occurrences(const std::string& text, const std::string& part) {
 }
 
 TEST(RoutingPage, LoadsNothing) {
-  const std::string page = Page(MadeUpCounts(12, 1, 96));
+  const std::string page = Page(SyntheticCounts(12, 1, 96));
   for (const char* outside : {"http:", "https:", "src=", "href=", "url(", "@import", "<link"}) {
     EXPECT_THAT(page, Not(HasSubstr(outside)));
   }
 }
 
 TEST(RoutingPage, IsClosedAndEscaped) {
-  const std::string page = Page(MadeUpCounts(12, 1, 96));
+  const std::string page = Page(SyntheticCounts(12, 1, 96));
   EXPECT_TRUE(absl::StartsWith(page, "<!DOCTYPE html>"));
   EXPECT_TRUE(absl::EndsWith(page, "</html>\n"));
   EXPECT_THAT(page, HasSubstr("runs/&lt;a &amp; b&gt;"));
@@ -66,18 +66,18 @@ TEST(RoutingPage, IsClosedAndEscaped) {
 }
 
 TEST(RoutingPage, EveryUsedCellIsDrawnOnceInEachPicture) {
-  const RouteCounts counts = MadeUpCounts(12, 1, 96);
+  const RouteCounts counts = SyntheticCounts(12, 1, 96);
   const size_t used =
       counts.counts.size() - std::count(counts.counts.begin(), counts.counts.end(), 0);
   EXPECT_EQ(Occurrences(Page(counts), "h1v1h-1z"), 2 * used);
 }
 
 TEST(RoutingPage, StaysSmallForTheLargestPool) {
-  EXPECT_LT(Page(MadeUpCounts(48, 1, 384)).size(), 1'500'000u);
+  EXPECT_LT(Page(SyntheticCounts(48, 1, 384)).size(), 1'500'000u);
 }
 
-TEST(RoutingPage, CopesWithNoRoutesAndPrivateExperts) {
-  RouteCounts counts = MadeUpCounts(2, 2, 3);
+TEST(RoutingPage, HandlesZeroRoutesAndPrivateExperts) {
+  RouteCounts counts = SyntheticCounts(2, 2, 3);
   EXPECT_THAT(Page(counts), Not(HasSubstr("nan")));
   counts.counts.assign(counts.counts.size(), 0);
   const std::string page = Page(counts);
@@ -85,12 +85,12 @@ TEST(RoutingPage, CopesWithNoRoutesAndPrivateExperts) {
   EXPECT_THAT(page, Not(HasSubstr("inf")));
 }
 
-// UNIPOOL_PAGES=FOLDER keeps pages to look at.
-TEST(RoutingPage, CanBeLookedAt) {
+// With UNIPOOL_PAGES=FOLDER the pages are written there, to view them in a browser.
+TEST(RoutingPage, HasATitle) {
   const char* folder = std::getenv("UNIPOOL_PAGES");
   for (const auto& [layers, pools, experts] :
        {std::array{12, 1, 96}, std::array{48, 1, 384}, std::array{12, 12, 8}}) {
-    const std::string page = Page(MadeUpCounts(layers, pools, experts));
+    const std::string page = Page(SyntheticCounts(layers, pools, experts));
     EXPECT_THAT(page, HasSubstr("Expert utilization"));
     if (folder == nullptr) continue;
     std::ofstream(absl::StrCat(folder, "/", layers, "x", pools, "x", experts, ".html")) << page;

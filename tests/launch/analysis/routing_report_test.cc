@@ -1,4 +1,4 @@
-// Every statistic of routes against numbers worked out by hand.
+// Statistics of routes against numbers computed by hand.
 #include "launch/analysis/routing_report.h"
 
 #include <gmock/gmock.h>
@@ -51,7 +51,7 @@ TEST(RoutingReport, EntropiesAreInBits) {
 TEST(RoutingReport, TopSetsUniteAndCover) {
   const RoutingReport report = ReportRouting(Shared());
   ASSERT_EQ(report.top_sets.size(), 3u) << "k = 1, 2, 3";
-  const TopSets& one = report.top_sets[0];  // {0} and {1}
+  const TopSets& one = report.top_sets[0];  // the sets {0} and {1}
   EXPECT_EQ(one.k, 1);
   EXPECT_EQ(one.union_size, 2);
   EXPECT_DOUBLE_EQ(one.union_share, 0.5);
@@ -61,20 +61,20 @@ TEST(RoutingReport, TopSetsUniteAndCover) {
   EXPECT_DOUBLE_EQ(one.least_coverage, 0.5);
   EXPECT_DOUBLE_EQ(one.median_coverage, 0.625);
   EXPECT_DOUBLE_EQ(one.max_coverage, 0.75);
-  const TopSets& three = report.top_sets[2];  // {0, 1, 2} and {1, 2, 0}: of equals the lowest
+  const TopSets& three = report.top_sets[2];  // {0, 1, 2} and {1, 2, 0}: on ties the lowest expert
   EXPECT_EQ(three.k, 3);
   EXPECT_EQ(three.union_size, 3);
   EXPECT_DOUBLE_EQ(three.saturation, 0.75);
   EXPECT_DOUBLE_EQ(three.least_coverage, 1);
 }
 
-TEST(RoutingReport, TopExpertsOfEqualCountsAreTheLowest) {
+TEST(RoutingReport, TopExpertsPreferTheLowestOnTies) {
   EXPECT_THAT(TopExperts(Shared(), 0, 3), ElementsAre(0, 1, 2));
   EXPECT_THAT(TopExperts(Shared(), 1, 4), ElementsAre(1, 2, 0, 3));
   EXPECT_THAT(TopExperts(Private(), 1, 8), ElementsAre(2, 3));
 }
 
-TEST(RoutingReport, LayersOfUnequalTokensWeighByThem) {
+TEST(RoutingReport, WeightedCoverageWeighsLayersByRoutes) {
   RouteCounts counts = Shared();
   counts.counts = {1, 0, 0, 1, 6, 0, 0, 0};
   const TopSets one = ReportRouting(counts).top_sets[0];
@@ -103,7 +103,7 @@ TEST(RoutingReport, PrivateExpertsAreNotShared) {
   EXPECT_DOUBLE_EQ(report.top_sets[1].saturation, 1);
 }
 
-TEST(RoutingReport, NoTokensAreNoRoutes) {
+TEST(RoutingReport, HandlesZeroRoutes) {
   RouteCounts counts = Shared();
   counts.counts.assign(8, 0);
   const RoutingReport report = ReportRouting(counts);
@@ -113,7 +113,7 @@ TEST(RoutingReport, NoTokensAreNoRoutes) {
 
 TEST(DistinctExpertsByChance, FollowsTheFormula) {
   EXPECT_NEAR(DistinctExpertsByChance(12, 1, 96, 1), 96 * (1 - std::pow(95.0 / 96, 12)), 1e-12);
-  EXPECT_NEAR(DistinctExpertsByChance(12, 12, 8, 1), 12, 1e-12) << "vanilla: one a layer";
+  EXPECT_NEAR(DistinctExpertsByChance(12, 12, 8, 1), 12, 1e-12) << "vanilla: one expert per layer";
   EXPECT_NEAR(DistinctExpertsByChance(2, 1, 4, 2), 3, 1e-12);
 }
 

@@ -1,5 +1,5 @@
-// Scores of lines: those of each sequence by itself, in order, on any number of ranks; and what is
-// said of lines that cannot be scored.
+// Scores of lines equal those of each sequence alone, in order, on any number of ranks; invalid
+// lines are named.
 #include "launch/analysis/score_lines.h"
 
 #include <gmock/gmock.h>
@@ -22,7 +22,7 @@ using testing::LookingTest;
 using testing::Variant;
 using Sequences = std::vector<std::vector<int32_t>>;
 
-// Of all lengths from 0 to what a model of 16 tokens takes.
+// Sequences of all lengths from 0 to the maximum of a model of 16 tokens.
 Sequences MixedSequences() {
   Sequences sequences;
   for (int i = 0; i < 41; ++i) {
@@ -43,7 +43,7 @@ class ScoreTest : public LookingTest {
     return all;
   }
 
-  // One sequence at a time, filled up with a token that scoring does not use.
+  // Runs one sequence at a time, padded with a token that does not affect the scores.
   static std::vector<float> Naive(const Sequences& sequences, InferenceModel& model) {
     const int64_t length = model.run().model().sequence();
     std::vector<float> all;
@@ -66,7 +66,7 @@ class ScoreTest : public LookingTest {
     return folder_.Path("in.jsonl");
   }
 
-  // The lines that scoring gives on rank 0, or the error.
+  // The output lines on rank 0, or the error.
   absl::StatusOr<std::vector<std::string>> Score(const std::string& input, int ranks = 1) const {
     using Lines = absl::StatusOr<std::vector<std::string>>;
     return Look<Lines>(Run(Variant::kUniPool), ranks, [&](InferenceModel& model) -> Lines {
@@ -88,7 +88,7 @@ class ScoreTest : public LookingTest {
   }
 };
 
-TEST_F(ScoreTest, ScoresAreThoseOfEachSequenceByItself) {
+TEST_F(ScoreTest, ScoresEqualThoseOfEachSequenceAlone) {
   const Sequences sequences = MixedSequences();
   for (const Variant variant : {Variant::kDense, Variant::kVanilla, Variant::kUniPoolTop2}) {
     const config::Run run = Run(variant);
@@ -124,7 +124,7 @@ TEST_F(ScoreTest, ScoresOfTheTextSumToItsLoss) {
   EXPECT_NEAR(difference, 0, 1e-6);
 }
 
-TEST_F(ScoreTest, LinesComeBackInTheirOrder) {
+TEST_F(ScoreTest, LinesKeepTheirOrder) {
   const std::string input = Write(
       "{\"tokens\": [97, 98, 99]}\n{\"tokens\": []}\n{\"text\": \"abc\", \"id\": 7}\n"
       "{\"tokens\": [5]}\n{\"text\": \"a longer line\"}\n");
@@ -154,7 +154,7 @@ TEST_F(ScoreTest, BadLinesAreNamed) {
   ExpectRefused("{\"tokens\": [1e30, 18446744073709551615]}", "\"tokens\"[0] is");
   ExpectRefused("{\"tokens\": [18446744073709551615]}", "\"tokens\"[0] is");
   ExpectRefused("{\"tokens\": 3}", "expected {\"tokens\": [ids]}");
-  ExpectRefused("{\"text\": \"x\", \"tokens\": [1]}", "one of the two");
+  ExpectRefused("{\"text\": \"x\", \"tokens\": [1]}", "exactly one of them");
   ExpectRefused("[1, 2]", "expected {\"tokens\": [ids]}");
   ExpectRefused("", "not valid JSON");
   ExpectRefused("{\"text\": \"more than the sixteen tokens of it\"}",

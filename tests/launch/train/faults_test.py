@@ -46,8 +46,8 @@ class FaultsTest(support.TextTest):
         os.truncate(cut + ".bin", 0)
         status, output, errors = job.finish(30)
         self.assertEqual(status, 1, output + errors)
-        self.assertRegex(errors, rf"unipool: {cut}.bin: byte \d+ cannot be read any more: the file "
-                                 "was cut, or its disk failed")
+        self.assertRegex(errors, rf"unipool: {cut}.bin: cannot read byte \d+: the file was "
+                                 "truncated, or its disk failed")
 
     def test_a_stopped_rank_is_a_hang_that_names_it(self):
         job, run_dir = self.start("stopped", 3, {"parallel.deadline_seconds": 3})
