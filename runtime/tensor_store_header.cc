@@ -24,13 +24,13 @@ constexpr int64_t kTextBegin = 8;
 constexpr std::array kDTypes = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64,
                                 DType::kBFloat16};
 
-// Text that is not UTF-8 is altered instead of thrown about; the writer sees that it came out
-// altered and refuses it.
+// Invalid UTF-8 is replaced instead of throwing; the writer compares the result with its input and
+// refuses a difference.
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// What the parser into a document does not tell: where it stopped, and keys that come twice.
+// Reports what the document parser does not: the position of a syntax error, and duplicate keys.
 class Syntax : public nlohmann::json_sax<Json> {
  public:
   const std::string& error() const { return error_; }
@@ -78,7 +78,7 @@ class Syntax : public nlohmann::json_sax<Json> {
   std::string error_;
 };
 
-// Checks one header; remembers what every message says.
+// Parses and checks one header; holds the parts of all error messages.
 class Parser {
  public:
   Parser(const std::string& path, absl::string_view text, int64_t file_bytes)
@@ -107,7 +107,8 @@ class Parser {
 
  private:
   absl::Status Damage(absl::string_view what) const {
-    return absl::DataLossError(absl::StrCat(path_, ": header at byte ", kTextBegin, ": ", what));
+    return absl::DataLossError(
+        absl::StrCat(path_, ": header at byte ", kTextBegin, ": ", what, kDamageAdvice));
   }
 
   template <typename... Parts>
@@ -116,7 +117,7 @@ class Parser {
     const int64_t byte =
         kTextBegin + (found == absl::string_view::npos ? 0 : static_cast<int64_t>(found));
     return absl::DataLossError(absl::StrCat(path_, ": tensor '", absl::Utf8SafeCEscape(name),
-                                            "' at byte ", byte, ": ", parts...));
+                                            "' at byte ", byte, ": ", parts..., kDamageAdvice));
   }
 
   absl::Status ParseMetadata(const Json& json, std::map<std::string, std::string>* out) const {
@@ -148,7 +149,7 @@ class Parser {
                           Dump(json["shape"]));
     }
     if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data_bytes_) {
-      return TensorDamage(name, "expected data_offsets to be two rising numbers up to ",
+      return TensorDamage(name, "expected data_offsets to be two ascending numbers up to ",
                           data_bytes_, ", found ", Dump(json["data_offsets"]));
     }
     info.begin = data_begin_ + offsets[0];
@@ -183,7 +184,8 @@ class Parser {
     return numbers;
   }
 
-  // Sorts by place, and checks that the tensors cover the data without overlap, gap or rest.
+  // Sorts tensors by offset and checks that they cover the data without overlap, gap or trailing
+  // bytes.
   absl::Status Arrange(TensorHeader* header) const {
     std::stable_sort(header->tensors.begin(), header->tensors.end(),
                      [](const auto& a, const auto& b) {
@@ -200,9 +202,9 @@ class Parser {
       end += info.bytes;
     }
     if (end == data_begin_ + data_bytes_) return absl::OkStatus();
-    return absl::DataLossError(absl::StrCat(path_, ": byte ", end,
-                                            ": expected the end of the file, found ",
-                                            data_begin_ + data_bytes_ - end, " trailing bytes"));
+    return absl::DataLossError(
+        absl::StrCat(path_, ": byte ", end, ": expected the end of the file, found ",
+                     data_begin_ + data_bytes_ - end, " trailing bytes", kDamageAdvice));
   }
 
   const std::string& path_;
