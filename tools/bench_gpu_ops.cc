@@ -220,6 +220,8 @@ void Bench::DenseProducts() {
     int64_t m, n, k;
     Pass pass;
   };
+  const Sizes& s = sizes_;
+  const int64_t qkv = (s.heads + 2 * s.kv_heads) * s.head_dim;
   for (const Product& p : {Product{"qkv", s.tokens, qkv, s.hidden, Pass::kForward},
                            {"qkv dx", s.tokens, s.hidden, qkv, Pass::kInputGradient},
                            {"qkv dw", qkv, s.hidden, s.tokens, Pass::kWeightGradient},
