@@ -44,8 +44,8 @@ class Stream {
 
   // Returns an event that happens when all work enqueued so far is done.
   virtual Event Record() = 0;
-  // Work enqueued on this stream after this call starts after `event` has happened. Does not block
-  // the caller on side and CUDA streams.
+  // Work enqueued on this stream after this call starts after `event` has happened. The call blocks
+  // only on a CPU compute stream, or if a CUDA stream waits for the event of a CPU stream.
   virtual void Wait(Event event) = 0;
   // Blocks the calling thread until all work enqueued so far is done.
   virtual void Synchronize() = 0;

@@ -9,7 +9,7 @@ namespace unipool {
 
 class Stream;
 
-// y = a + b; all of one shape; y may be the same memory as a or b.
+// y = a + b; all of one shape and dtype; y may be the same memory as a or b. bfloat16 on GPUs only.
 struct Add {
   static constexpr char kName[] = "add";
   Tensor a;  // any shape

@@ -31,7 +31,8 @@ inline constexpr int64_t kMaxCudaGroups = 4096;
 // - Input gradient dx = dy W: the same weight, transpose_weight = false.
 //
 // Row r of the tensors is row offsets[0] + r of the groups, so an op on a range of groups takes
-// subviews of the rows, weights and offsets. On the CPU offsets[groups] - offsets[0] = rows.
+// subviews of the rows, weights and offsets. On the CPU offsets[groups] - offsets[0] = rows. On GPUs
+// a, weight and c may be bfloat16, with float32 sums.
 struct GroupedGemm {
   static constexpr char kName[] = "grouped_gemm";
   Tensor a;        // [rows, k]
@@ -55,7 +56,8 @@ struct GroupedRows {
 
 // dweight[g] += sum over layers, over rows r of group g, of dy[r,:]^T x[r,:].
 // All layers in one op: a shared pool's weight gradient is then read and written once per expert
-// while it is in cache, not once per layer. The layers are added in the order given.
+// while it is in cache, not once per layer. The layers are added in the order given. On GPUs dy and
+// x may be bfloat16. On the CPU the offsets of every layer begin at 0.
 struct GroupedWeightGradient {
   static constexpr char kName[] = "grouped_weight_gradient";
   const GroupedRows* layers;  // num_layers of them, borrowed for the call

@@ -1,5 +1,6 @@
 // Moves rows between token order and expert order. Every op is a gather: each output row is written
-// by one thread from rows that are read in a fixed order, so results do not depend on timing.
+// by one thread from rows that are read in a fixed order, so results do not depend on timing. On
+// GPUs rows, base, y and their gradients may be bfloat16; gates and dgates are float32.
 #pragma once
 
 #include <array>

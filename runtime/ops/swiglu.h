@@ -1,5 +1,6 @@
 // SwiGLU (Shazeer 2020) of the fused gate and up projection. With gate_up[r] = [gate | up]:
 //   y[r,f] = silu(gate[r,f]) * up[r,f],  silu(g) = g / (1 + exp(-g))
+// On GPUs all tensors may be bfloat16; arithmetic is float32.
 #pragma once
 
 #include <array>
