@@ -31,8 +31,8 @@ inline constexpr int64_t kMaxCudaGroups = 4096;
 // - Input gradient dx = dy W: the same weight, transpose_weight = false.
 //
 // Row r of the tensors is row offsets[0] + r of the groups, so an op on a range of groups takes
-// subviews of the rows, weights and offsets. On the CPU offsets[groups] - offsets[0] = rows. On GPUs
-// a, weight and c may be bfloat16, with float32 sums.
+// subviews of the rows, weights and offsets. On the CPU offsets[groups] - offsets[0] = rows. On
+// GPUs a, weight and c may be bfloat16, with float32 sums.
 struct GroupedGemm {
   static constexpr char kName[] = "grouped_gemm";
   Tensor a;        // [rows, k]
