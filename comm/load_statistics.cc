@@ -65,7 +65,7 @@ absl::StatusOr<std::unique_ptr<LoadStatistics>> LoadStatistics::Create(
 
 void LoadStatistics::FinishMicroBatch(Context& ctx, int64_t tokens) {
   if (tokens == 0 || num_layers() == 0) return;
-  Compute(ctx, TakeCounts{.counts = micro_, .step = current_, .previous = previous_micro_});
+  Compute(ctx, AccumulateCounts{.counts = micro_, .step = current_, .previous = previous_micro_});
   has_previous_micro_batch_ = true;
 }
 

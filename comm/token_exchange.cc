@@ -199,7 +199,7 @@ void TokenExchange::DispatchBackward(Context& ctx, const DispatchPlan& plan, Ten
 }
 
 double TokenExchange::TakeExposedSeconds() {
-  return timer_ == nullptr ? 0.0 : timer_->TakeSeconds();
+  return timer_ == nullptr ? 0.0 : timer_->ReadAndReset();
 }
 
 void TokenExchange::SendOut(Context& ctx, const DispatchPlan& plan, const Tensor& outgoing,

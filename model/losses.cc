@@ -165,7 +165,7 @@ void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, const LossSums& 
   Compute(ctx, BalanceLoss{.column_sums = column_sums,
                            .weights = Weights(layer),
                            .losses = sums.balance(),
-                           .column = column(layer)});
+                           .score_gradient = column(layer)});
 }
 
 Tensor BalanceLosses::Weights(int layer) const {

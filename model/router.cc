@@ -99,7 +99,7 @@ void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, cons
                                    .c = settings_.c,
                                    .eps = settings_.eps,
                                    .dgates = dgates,
-                                   .column = column,
+                                   .score_gradient = column,
                                    .logits = saved.logits,
                                    .scale = norm ? scale_->weight : Tensor{},
                                    .scores = norm ? Tensor{} : saved.scores,

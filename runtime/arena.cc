@@ -27,9 +27,8 @@ Tensor Arena::Allocate(DType dtype, std::initializer_list<int64_t> dims) {
       Tensor::View(static_cast<char*>(buffer_.data()) + used_, dtype, dims, buffer_.device());
   const int64_t left = buffer_.bytes() - used_;
   CHECK(tensor.bytes() <= left && RoundUp(tensor.bytes()) <= left)
-      << "the step's memory is used up: " << tensor.ShapeString() << " does not fit beside "
-      << used_ << " bytes in use of " << buffer_.bytes() << " reserved on "
-      << ToString(buffer_.device());
+      << "the arena is full: " << tensor.ShapeString() << " does not fit beside " << used_
+      << " bytes in use of " << buffer_.bytes() << " reserved on " << ToString(buffer_.device());
   used_ += RoundUp(tensor.bytes());
   peak_ = std::max(peak_, used_);
   return tensor;

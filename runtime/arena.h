@@ -1,8 +1,8 @@
-// The memory of one step: a stack of Tensors over one Buffer that is made once. Handing out a
-// Tensor moves a pointer, so a warm step allocates nothing.
+// Memory of one training step: a stack allocator over one Buffer that is allocated once. Allocating
+// a Tensor moves a pointer, so a step after the first allocates no memory from the system.
 //
-// Discipline: what must live until the backward (a Saved) is allocated before a scope is opened;
-// what is allocated inside a scope is gone when the scope closes. Contents are not cleared.
+// Order of use: allocate what the backward needs (a Saved) before opening an ArenaScope. Everything
+// allocated inside a scope is freed when the scope closes. Memory is not cleared.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,15 @@ namespace unipool {
 
 class Arena {
  public:
-  // Reserves address space; pages become real when first touched.
+  // Reserves address space; on the CPU, physical pages are committed when first touched. Returns
+  // RESOURCE_EXHAUSTED if the system refuses.
   static absl::StatusOr<Arena> Create(Device device, int64_t reserve_bytes);
 
   Arena(Arena&&) = default;
   Arena& operator=(Arena&&) = default;
 
-  // Uninitialized, 64-byte aligned. Ends the process, naming sizes, when the reserve is used up.
+  // Returns uninitialized, 64-byte aligned memory, valid until it is released. Aborts with the
+  // sizes in the message if the reserve is exhausted.
   Tensor Allocate(DType dtype, std::initializer_list<int64_t> dims);
   template <typename T = float>
   Tensor New(std::initializer_list<int64_t> dims) {
@@ -31,9 +33,9 @@ class Arena {
 
   int64_t reserved_bytes() const { return buffer_.bytes(); }
   int64_t used_bytes() const { return used_; }
-  int64_t peak_bytes() const { return peak_; }
-  void ResetPeak() { peak_ = used_; }
-  // Frees everything allocated since used_bytes() was `mark`.
+  int64_t peak_bytes() const { return peak_; }  // maximum of used_bytes() so far
+
+  // Frees everything allocated after used_bytes() returned `mark`.
   void Release(int64_t mark);
 
  private:
@@ -44,7 +46,7 @@ class Arena {
   int64_t peak_ = 0;
 };
 
-// Frees at its end what was allocated during its life. Scopes nest.
+// Frees at destruction everything allocated during its lifetime. Scopes may nest.
 class ArenaScope {
  public:
   explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.used_bytes()) {}

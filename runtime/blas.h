@@ -1,18 +1,18 @@
-// The one door to the BLAS library. All threading is ours (OpenMP over tiles, experts and heads),
-// so the library runs each product on the thread that calls it, from the first call on.
+// The only interface to the BLAS library. UniPool does its own threading (OpenMP over tiles,
+// experts and heads), so the library runs every product on the calling thread.
 #pragma once
 
 #include <cstdint>
 
 namespace unipool {
 
-// c[m,n] = scale * op(a)[m,k] * op(b)[k,n] + (accumulate ? c : 0), row-major, on the calling
-// thread; op(x) is the transpose of x where `transposed`. Any size may be 0; k = 0 gives an empty
-// sum.
+// One product on the calling thread, row-major:
+//   c[m,n] = scale * op(a)[m,k] * op(b)[k,n] + (accumulate ? c : 0)
+// op(x) is the transpose of x if `transposed`, else x. Any size may be 0; k = 0 gives an empty sum.
 struct Sgemm {
   struct Operand {
     const float* data;
-    int64_t stride;  // floats from one row to the next, as stored
+    int64_t stride;  // floats from one stored row to the next
     bool transposed = false;
   };
   int64_t m;
@@ -28,12 +28,12 @@ struct Sgemm {
 // May be called from many threads at once.
 void RunSgemm(const Sgemm& product);
 
-// Threads the library itself uses for each product: 1 unless set here. For measurements; no product
-// may be running.
+// Sets how many threads the library uses for each product; 1 by default. For benchmarks only; no
+// product may be running.
 void SetBlasThreads(int threads);
 
-// FLOP/s of a product of two size x size matrices on the library's own threads, the median of
-// several runs: the rate to compare everything else with. Leaves the library on 1 thread.
+// Returns the FLOP/s of a product of two size x size matrices on the library's own threads: the
+// median of several runs. Other rates are compared with this one. Resets the library to 1 thread.
 double MeasureSgemmFlops(int threads, int64_t size);
 
 }  // namespace unipool

@@ -11,7 +11,7 @@
 namespace unipool {
 namespace {
 
-// The library's own default is a thread per core, which would fight with ours.
+// The library's default is one thread per core, which would compete with UniPool's threads.
 void UseOneThreadByDefault() {
   [[maybe_unused]] static const bool done = (openblas_set_num_threads(1), true);
 }

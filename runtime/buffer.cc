@@ -34,7 +34,8 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, int64_t bytes) {
   void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return Refused("memory", device, bytes);
-  // Large pages spare page faults and TLB misses; where the system has none, nothing is lost.
+  // Huge pages reduce page faults and TLB misses. The call may fail if the system has none; that is
+  // harmless.
   constexpr int64_t kHugePageBytes = int64_t{2} << 20;
   if (bytes >= 2 * kHugePageBytes) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   return Buffer(Kind::kPages, device, data, bytes);

@@ -1,6 +1,6 @@
-// Owned memory. A Buffer is zero-filled when made, 64-byte aligned and move-only. On the CPU it is
-// backed by pages that become real when first touched: reserving more than is used costs address
-// space only. On a GPU it is the device's memory, all of it taken at once.
+// Owned memory. A Buffer is zero-filled when allocated, 64-byte aligned and move-only. On the CPU,
+// physical pages are committed when first touched, so reserving more than is used costs only
+// address space. On a GPU all of the memory is allocated at once.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@ namespace unipool {
 
 class Buffer {
  public:
-  // RESOURCE_EXHAUSTED, naming the size, when the system refuses.
+  // Returns RESOURCE_EXHAUSTED with the size in the message if the system refuses.
   static absl::StatusOr<Buffer> Allocate(Device device, int64_t bytes);
-  // Memory of the host that `device` copies from and to without waiting, and that its kernels may
-  // read and write at the same address; ordinary memory for the CPU.
+  // Allocates host memory that `device` can copy from and to asynchronously and that its kernels
+  // can access at the same address (page-locked). For a CPU device this is ordinary memory.
   static absl::StatusOr<Buffer> AllocatePinned(Device device, int64_t bytes);
 
   Buffer() = default;

@@ -10,7 +10,7 @@
 namespace unipool {
 namespace {
 
-// The launcher's word, as a failing call has no Communicator at hand.
+// The rank from the launcher's environment, because a failing call has no Communicator.
 const char* Rank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name)) return rank;

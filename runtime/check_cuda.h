@@ -1,5 +1,6 @@
-// The macro around every call of the CUDA runtime: a failed one ends the process, naming the
-// expression, the rank and the device. Without glog, so that kernels compile fast.
+// CUDA_CHECK wraps every call of the CUDA runtime: if the call fails, the process aborts and
+// reports the expression, the rank and the device. This header does not include glog, so kernels
+// compile fast.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,7 +9,7 @@ namespace unipool {
 
 // `code` is a cudaError_t.
 [[noreturn]] void CudaFail(const char* expression, const char* file, int line, int code);
-// The same for the libraries beside the runtime, whose errors come in words.
+// The same for libraries other than the CUDA runtime; `what` is the library's error text.
 [[noreturn]] void GpuFail(const char* expression, const char* file, int line, const char* what);
 
 }  // namespace unipool

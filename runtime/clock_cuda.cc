@@ -1,4 +1,4 @@
-// The profiler's clock of a GPU.
+// The profiler's clock for a GPU stream.
 #include <memory>
 
 #include "runtime/event_list_cuda.h"

@@ -1,7 +1,7 @@
 #include "runtime/content_hash.h"
 
-// Compiled here, for the processors that this is built for: twice as fast as the library, which is
-// built for any.
+// Compiled inline for the processor of this build: twice as fast as the shared library, which is
+// built for a generic one.
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 

@@ -1,5 +1,5 @@
-// The XXH3-128 of bytes that come in pieces, in hexadecimal as `xxhsum -H128` prints it: what tells
-// a damaged file from a whole one.
+// Incremental XXH3-128 hash, in hexadecimal as `xxhsum -H128` prints it. Checkpoints use it to
+// detect damaged files.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ class ContentHash {
   ContentHash& operator=(const ContentHash&) = delete;
 
   void Add(const void* data, int64_t bytes);
-  std::string Hex() const;  // of all bytes since the last Reset
+  std::string Hex() const;  // hash of all bytes added since the last Reset
   void Reset();
 
   static std::string Of(absl::string_view bytes);

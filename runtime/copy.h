@@ -6,15 +6,17 @@
 
 namespace unipool {
 
-// Enqueues to = from, of one shape and type. Where either is on a GPU, `stream` is one of that GPU,
-// and the copy runs beside the host only if the host's side is pinned (Buffer::AllocatePinned).
-// Both stay untouched by others until the stream has come past it.
+// Enqueues the copy to = from; both tensors have the same shape and dtype. If either is on a GPU,
+// `stream` must be a stream of that GPU, and the copy is asynchronous to the host only if the host
+// side is pinned (Buffer::AllocatePinned). The caller must not write either tensor, nor read `to`,
+// until the stream has executed the copy.
 void CopyTensor(const Tensor& from, const Tensor& to, Stream& stream);
 
-// The tensor's bytes from memory of the host; they are there when it returns.
+// Copies the tensor's bytes from host memory at `from`; the copy is complete on return.
 void WriteTensor(const void* from, const Tensor& to);
 
-// The tensor's bytes in memory of the host, after all work of its device; waits for them.
+// Copies the tensor's bytes to host memory at `to`, after all work enqueued on the tensor's device;
+// blocks until complete.
 void ReadTensor(const Tensor& from, void* to);
 
 }  // namespace unipool

@@ -15,7 +15,7 @@
 namespace unipool {
 namespace {
 
-// Every function of the library that is used, under its name.
+// The functions of the library that are used, loaded by name.
 struct Library {
   decltype(&cublasLtCreate) create;
   decltype(&cublasLtDestroy) destroy;
@@ -35,8 +35,8 @@ struct Library {
 template <typename Function>
 void Load(void* handle, const char* name, Function** function) {
   *function = reinterpret_cast<Function*>(dlsym(handle, name));
-  CHECK(*function != nullptr) << "libcublasLt has no " << name << ": expected version "
-                              << CUBLAS_VER_MAJOR;
+  CHECK(*function != nullptr) << "libcublasLt has no function " << name << "; install version "
+                              << CUBLAS_VER_MAJOR << " of cuBLAS";
 }
 
 Library LoadLibrary() {
@@ -45,8 +45,9 @@ Library LoadLibrary() {
   for (const char* folder : {"", "/usr/local/cuda/lib64/"}) {
     if (handle == nullptr) handle = dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL);
   }
-  CHECK(handle != nullptr) << "products on a GPU need " << name << ": " << dlerror()
-                           << "; expected it on LD_LIBRARY_PATH or in /usr/local/cuda/lib64";
+  CHECK(handle != nullptr) << "cannot load " << name
+                           << ", which matrix products on a GPU need: " << dlerror()
+                           << "; install cuBLAS or add its folder to LD_LIBRARY_PATH";
   Library library;
   Load(handle, "cublasLtCreate", &library.create);
   Load(handle, "cublasLtDestroy", &library.destroy);
@@ -82,19 +83,19 @@ cudaDataType_t TypeOf(DType dtype) {
   return dtype == DType::kBFloat16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-// The library's matrices are column-major, so it is asked for c^T = op(b)^T op(a)^T: what lies in
-// memory row by row is to it the transpose.
+// The library's matrices are column-major, so it computes c^T = op(b)^T op(a)^T: a row-major matrix
+// in memory is its transpose to the library.
 struct Plan {
   cublasLtMatmulDesc_t desc;
   cublasLtMatrixLayout_t left, right, result;
   cublasLtMatmulAlgo_t algo;
 };
 
-// What a plan depends on.
+// All properties of a product that its plan depends on.
 using Key = std::array<int64_t, 15>;
 
-// The largest power of two, up to 256, that divides the address: the library picks faster ways for
-// more.
+// Largest power of two, up to 256, that divides the address. The library selects faster algorithms
+// for larger alignments.
 int64_t AlignmentOf(const void* data) {
   const auto address = reinterpret_cast<uintptr_t>(data) | 256;
   return static_cast<int64_t>(address & (~address + 1));
@@ -155,8 +156,8 @@ cublasLtMatmulAlgo_t ChooseAlgo(cublasLtHandle_t handle, const Plan& plan,
   int num_found = 0;
   CUBLAS_CHECK(Lt().heuristic(handle, plan.desc, plan.left, plan.right, plan.result, plan.result,
                               preference, 1, &found, &num_found));
-  CHECK_EQ(num_found, 1) << "cuBLAS has no way for " << product.m << " x " << product.k << " x "
-                         << product.n;
+  CHECK_EQ(num_found, 1) << "cuBLAS has no algorithm for " << product.m << " x " << product.k
+                         << " x " << product.n;
   CUBLAS_CHECK(Lt().preference_destroy(preference));
   return found.algo;
 }

@@ -1,5 +1,5 @@
-// The one door to cuBLASLt, which is loaded at the first product: programs start without it, and on
-// machines that have none.
+// The only interface to cuBLASLt. The library is loaded at the first product, so programs also
+// start on machines that do not have it.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,13 @@
 
 namespace unipool {
 
-// c[m,n] = op(a)[m,k] * op(b)[k,n] + (accumulate ? base : 0), row-major in the stream's device,
-// summed in float32 (never TF32); op(x) is the transpose of x where `transposed`. Any size may be
-// 0.
+// One product on the stream's device, row-major, accumulated in float32 (never TF32):
+//   c[m,n] = op(a)[m,k] * op(b)[k,n] + (accumulate ? base : 0)
+// op(x) is the transpose of x if `transposed`, else x. Any size may be 0.
 struct DenseGemm {
   struct Operand {
     const void* data;
-    int64_t stride;  // elements from one row to the next, as stored
+    int64_t stride;  // elements from one stored row to the next
     bool transposed = false;
   };
   int64_t m;
@@ -24,16 +24,16 @@ struct DenseGemm {
   int64_t k;
   Operand a;
   Operand b;
-  const void* base;  // as c lies, or c itself
+  const void* base;  // [m, n] with the type and stride of c; may be c itself
   void* c;
   int64_t c_stride;
-  DType in;   // of a and b: float32 or bfloat16
-  DType out;  // of c: float32, or bfloat16 where a and b are
+  DType in;   // type of a and b: float32 or bfloat16
+  DType out;  // type of c: float32; or bfloat16 if `in` is bfloat16
   bool accumulate = false;
 };
 
-// The library's handle, and for each shape met the way of computing it that the library chose.
-// Belongs to one stream.
+// The library's handle, and for each product shape used so far the algorithm that the library
+// selected. Belongs to one stream.
 class GemmPlans;
 struct DeleteGemmPlans {
   void operator()(GemmPlans* plans) const;
@@ -41,7 +41,8 @@ struct DeleteGemmPlans {
 using GemmPlansPointer = std::unique_ptr<GemmPlans, DeleteGemmPlans>;
 GemmPlansPointer NewGemmPlans();
 
-// Enqueues the product. The first of a shape may allocate; workspace is the stream's scratch.
+// Enqueues the product. The first product of a shape may allocate memory; the workspace is the
+// stream's scratch memory.
 void RunDenseGemm(const DenseGemm& product, Stream& stream);
 
 }  // namespace unipool

@@ -1,4 +1,4 @@
-// runtime/cudnn_cuda.h in builds without cuDNN.
+// Implements runtime/cudnn_cuda.h in builds without cuDNN.
 #include <glog/logging.h>
 
 #include "runtime/build_config.h"

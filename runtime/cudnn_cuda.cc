@@ -20,26 +20,27 @@
 namespace unipool {
 namespace {
 
-// A deterministic backward may want sequence^2 / 128 * width floats a sequence. Chunks are taken as
-// large as this holds, so that each fills the GPU; a sequence that wants more than the most is not
-// computed here.
+// A deterministic backward can need sequence^2 / 128 * width floats per sequence. Chunks are as
+// large as kWorkspaceBytes allows, so that each fills the GPU. A shape whose single sequence needs
+// more than kMaxWorkspaceBytes is not computed by cuDNN.
 constexpr int64_t kWorkspaceBytes = int64_t{256} << 20;
 constexpr int64_t kMaxWorkspaceBytes = int64_t{512} << 20;
-// Training meets a few shapes; where every batch is another one, plans would be all the time.
+// Limit for the number of shapes with plans. Training uses only a few; if every batch has a new
+// shape, creating plans would take most of the time.
 constexpr size_t kMaxShapes = 32;
 
-std::string Words(const CudnnAttentionShape& shape) {
+std::string ToString(const CudnnAttentionShape& shape) {
   return absl::StrCat(shape.backward ? "backward of " : "", shape.sequences, " sequences of ",
                       shape.sequence, ", ", shape.heads, " heads for ", shape.kv_heads, " of ",
                       shape.head_dim);
 }
 
-bool IsWanted() {
-  const char* const wish = std::getenv("UNIPOOL_CUDNN");
-  return wish == nullptr || std::strcmp(wish, "0") != 0;
+bool IsEnabled() {
+  const char* const setting = std::getenv("UNIPOOL_CUDNN");
+  return setting == nullptr || std::strcmp(setting, "0") != 0;
 }
 
-// The library reads 16 bytes at a time; lse counts for the chunks after the first.
+// The library reads 16 bytes at a time. lse must stay aligned for the chunks after the first.
 bool IsAligned(const CudnnAttention& attention) {
   const CudnnAttentionShape& shape = attention.shape;
   if (shape.head_dim % 8 != 0 || shape.heads * shape.sequence % 4 != 0) return false;
@@ -50,8 +51,8 @@ bool IsAligned(const CudnnAttention& attention) {
   return true;
 }
 
-// Once in a process.
-void TellWhoComputes(const absl::Status& status) {
+// Logs once per process whether cuDNN computes attention, and if not, why.
+void LogImplementation(const absl::Status& status) {
   if (status.ok()) {
     LOG_FIRST_N(INFO, 1) << "attention by cuDNN " << OpenCudnn().value_or("");
   } else {
@@ -65,14 +66,14 @@ class CudnnPlans {
  public:
   explicit CudnnPlans(Stream& stream) : device_(stream.device()) {
     absl::StatusOr<CudnnHandle> handle = NewCudnnHandle(CudaStream(stream));
-    TellWhoComputes(handle.status());
+    LogImplementation(handle.status());
     if (handle.ok()) handle_ = *std::move(handle);
   }
 
   bool Run(const CudnnAttention& attention, Stream& stream) {
-    const int64_t at_once = handle_ == nullptr ? 0 : AtOnce(attention.shape);
-    if (at_once == 0) return false;
-    ForEachChunk(attention.shape.sequences, at_once, [&](int64_t first, int64_t count) {
+    const int64_t per_chunk = handle_ == nullptr ? 0 : ChunkFor(attention.shape);
+    if (per_chunk == 0) return false;
+    ForEachChunk(attention.shape.sequences, per_chunk, [&](int64_t first, int64_t count) {
       CudnnAttentionPlan& plan = plans_.at(WithSequences(attention.shape, count));
       void* const workspace = plan.workspace_bytes() > int64_t{kScratchBytes}
                                   ? workspace_.data()
@@ -91,19 +92,20 @@ class CudnnPlans {
     return shape;
   }
 
-  // Sequences of a chunk, each of which has its plan; 0 where own kernels compute the shape.
-  int64_t AtOnce(const CudnnAttentionShape& shape) {
-    const auto found = at_once_.find(shape);
-    if (found != at_once_.end()) return found->second;
-    if (at_once_.size() == kMaxShapes) return 0;
-    const absl::StatusOr<int64_t> at_once = Prepare(shape);
-    if (at_once.ok()) {
-      VLOG(1) << "attention by cuDNN: " << Words(shape) << ", " << *at_once << " at once";
+  // Number of sequences per chunk of a shape, for which a plan exists; 0 if UniPool's own kernels
+  // compute the shape.
+  int64_t ChunkFor(const CudnnAttentionShape& shape) {
+    const auto found = per_chunk_.find(shape);
+    if (found != per_chunk_.end()) return found->second;
+    if (per_chunk_.size() == kMaxShapes) return 0;
+    const absl::StatusOr<int64_t> per_chunk = Prepare(shape);
+    if (per_chunk.ok()) {
+      VLOG(1) << "attention by cuDNN: " << ToString(shape) << ", " << *per_chunk << " per chunk";
     } else {
-      LOG(WARNING) << "attention by own kernels: " << Words(shape) << ": "
-                   << at_once.status().message();
+      LOG(WARNING) << "attention by own kernels: " << ToString(shape) << ": "
+                   << per_chunk.status().message();
     }
-    return at_once_.emplace(shape, at_once.value_or(0)).first->second;
+    return per_chunk_.emplace(shape, per_chunk.value_or(0)).first->second;
   }
 
   absl::StatusOr<int64_t> Prepare(const CudnnAttentionShape& shape) {
@@ -112,12 +114,12 @@ class CudnnPlans {
                        CudnnAttentionPlan::Create(WithSequences(shape, sequences), handle_.get()));
       return plan.workspace_bytes();
     };
-    ASSIGN_OR_RETURN(const int64_t at_once,
-                     SequencesAtOnce(shape.sequences, kWorkspaceBytes, bytes_of));
-    RETURN_IF_ERROR(Keep(WithSequences(shape, at_once)));
-    const int64_t rest = shape.sequences % at_once;
+    ASSIGN_OR_RETURN(const int64_t per_chunk,
+                     SequencesPerChunk(shape.sequences, kWorkspaceBytes, bytes_of));
+    RETURN_IF_ERROR(Keep(WithSequences(shape, per_chunk)));
+    const int64_t rest = shape.sequences % per_chunk;
     if (rest != 0) RETURN_IF_ERROR(Keep(WithSequences(shape, rest)));
-    return at_once;
+    return per_chunk;
   }
 
   absl::Status Keep(const CudnnAttentionShape& shape) {
@@ -125,7 +127,8 @@ class CudnnPlans {
     ASSIGN_OR_RETURN(CudnnAttentionPlan plan, CudnnAttentionPlan::Create(shape, handle_.get()));
     const int64_t bytes = plan.workspace_bytes();
     if (bytes > kMaxWorkspaceBytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("cuDNN wants ", bytes >> 20, " MiB"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("cuDNN needs ", bytes >> 20, " MiB of workspace"));
     }
     if (bytes > std::max(int64_t{kScratchBytes}, workspace_.bytes())) {
       ASSIGN_OR_RETURN(workspace_, Buffer::Allocate(device_, bytes));
@@ -136,9 +139,9 @@ class CudnnPlans {
 
   Device device_;
   CudnnHandle handle_;
-  std::map<CudnnAttentionShape, int64_t> at_once_;
+  std::map<CudnnAttentionShape, int64_t> per_chunk_;
   std::map<CudnnAttentionShape, CudnnAttentionPlan> plans_;
-  Buffer workspace_;  // of the plans that the stream's scratch is too small for
+  Buffer workspace_;  // workspace of plans for which the stream's scratch is too small
 };
 
 void DeleteCudnnPlans::operator()(CudnnPlans* plans) const { delete plans; }
@@ -149,7 +152,7 @@ CudnnPlansPointer NewCudnnPlans(Stream& stream) {
 
 bool RunCudnnAttention(const CudnnAttention& attention, Stream& stream) {
   if (attention.shape.sequences == 0 || !IsAligned(attention)) return false;
-  if (!IsWanted()) {
+  if (!IsEnabled()) {
     LOG_FIRST_N(INFO, 1) << "attention by own kernels: UNIPOOL_CUDNN=0";
     return false;
   }

@@ -1,5 +1,6 @@
-// The one door to cuDNN, which is loaded at the first attention and needed by nobody: what it does
-// not compute, or where it is not, the kernels of runtime/ops/attention_*_cuda.cu do.
+// The only interface to cuDNN. The library is loaded at the first attention and is optional: if it
+// is missing or does not support a shape, the kernels of runtime/ops/attention_*_cuda.cu compute
+// the attention.
 #pragma once
 
 #include <compare>
@@ -10,7 +11,7 @@
 
 namespace unipool {
 
-// Causal attention inside each sequence, as runtime/ops/attention.h has it.
+// Shape of a causal attention within each sequence, as defined in runtime/ops/attention.h.
 struct CudnnAttentionShape {
   bool backward;
   int64_t sequences;
@@ -24,7 +25,8 @@ struct CudnnAttentionShape {
   auto operator<=>(const CudnnAttentionShape&) const = default;
 };
 
-// bfloat16 but for lse. A forward writes out and lse; a backward reads them, and has dout and dqkv.
+// Pointers to device memory with the layouts of runtime/ops/attention.h; bfloat16 except lse. The
+// forward writes out and lse; the backward reads them and dout, and writes dqkv.
 struct CudnnAttention {
   CudnnAttentionShape shape;
   void* qkv;
@@ -34,18 +36,18 @@ struct CudnnAttention {
   void* dqkv = nullptr;
 };
 
-// The library's handle, and a plan for each shape met. Belongs to one stream.
+// The library's handle, and a compiled plan for each shape used so far. Belongs to one stream.
 class CudnnPlans;
 struct DeleteCudnnPlans {
   void operator()(CudnnPlans* plans) const;
 };
 using CudnnPlansPointer = std::unique_ptr<CudnnPlans, DeleteCudnnPlans>;
-// `stream` is that of a GPU and owns them.
+// `stream` is a GPU stream, which owns the plans.
 CudnnPlansPointer NewCudnnPlans(Stream& stream);
 
-// Enqueues the attention; false, with nothing done, where cuDNN is not there, does not compute the
-// shape, or is not wanted (the environment has UNIPOOL_CUDNN=0). The first of a shape may allocate.
-// The same attention twice gives the same bits.
+// Enqueues the attention. Returns false and does nothing if cuDNN is missing, does not support the
+// shape, or is disabled by UNIPOOL_CUDNN=0 in the environment. The first call for a shape may
+// allocate memory. Repeating the same attention gives the same bits.
 bool RunCudnnAttention(const CudnnAttention& attention, Stream& stream);
 
 }  // namespace unipool

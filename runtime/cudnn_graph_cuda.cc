@@ -13,7 +13,7 @@
 #include "runtime/status.h"
 
 namespace cudnn_frontend {
-// The front-end's name for the library; OpenCudnn sets it, once.
+// The library handle that the front-end reads; OpenCudnn sets it once.
 void* cudnn_dlhandle = nullptr;
 }  // namespace cudnn_frontend
 
@@ -25,7 +25,8 @@ using TensorPointer = std::shared_ptr<fe::graph::Tensor_attributes>;
 
 enum TensorId : int64_t { kQ = 1, kK, kV, kOut, kLse, kDout, kDq, kDk, kDv };
 
-// Also of what `call` throws, as the front-end does where a library lacks a function.
+// Converts the result of `call` to a Status, including exceptions, which the front-end throws if a
+// library lacks a function.
 template <typename Call>
 absl::Status Guarded(const Call& call) {
   try {
@@ -49,13 +50,12 @@ absl::StatusOr<void*> OpenLibrary(const std::string& name) {
     if (handle != nullptr) return handle;
     if (first_error.empty()) first_error = dlerror();
   }
-  return absl::UnavailableError(
-      absl::StrCat(name, " was not found (", first_error,
-                   "); expected it on LD_LIBRARY_PATH or in /usr/local/cuda/lib64"));
+  return absl::UnavailableError(absl::StrCat(name, " cannot be loaded (", first_error,
+                                             "); install it or add its folder to LD_LIBRARY_PATH"));
 }
 
 absl::StatusOr<std::string> LoadCudnn() {
-  // The front-end opens the runtime by name alone, and is then given the one that is open.
+  // The front-end opens the CUDA runtime by name. Opening it here first makes it find this one.
   RETURN_IF_ERROR(OpenLibrary(absl::StrCat("libcudart.so.", CUDART_VERSION / 1000)).status());
   ASSIGN_OR_RETURN(fe::cudnn_dlhandle, OpenLibrary(absl::StrCat("libcudnn.so.", CUDNN_MAJOR)));
   size_t version = 0;
@@ -66,14 +66,15 @@ absl::StatusOr<std::string> LoadCudnn() {
   return absl::StrCat(version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 
-// [sequences, heads, sequence, head_dim] in rows that are `row` elements apart.
-void PlaceHeads(const CudnnAttentionShape& shape, int64_t heads, int64_t row,
-                fe::graph::Tensor_attributes& tensor) {
+// Sets dimensions and strides [sequences, heads, sequence, head_dim] with rows that are `row`
+// elements apart.
+void SetHeadLayout(const CudnnAttentionShape& shape, int64_t heads, int64_t row,
+                   fe::graph::Tensor_attributes& tensor) {
   tensor.set_dim({shape.sequences, heads, shape.sequence, shape.head_dim})
       .set_stride({shape.sequence * row, shape.head_dim, row, 1});
 }
 
-void PlaceLse(const CudnnAttentionShape& shape, fe::graph::Tensor_attributes& tensor) {
+void SetLseLayout(const CudnnAttentionShape& shape, fe::graph::Tensor_attributes& tensor) {
   tensor.set_dim({shape.sequences, shape.heads, shape.sequence, 1})
       .set_stride({shape.heads * shape.sequence, shape.sequence, 1, 1})
       .set_data_type(fe::DataType_t::FLOAT);
@@ -82,17 +83,17 @@ void PlaceLse(const CudnnAttentionShape& shape, fe::graph::Tensor_attributes& te
 TensorPointer Input(fe::graph::Graph& graph, const CudnnAttentionShape& shape, TensorId id,
                     int64_t heads, int64_t row) {
   fe::graph::Tensor_attributes tensor;
-  PlaceHeads(shape, heads, row, tensor);
+  SetHeadLayout(shape, heads, row, tensor);
   return graph.tensor(tensor.set_uid(id));
 }
 
 void Output(const CudnnAttentionShape& shape, TensorId id, int64_t heads, int64_t row,
             const TensorPointer& tensor) {
-  PlaceHeads(shape, heads, row, *tensor);
+  SetHeadLayout(shape, heads, row, *tensor);
   tensor->set_output(true).set_uid(id);
 }
 
-// What both directions say of themselves: query i sees the keys up to i.
+// Attributes of both directions: a causal mask (query i sees keys 0..i) and the scale.
 template <typename Attributes>
 Attributes Causal(const CudnnAttentionShape& shape) {
   Attributes attributes;
@@ -108,7 +109,7 @@ void AddForward(const CudnnAttentionShape& shape, const std::array<TensorPointer
   attributes.set_name("attention").set_generate_stats(true);
   const auto [out, lse] = graph.sdpa(qkv[0], qkv[1], qkv[2], attributes);
   Output(shape, kOut, shape.heads, shape.out_stride(), out);
-  PlaceLse(shape, *lse);
+  SetLseLayout(shape, *lse);
   lse->set_output(true).set_uid(kLse);
 }
 
@@ -119,7 +120,7 @@ void AddBackward(const CudnnAttentionShape& shape, const std::array<TensorPointe
   const auto out = Input(graph, shape, kOut, shape.heads, shape.out_stride());
   const auto dout = Input(graph, shape, kDout, shape.heads, shape.out_stride());
   fe::graph::Tensor_attributes stats;
-  PlaceLse(shape, stats);
+  SetLseLayout(shape, stats);
   const auto lse = graph.tensor(stats.set_uid(kLse));
   const auto [dq, dk, dv] = graph.sdpa_backward(qkv[0], qkv[1], qkv[2], out, dout, lse, attributes);
   Output(shape, kDq, shape.heads, shape.qkv_stride(), dq);

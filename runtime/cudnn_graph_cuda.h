@@ -1,5 +1,6 @@
-// Attention as a graph of cuDNN's front-end, whose headers take long to compile and are included in
-// one source. The front-end throws; here all of that becomes a Status.
+// Attention as a graph of cuDNN's front-end. The front-end's headers compile slowly, so only one
+// source file includes them. The front-end throws exceptions; these functions convert them to
+// absl::Status.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,21 +21,22 @@ class Graph;
 
 namespace unipool {
 
-// Loads the library at the first call, and returns its version, as "9.19.0". UNAVAILABLE, saying
-// what was tried.
+// Loads the library at the first call and returns its version, e.g. "9.19.0". Returns UNAVAILABLE
+// with the names that were tried if it cannot be loaded.
 absl::StatusOr<std::string> OpenCudnn();
 
 struct DeleteCudnnHandle {
   void operator()(cudnnContext* handle) const;
 };
 using CudnnHandle = std::unique_ptr<cudnnContext, DeleteCudnnHandle>;
-// On the thread's device, for calls on `stream`, which outlives it.
+// Creates a handle on the thread's current device for calls on `stream`, which must outlive the
+// handle.
 absl::StatusOr<CudnnHandle> NewCudnnHandle(cudaStream_t stream);
 
-// Makes the attention out of an empty graph.
+// Adds the operations of the attention to an empty graph.
 void DescribeAttention(const CudnnAttentionShape& shape, cudnn_frontend::graph::Graph& graph);
-// Whether cuDNN has an engine for the graph on the handle's GPU; without a handle, on the GPU whose
-// properties the graph was given.
+// Returns OK if cuDNN has an engine for the graph on the handle's GPU; if `handle` is null, on the
+// GPU whose properties are set in the graph.
 absl::Status FindEngine(cudnn_frontend::graph::Graph& graph, cudnnContext* handle);
 
 struct DeleteCudnnGraph {
@@ -42,14 +44,15 @@ struct DeleteCudnnGraph {
 };
 using CudnnGraph = std::unique_ptr<cudnn_frontend::graph::Graph, DeleteCudnnGraph>;
 
-// A graph compiled for one GPU.
+// A graph compiled for one shape on one GPU.
 class CudnnAttentionPlan {
  public:
   static absl::StatusOr<CudnnAttentionPlan> Create(const CudnnAttentionShape& shape,
                                                    cudnnContext* handle);
 
   int64_t workspace_bytes() const { return workspace_bytes_; }
-  // Enqueues the plan's number of sequences of `attention`, from `first` on.
+  // Enqueues the attention of the plan's number of sequences, starting at sequence `first` of
+  // `attention`.
   absl::Status Run(const CudnnAttention& attention, int64_t first, void* workspace,
                    cudnnContext* handle);
 
@@ -58,7 +61,8 @@ class CudnnAttentionPlan {
 
   CudnnGraph graph_;
   int64_t workspace_bytes_;
-  std::unordered_map<int64_t, void*> pointers_;  // by the tensors' ids; kept between calls
+  // tensor id -> device address; kept between calls to avoid allocation
+  std::unordered_map<int64_t, void*> pointers_;
 };
 
 }  // namespace unipool

@@ -12,7 +12,7 @@
 namespace unipool {
 namespace {
 
-// cpu.max of cgroup v2 holds "quota period" in microseconds, or "max period" when unlimited.
+// cpu.max of cgroup v2 contains "quota period" in microseconds, or "max period" if unlimited.
 int CgroupCores(int otherwise) {
   std::ifstream file("/sys/fs/cgroup/cpu.max");
   double quota = 0, period = 0;
@@ -20,7 +20,7 @@ int CgroupCores(int otherwise) {
   return std::max(1, static_cast<int>(std::lround(quota / period)));
 }
 
-// memory.max holds bytes, or "max" when unlimited.
+// memory.max contains bytes, or "max" if unlimited.
 int64_t CgroupMemoryBytes(int64_t otherwise) {
   std::ifstream file("/sys/fs/cgroup/memory.max");
   int64_t bytes = 0;

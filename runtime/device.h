@@ -1,4 +1,4 @@
-// Where memory lives and work runs: a value, compared and copied freely.
+// Identifies a CPU or one GPU: where memory lives and where work runs. A value type.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,10 @@ struct Device {
 // "cpu" or "cuda:3".
 std::string ToString(Device device);
 
-// Physical memory of this host, or the cgroup's limit when smaller, in bytes.
+// Physical memory of this host in bytes, or the cgroup's limit if that is smaller.
 int64_t HostMemoryBytes();
-// Cores that this process may run on (its affinity mask, or the cgroup's quota when smaller).
+// Number of cores that this process may use: its affinity mask, or the cgroup's quota if that is
+// smaller.
 int HostCores();
 
 }  // namespace unipool

@@ -8,7 +8,8 @@ namespace unipool {
 
 enum class DType : uint8_t { kFloat32, kFloat64, kInt32, kInt64, kBFloat16 };
 
-// The upper half of a float32. On the CPU a format to store and send: to compute, convert.
+// The upper 16 bits of a float32. On the CPU this is a storage and transfer format; convert to
+// float to compute.
 struct BFloat16 {
   uint16_t bits;
 

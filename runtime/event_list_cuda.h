@@ -1,5 +1,5 @@
-// Points in the work of streams of one GPU, for measuring: CUDA events, made when first needed and
-// then used again.
+// A reusable list of CUDA events that mark points in the work of streams of one GPU, for time
+// measurement. Events are created on first use.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,11 +19,12 @@ class EventList {
   EventList(const EventList&) = delete;
   EventList& operator=(const EventList&) = delete;
 
-  // Puts a point behind all work of the stream so far; points count from 0.
+  // Records the next event after all work enqueued on the stream so far. Returns its index; indices
+  // start at 0.
   int64_t Record(Stream& stream);
-  // From one point to a later one of the same stream; waits until the GPU has passed it.
+  // Seconds between two events of the same stream; blocks until the GPU has passed `end`.
   double Seconds(int64_t begin, int64_t end);
-  // The next point is 0 again.
+  // Makes index 0 the next one to be recorded.
   void Clear() { size_ = 0; }
   int64_t size() const { return size_; }
 

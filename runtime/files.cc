@@ -64,7 +64,7 @@ absl::Status CheckWritable(const std::string& path) {
   std::error_code error;
   if (path.empty() || std::filesystem::is_directory(path, error)) {
     return absl::FailedPreconditionError(
-        absl::StrCat("\"", path, "\": cannot be written: expected the path of a file"));
+        absl::StrCat("\"", path, "\": cannot be written: not a file; give the path of a file"));
   }
   const std::string temporary = path + ".tmp";
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);

@@ -1,4 +1,5 @@
-// Small files written so that a reader sees the old one or the new one, never a part.
+// File operations that return absl::Status, and atomic replacement of small files: a reader sees
+// either the old or the new content, never a part.
 #pragma once
 
 #include <string>
@@ -9,19 +10,20 @@
 
 namespace unipool {
 
-// Whether something is there. An error where the system will not tell.
+// Returns whether `path` exists, or an error if that cannot be determined.
 absl::StatusOr<bool> Exists(const std::string& path);
-// rm -rf; a path that is not there is no error.
+// rm -rf; a missing path is not an error.
 absl::Status RemoveTree(const std::string& path);
-// Replaces what is at `to`.
+// Renames `from` to `to`; replaces an existing `to`.
 absl::Status Rename(const std::string& from, const std::string& to);
-// mkdir -p. FAILED_PRECONDITION with the path and the reason.
+// mkdir -p. Returns FAILED_PRECONDITION with the path and the reason on failure.
 absl::Status MakeFolders(const std::string& path);
-// Whether WriteFileAtomically would find its place, before the work whose result it writes.
+// Returns OK if WriteFileAtomically could create its temporary file beside `path`. Call it before
+// the work whose result will be written.
 absl::Status CheckWritable(const std::string& path);
-// Writes beside `path`, syncs, renames.
+// Writes a temporary file beside `path`, syncs it to disk, and renames it to `path`.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view text);
-// Makes renames inside a folder durable.
+// Makes renames inside a folder durable (fsync of the folder).
 absl::Status SyncFolder(const std::string& path);
 
 }  // namespace unipool

@@ -36,7 +36,7 @@ double ValueAt(const Tensor& tensor, int64_t i) {
   return tensor.as<float>()[i];
 }
 
-// The same tensor in the host's memory, which is `storage` where it comes from a GPU.
+// Returns the tensor in host memory: itself if it is there, else a copy in `storage`.
 Tensor OnHost(const Tensor& tensor, std::vector<char>& storage) {
   if (tensor.device.type == DeviceType::kCpu) return tensor;
   storage.resize(static_cast<size_t>(tensor.bytes()));

@@ -1,6 +1,6 @@
-// What the host's code asks of CUDA, without CUDA's headers. Defined in builds with CUDA only
-// (gpu_cuda.cc, stream_cuda.cc, stream_timer_cuda.cc): callers elsewhere are inside
-// `if constexpr (kWithCuda)`.
+// Functions of the CUDA runtime for host code, without CUDA's headers. They are defined only in
+// builds with CUDA (gpu_cuda.cc, stream_cuda.cc, stream_timer_cuda.cc), so callers in other files
+// must be inside `if constexpr (kWithCuda)`.
 #pragma once
 
 #include <cstddef>
@@ -15,31 +15,31 @@
 
 namespace unipool {
 
-// GPUs that this process can use: 0 where there is no driver.
+// Number of GPUs visible to this process; 0 if there is no driver.
 int NumGpus();
-// "NVIDIA H100 80GB HBM3, sm_90, 79 GiB", or the reason why there is none.
+// Returns e.g. "NVIDIA H100 80GB HBM3, sm_90, 79 GiB", or the reason why the GPU is not usable.
 std::string DescribeGpu(Device device);
 int64_t GpuMemoryBytes(Device device);
-// Of that, what nobody has taken yet.
+// Memory that no process has allocated.
 int64_t FreeGpuBytes(Device device);
 
-// Zero-filled; null when the device has not that much. Waits for the device.
+// Returns zero-filled device memory, or null if the device has not enough. Synchronizes the device.
 void* AllocateOnGpu(Device device, int64_t bytes);
 void FreeOnGpu(Device device, void* data);
-// Page-locked memory of the host, zero-filled, that kernels of `device` may touch too; null where
-// it is refused.
+// Returns zero-filled page-locked host memory that kernels of `device` can access too, or null if
+// the system refuses.
 void* AllocatePinnedFor(Device device, int64_t bytes);
 void FreePinned(void* data);
 
 std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind);
-// Of a stream of a GPU, which is borrowed and outlives it.
+// Creates a clock for a GPU stream, which is borrowed and must outlive the clock.
 std::unique_ptr<DeviceClock> CreateGpuClock(Stream& stream);
 std::unique_ptr<StreamTimer> CreateCudaStreamTimer(Device device);
-// Enqueues a copy; either side may be the host's memory, which then is pinned or the call may wait.
+// Enqueues a copy. Either side may be host memory; if that is not pinned, the call may block.
 void EnqueueCopy(void* to, const void* from, size_t bytes, Stream& stream);
-// After all work of the device; waits until the bytes are there.
+// Copies device memory to host memory after all work enqueued on the device; blocks until complete.
 void ReadFromGpu(Device device, void* to, const void* from, size_t bytes);
-// The other way.
+// Copies host memory to device memory; blocks until complete.
 void WriteToGpu(Device device, void* to, const void* from, size_t bytes);
 
 }  // namespace unipool

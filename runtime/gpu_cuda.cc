@@ -56,7 +56,7 @@ void* AllocateOnGpu(Device device, int64_t bytes) {
   void* data = nullptr;
   const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(bytes));
   if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // or the next check would find it
+    cudaGetLastError();  // clears the error, which the next check would report otherwise
     return nullptr;
   }
   CUDA_CHECK(error);
@@ -75,7 +75,7 @@ void* AllocatePinnedFor(Device device, int64_t bytes) {
   void* data = nullptr;
   const cudaError_t error =
       cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocPortable | cudaHostAllocMapped);
-  // Virtual machines and containers may refuse it for reasons of their own.
+  // Virtual machines and containers may refuse pinned memory.
   if (error != cudaSuccess) {
     cudaGetLastError();
     return nullptr;

@@ -1,10 +1,10 @@
-// What every CUDA kernel is written with: launching, places in the grid, conversions, packs of 16
-// bytes, sums and maxima over a warp or a block in a fixed order. Kernels are launched by
-// LaunchKernel alone, never by <<<>>>, and take plain pointers and sizes.
+// Building blocks of all CUDA kernels: launching, thread indices, conversions, 16-byte vector
+// accesses, and sums and maxima over a warp or a block in a fixed order. Kernels are launched only
+// through LaunchKernel, never with <<<>>>, and take plain pointers and sizes.
 //
-// Kernels also run under an emulator on the CPU (tests/support/cuda_emulator), which asks for whole
-// warps: a block has a multiple of 32 threads, collectives of a warp name all 32 lanes, and no
-// thread returns while others of its block still meet at a barrier.
+// Kernels also run under an emulator on the CPU (tests/support/cuda_emulator), which requires whole
+// warps: the number of threads of a block is a multiple of 32, warp collectives name all 32 lanes,
+// and no thread may return before the last barrier of its block.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -22,19 +22,19 @@ namespace unipool {
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
-// So that Tensor::as<__nv_bfloat16>() is as CUDA wants it.
+// Makes Tensor::as<__nv_bfloat16>() valid.
 template <>
 constexpr DType DTypeOf<__nv_bfloat16>() {
   return DType::kBFloat16;
 }
 
 struct LaunchShape {
-  dim3 grid;  // no block at all where a size is 0
+  dim3 grid;  // a size of 0 launches nothing
   dim3 block;
-  size_t shared_bytes = 0;  // dynamic
+  size_t shared_bytes = 0;  // dynamic shared memory
 };
 
-// Enqueues kernel(arguments...) on `stream`; a failure ends the process.
+// Enqueues kernel(arguments...) on `stream`. Aborts on failure.
 template <typename... Parameters, typename... Arguments>
 void LaunchKernel(cudaStream_t stream, const LaunchShape& shape, void (*kernel)(Parameters...),
                   Arguments... arguments) {
@@ -58,8 +58,8 @@ __host__ __device__ constexpr T CeilDivide(T a, T b) {
   return (a + b - 1) / b;
 }
 
-// A grid for a loop over `count` items by GlobalThread() and GridThreads(): enough blocks to fill
-// any GPU several times over, and no more.
+// Launch shape for a grid-stride loop over `count` items by GlobalThread() and GridThreads():
+// enough blocks to fill any GPU several times, but no more.
 inline LaunchShape GridStride(int64_t count, int threads = 256) {
   constexpr int64_t kMaxBlocks = 4096;
   const int64_t blocks = CeilDivide<int64_t>(count, threads);
@@ -67,7 +67,7 @@ inline LaunchShape GridStride(int64_t count, int threads = 256) {
           .block = dim3(static_cast<unsigned>(threads))};
 }
 
-// For kernels whose blocks stay and walk over the work.
+// Number of multiprocessors, for persistent kernels whose blocks loop over the work.
 inline int64_t NumMultiprocessors(Stream& stream) {
   int count = 0;
   CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, stream.device().index));
@@ -80,7 +80,7 @@ __device__ __forceinline__ int64_t GlobalThread() {
 __device__ __forceinline__ int64_t GridThreads() {
   return static_cast<int64_t>(gridDim.x) * blockDim.x;
 }
-// Of blocks of one dimension.
+// For one-dimensional blocks.
 __device__ __forceinline__ int LaneId() { return static_cast<int>(threadIdx.x % kWarp); }
 __device__ __forceinline__ int WarpId() { return static_cast<int>(threadIdx.x / kWarp); }
 __device__ __forceinline__ int NumWarps() { return static_cast<int>(blockDim.x / kWarp); }
@@ -98,12 +98,13 @@ __device__ __forceinline__ __nv_bfloat16 FromFloat<__nv_bfloat16>(float value) {
   return __float2bfloat16_rn(value);
 }
 
-// kSize elements that are read or written at once; at addresses aligned to their size.
+// kSize elements that are read or written in one access; addresses must be aligned to the size of
+// the pack.
 template <typename T, int kSize>
 struct alignas(sizeof(T) * kSize) Pack {
   T values[kSize];
 };
-// As many elements of T as 16 bytes hold.
+// Number of elements of T in 16 bytes.
 template <typename T>
 inline constexpr int kPack = static_cast<int>(16 / sizeof(T));
 template <typename T, int kSize = kPack<T>>
@@ -117,18 +118,18 @@ __device__ __forceinline__ void StorePack(T* to, const Pack<T, kSize>& pack) {
   *reinterpret_cast<Pack<T, kSize>*>(to) = pack;
 }
 
-// The word of ForFloatType: its Type is float or __nv_bfloat16.
+// Argument of the function passed to ForFloatType: Type is float or __nv_bfloat16.
 template <typename T>
 struct TypeTag {
   using Type = T;
 };
-// Calls function(TypeTag) for the type of activations that `dtype` says.
+// Calls function(TypeTag<T>{}) with T = __nv_bfloat16 if `dtype` is bfloat16, else T = float.
 template <typename Function>
 void ForFloatType(DType dtype, Function function) {
   if (dtype == DType::kBFloat16) return function(TypeTag<__nv_bfloat16>{});
   function(TypeTag<float>{});
 }
-// True where every pointer may be read in packs of 16 bytes.
+// Returns true if every pointer is aligned for 16-byte accesses.
 template <typename... T>
 bool Aligned(const T*... data) {
   return ((reinterpret_cast<uintptr_t>(data) % 16 == 0) && ...);
@@ -140,14 +141,15 @@ struct SumOf {
     return a + b;
   }
 };
-struct MaxOf {  // NaN where either is
+struct MaxOf {  // NaN if either argument is NaN
   template <typename T>
   __device__ __forceinline__ T operator()(T a, T b) const {
     return a > b || a != a ? a : b;
   }
 };
 
-// All lanes get the same bits: at each step both sides of a pair compute the same sum.
+// Reduces over a warp with butterfly shuffles. All lanes get the same bits, because both lanes of a
+// pair compute the same sum at each step.
 template <typename Reduce, typename T>
 __device__ __forceinline__ T WarpReduce(T value, Reduce reduce) {
 #pragma unroll
@@ -165,7 +167,7 @@ __device__ __forceinline__ T WarpMax(T value) {
   return WarpReduce(value, MaxOf{});
 }
 
-// The sum over this lane and those before it.
+// Inclusive prefix sum over the lanes of a warp.
 __device__ __forceinline__ int WarpPrefixSum(int value) {
   for (int distance = 1; distance < kWarp; distance *= 2) {
     const int before = __shfl_up_sync(kAllLanes, value, distance);
@@ -174,12 +176,13 @@ __device__ __forceinline__ int WarpPrefixSum(int value) {
   return value;
 }
 
-// All threads of the block call it and get the same bits. Blocks of one dimension.
+// Reduces over a one-dimensional block. All threads of the block must call it; all get the same
+// bits.
 template <typename Reduce, typename T>
 __device__ __forceinline__ T BlockReduce(T value, Reduce reduce) {
   __shared__ T of_warp[kWarp];
   value = WarpReduce(value, reduce);
-  __syncthreads();  // a call before this one may still be reading
+  __syncthreads();  // an earlier call may still be reading of_warp
   if (LaneId() == 0) of_warp[WarpId()] = value;
   __syncthreads();
   value = of_warp[0];

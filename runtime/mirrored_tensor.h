@@ -1,6 +1,6 @@
-// A few numbers that a device's ops and the host both work on: an array on the device and its twin
-// in memory of the host that the device copies from and to without waiting. On the CPU the two are
-// one and nothing is copied.
+// A small array that both a device's ops and the host use: device memory and a copy in pinned host
+// memory, with asynchronous copies between them. On the CPU both are the same memory and nothing is
+// copied.
 #pragma once
 
 #include <cstdint>
@@ -14,23 +14,25 @@ namespace unipool {
 
 class MirroredTensor {
  public:
-  // Zeros, `size` of them. RESOURCE_EXHAUSTED when the system refuses.
+  // Allocates `size` zeros. Returns RESOURCE_EXHAUSTED if the system refuses.
   static absl::StatusOr<MirroredTensor> Create(Device device, DType dtype, int64_t size);
 
   MirroredTensor() = default;  // holds nothing
 
-  // [size]; views that stay valid as long as this, also where it is moved.
+  // The [size] array on the device. The view stays valid for the lifetime of this object, even
+  // after a move.
   Tensor on_device() const { return on_device_; }
-  // Waits until the last Upload has passed, so the host may write.
+  // The [size] array on the host. Blocks until the last Upload has been executed, so the caller may
+  // write to it.
   Tensor on_host() const;
   int64_t size() const { return on_device_.numel(); }
 
-  // Enqueues the host's values for the device.
+  // Enqueues a copy of the host's values to the device.
   void Upload(Stream& stream);
-  // Enqueues the first `count` values of the device for the host, which may read them once the
-  // stream has come past it.
+  // Enqueues a copy of the first `count` device values to the host, which may read them after the
+  // stream has executed the copy.
   void Download(int64_t count, Stream& stream);
-  // Downloads all of them and waits.
+  // Downloads all values and blocks until they have arrived.
   void DownloadNow(Stream& stream);
 
  private:
@@ -41,8 +43,8 @@ class MirroredTensor {
   Event uploaded_;
 };
 
-// Blocks the calling thread until all work enqueued so far on `stream` is done, by an event: other
-// streams of the device go on.
+// Blocks the calling thread until all work enqueued on `stream` so far is done. It waits for an
+// event, so other streams of the device continue.
 void WaitForHost(Stream& stream);
 
 }  // namespace unipool

@@ -51,7 +51,7 @@ void Profiler::Settle() {
   if (clock_ != nullptr) clock_->Restart();
 }
 
-// Entries stay, so that a warm step finds its names and allocates nothing.
+// Entries are kept, so that a step after the first finds its names and allocates nothing.
 void Profiler::Reset() {
   Settle();
   for (Entry& entry : entries_) entry = Entry{entry.name};

@@ -1,7 +1,7 @@
-// Where a step's time goes, by name: "gemm", "exchange.dispatch". A scope costs two clock reads
-// when the profiler is on and one branch when it is off. One Profiler belongs to one thread, and
-// given a DeviceClock to the stream of that clock: it then notes when the device came past the
-// scope's two ends, not when the host did.
+// Measures where the time of a step goes, by name: "gemm", "exchange.dispatch". A scope costs two
+// clock reads when the profiler is enabled and one branch when it is disabled. A Profiler belongs
+// to one thread. With a DeviceClock it belongs to the clock's stream too, and measures the times at
+// which the device passes the two ends of a scope instead of the host's times.
 #pragma once
 
 #include <chrono>
@@ -12,15 +12,15 @@
 
 namespace unipool {
 
-// Points in the work of a device's stream.
+// Marks points in the work of a device's stream and measures the time between them.
 class DeviceClock {
  public:
   virtual ~DeviceClock() = default;
-  // Puts a mark behind all work enqueued so far. Marks count from 0.
+  // Puts a mark after all work enqueued so far and returns its index; indices start at 0.
   virtual int64_t Mark() = 0;
-  // From one mark to a later one; waits until the device has passed it.
+  // Seconds between two marks; blocks until the device has passed `end`.
   virtual double Seconds(int64_t begin, int64_t end) = 0;
-  // The next mark is 0 again, and all former ones are gone.
+  // Discards all marks; the next mark has index 0.
   virtual void Restart() = 0;
 };
 
@@ -29,10 +29,11 @@ class Profiler {
   struct Entry {
     const char* name;  // a string literal: entries are found by address, then by content
     int64_t calls = 0;
-    double seconds = 0;  // self and children
+    double seconds = 0;  // including nested scopes
   };
 
-  // `name` must outlive the profiler.
+  // Measures the time from construction to destruction under `name`, which must outlive the
+  // profiler.
   class Scope {
    public:
     Scope(Profiler* profiler, const char* name);
@@ -47,15 +48,15 @@ class Profiler {
     int64_t mark_ = 0;
   };
 
-  // From now on in the device's time. Null: in the host's.
+  // Measures later scopes with `clock`; null selects the host's clock.
   void set_device_clock(std::unique_ptr<DeviceClock> clock);
 
   void set_enabled(bool enabled) { enabled_ = enabled; }
   bool enabled() const { return enabled_; }
   void Add(const char* name, double seconds);
   void Reset();
-  double Seconds(const char* name);  // 0 when never entered
-  // By time, longest first.
+  double Seconds(const char* name);  // 0 if there was no such scope
+  // Sorted by time, longest first.
   std::vector<Entry> Entries();
   // A table of the entries: name, calls, seconds, share of `total_seconds`.
   std::string Table(double total_seconds);

@@ -1,7 +1,7 @@
-// The instructions that CUDA C++ has no function for, each under a name: tensor-core products,
-// ldmatrix, cp.async, dynamic shared memory. Kernels that use them need sm_80 or later. Builds that
-// emulate the GPU take tests/support/cuda_emulator/runtime/ptx_cuda.h in place of this file; the
-// two declare the same.
+// PTX instructions that CUDA C++ has no function for: tensor-core products, ldmatrix, cp.async,
+// dynamic shared memory. Kernels that use them need sm_80 or later. Builds that emulate the GPU
+// include tests/support/cuda_emulator/runtime/ptx_cuda.h instead of this file; both declare the
+// same functions.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,19 +11,21 @@
 
 namespace unipool {
 
-// The block's dynamic shared memory, aligned to 1024 bytes, as wgmma wants it; every call gives the
-// same address.
+// The block's dynamic shared memory, aligned to 1024 bytes as wgmma requires. Every call returns
+// the same address.
 template <typename T>
 __device__ __forceinline__ T* DynamicShared() {
   extern __shared__ __align__(1024) unsigned char dynamic_shared_memory[];
   return reinterpret_cast<T*>(dynamic_shared_memory);
 }
 
-// Here the GPU itself faults on an access that is not aligned to its size; an emulated one asks.
+// On a GPU an access that is not aligned to its size faults in hardware; the emulator checks it
+// here.
 __device__ __forceinline__ void ExpectAligned(const void* /*address*/, size_t /*bytes*/) {}
 
-// d += a * b over one warp, bf16 in, float32 out: d is 16 x 8, a 16 x 16 row-major, b 16 x 8
-// column-major (n rows of k). With g = lane / 4 and t = lane % 4 * 2, low half first:
+// One tensor-core product of a warp, d += a * b, bf16 inputs and float32 sums: d is 16 x 8, a is 16
+// x 16 row-major, b is 16 x 8 column-major (n rows of k). With g = lane / 4 and t = lane % 4 * 2,
+// the element with the lower index in the low half of a register:
 //   a[0] = A[g][t..t+1], a[1] = A[g+8][t..], a[2] = A[g][t+8..], a[3] = A[g+8][t+8..]
 //   b[0] = B[t..t+1][g], b[1] = B[t+8..][g];  d = {D[g][t], D[g][t+1], D[g+8][t], D[g+8][t+1]}
 __device__ __forceinline__ void MmaBf16M16N8K16(float* d, const uint32_t* a, const uint32_t* b) {
@@ -38,9 +40,9 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
-// Four 8 x 8 matrices of 16-bit values from shared memory. Lane 8 i + r gives the address of row r
-// of matrix i (16 bytes, aligned); every lane gets in out[i] of matrix i the elements
-// [lane / 4][lane % 4 * 2 .. + 1], or of its transpose.
+// Loads four 8 x 8 matrices of 16-bit values from shared memory. Lane 8 i + r passes the address of
+// row r of matrix i (16 bytes, aligned to 16). Every lane receives in out[i] the elements [lane /
+// 4][lane % 4 * 2 .. + 1] of matrix i, or of its transpose.
 __device__ __forceinline__ void LoadMatrix4(uint32_t* out, const void* shared_row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -53,7 +55,7 @@ __device__ __forceinline__ void LoadMatrix4Transposed(uint32_t* out, const void*
                : "r"(SharedAddress(shared_row))
                : "memory");
 }
-// The same for two matrices; only the addresses of lanes 0..15 count.
+// The same for two matrices; only the addresses of lanes 0..15 are used.
 __device__ __forceinline__ void LoadMatrix2(uint32_t* out, const void* shared_row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];\n"
                : "=r"(out[0]), "=r"(out[1])
@@ -67,21 +69,21 @@ __device__ __forceinline__ void LoadMatrix2Transposed(uint32_t* out, const void*
                : "memory");
 }
 
-// Copies 16 bytes from global to shared memory while the thread goes on, or writes 16 zero bytes
-// where not `valid`. Both addresses are aligned to 16; `global` must point into an allocation even
-// where not `valid`. The bytes are there after CommitCopies and WaitCopies, for other threads after
-// a barrier too.
+// Starts an asynchronous copy of 16 bytes from global to shared memory, or writes 16 zero bytes if
+// not `valid`. Both addresses are aligned to 16; `global` must point into an allocation even if not
+// `valid`. The bytes are visible to this thread after CommitCopies and WaitCopies, and to other
+// threads after a barrier that follows.
 __device__ __forceinline__ void CopyAsync16(void* shared, const void* global, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n"
                :
                : "r"(SharedAddress(shared)), "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 }
-// Closes the group of the copies that this thread has begun since the last call.
+// Closes the group of copies that this thread has started since the last call.
 __device__ __forceinline__ void CommitCopies() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
-// Waits until at most the `kYoungest` last groups of this thread are unfinished.
+// Waits until at most the `kYoungest` most recent groups of this thread are unfinished.
 template <int kYoungest>
 __device__ __forceinline__ void WaitCopies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kYoungest) : "memory");

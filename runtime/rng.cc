@@ -15,8 +15,8 @@ constexpr uint32_t kWeyl0 = 0x9E3779B9u;
 constexpr uint32_t kWeyl1 = 0xBB67AE85u;
 constexpr int kRounds = 10;
 
-// The middles of 2^52 equal parts of (0, 1): one bit fewer than a double holds, so that the half is
-// exact and the last middle does not round to 1.
+// Maps to the midpoints of 2^52 equal parts of (0, 1): one bit fewer than a double holds, so that
+// adding 0.5 is exact and the last midpoint does not round to 1.
 double ToUnit(uint32_t high, uint32_t low) {
   const uint64_t bits = (static_cast<uint64_t>(high) << 32 | low) >> 12;
   return (static_cast<double>(bits) + 0.5) * 0x1.0p-52;
@@ -77,7 +77,7 @@ void Rng::FillNormal(float stddev, const Tensor& tensor) const {
 void Rng::FillUniform(float low, float high, const Tensor& tensor) const {
   float* out = tensor.as<float>();
   const int64_t count = tensor.numel();
-  const float below_high = std::nextafter(high, low);  // where rounding would give `high`
+  const float below_high = std::nextafter(high, low);  // used if rounding would give `high`
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < count; ++i) {
     const double value = low + (double{high} - low) * Uniform(static_cast<uint64_t>(i));

@@ -6,18 +6,18 @@
 
 namespace unipool {
 
-absl::StatusOr<int64_t> SequencesAtOnce(
+absl::StatusOr<int64_t> SequencesPerChunk(
     int64_t sequences, int64_t limit,
     absl::FunctionRef<absl::StatusOr<int64_t>(int64_t)> bytes_of) {
-  int64_t most = sequences;
-  while (most > 1) {
-    ASSIGN_OR_RETURN(const int64_t bytes, bytes_of(most));
+  int64_t max_sequences = sequences;
+  while (max_sequences > 1) {
+    ASSIGN_OR_RETURN(const int64_t bytes, bytes_of(max_sequences));
     if (bytes <= limit) break;
     const double share = static_cast<double>(limit) / static_cast<double>(bytes);
-    const auto fit = static_cast<int64_t>(static_cast<double>(most) * share);
-    most = std::clamp<int64_t>(fit, 1, most - 1);
+    const auto fit = static_cast<int64_t>(static_cast<double>(max_sequences) * share);
+    max_sequences = std::clamp<int64_t>(fit, 1, max_sequences - 1);
   }
-  const int64_t chunks = (sequences + most - 1) / most;
+  const int64_t chunks = (sequences + max_sequences - 1) / max_sequences;
   return (sequences + chunks - 1) / chunks;
 }
 

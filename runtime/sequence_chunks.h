@@ -1,4 +1,4 @@
-// A batch that wants more working memory than there is, taken in chunks of whole sequences.
+// Splits a batch that needs more working memory than available into chunks of whole sequences.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,15 @@
 
 namespace unipool {
 
-// How many of `sequences` (at least 1) a chunk takes, so that chunks are about equal and as few as
-// `limit` allows, or single sequences where not even one keeps to it. `bytes_of` says what a chunk
-// of so many sequences wants; its error is returned.
-absl::StatusOr<int64_t> SequencesAtOnce(
+// Returns the number of sequences per chunk such that a chunk of n sequences needs at most `limit`
+// bytes, the chunks are nearly equal, and there are as few as possible; 1 if even one sequence
+// exceeds the limit. `sequences` is at least 1. `bytes_of(n)` returns the bytes that a chunk of n
+// sequences needs; its error is returned.
+absl::StatusOr<int64_t> SequencesPerChunk(
     int64_t sequences, int64_t limit, absl::FunctionRef<absl::StatusOr<int64_t>(int64_t)> bytes_of);
 
-// Calls `run` with the first sequence and the number of each chunk, of which the last may be
-// smaller than `at_once`.
+// Calls `run(first, count)` for each chunk of `at_once` sequences in order; the last may be
+// smaller.
 void ForEachChunk(int64_t sequences, int64_t at_once,
                   absl::FunctionRef<void(int64_t first, int64_t count)> run);
 

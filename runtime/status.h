@@ -1,5 +1,6 @@
-// Errors that the world can cause travel as absl::Status. These two macros are the whole of our
-// additions: return early on an error, or unwrap a StatusOr.
+// Macros for absl::Status: return early on an error, or unwrap a StatusOr. Errors caused by the
+// environment (files, configs, devices) are returned as absl::Status; programming errors are
+// CHECKs.
 #pragma once
 
 #include <utility>

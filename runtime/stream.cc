@@ -14,7 +14,7 @@
 namespace unipool {
 namespace {
 
-// Runs on the caller's thread, so everything enqueued has already happened.
+// Runs work immediately on the caller's thread, so everything enqueued has already happened.
 class InlineStream : public Stream {
  public:
   explicit InlineStream(Device device) : Stream(device) {}
@@ -108,7 +108,7 @@ class ThreadStream : public Stream {
   uint64_t enqueued_ = 0;
   uint64_t done_ = 0;
   bool stopping_ = false;
-  std::thread thread_;  // last: it starts when everything above is ready
+  std::thread thread_;  // last member: the thread starts when all others are initialized
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
-// An ordered queue of work on a device. On the CPU there are two kinds behind one face: the compute
-// stream runs work at once on the calling thread; a side stream (communication, checkpoints) is one
-// thread that works off its queue in order. On a GPU both are CUDA streams, the side stream of
-// higher priority, and work of the host takes its turn among the kernels. Code that overlaps is the
-// same for all.
+// An ordered queue of work on a device. On the CPU there are two kinds with one interface: the
+// compute stream runs work immediately on the calling thread; a side stream (communication,
+// checkpoints) is one thread that runs its queue in order. On a GPU both are CUDA streams, the side
+// stream with higher priority, and host work is executed in order with the kernels. Code that
+// overlaps streams is the same for all.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ namespace unipool {
 
 class Stream;
 
-// A point in a stream's work. Valid while the stream lives; a default one has always happened.
+// A point in a stream's work, valid while the stream lives. A default-constructed Event has always
+// happened.
 struct Event {
   Stream* stream = nullptr;
   uint64_t sequence = 0;
@@ -33,21 +34,22 @@ class Stream {
   Device device() const { return device_; }
 
   // Runs `work` after all work enqueued before it. The callable is copied into the queue without
-  // allocating: it must be trivially copyable and at most kMaxWorkBytes large (capture pointers to
-  // things that outlive the work). Blocks while the queue is full.
+  // allocating, so it must be trivially copyable and at most kMaxWorkBytes large (capture pointers
+  // to objects that outlive the work). Blocks while the queue is full.
   template <typename Work>
   void Run(Work work) {
     static_assert(std::is_trivially_copyable_v<Work> && sizeof(Work) <= kMaxWorkBytes);
     Enqueue(&work, sizeof(Work), [](void* bytes) { (*static_cast<Work*>(bytes))(); });
   }
 
-  // The event happens when all work enqueued so far is done.
+  // Returns an event that happens when all work enqueued so far is done.
   virtual Event Record() = 0;
-  // Work enqueued on this stream from now on starts after `event` has happened.
+  // Work enqueued on this stream after this call starts after `event` has happened. The call blocks
+  // only on a CPU compute stream, or if a CUDA stream waits for the event of a CPU stream.
   virtual void Wait(Event event) = 0;
   // Blocks the calling thread until all work enqueued so far is done.
   virtual void Synchronize() = 0;
-  // Blocks the calling thread until work number `sequence` of this stream is done.
+  // Blocks the calling thread until work item `sequence` of this stream is done.
   virtual void BlockUntil(uint64_t sequence) = 0;
 
   static constexpr size_t kMaxWorkBytes = 192;
@@ -61,8 +63,8 @@ class Stream {
   Device device_;
 };
 
-// Whether the calling thread is that of a CPU's side stream: what waits there should leave the core
-// to those who compute.
+// Returns true if the calling thread is the thread of a CPU side stream. Code that waits on such a
+// thread should yield its core to the compute threads.
 bool OnSideThread();
 
 }  // namespace unipool

@@ -14,15 +14,14 @@
 namespace unipool {
 namespace {
 
-// Work of the host (Run) is called by a thread of CUDA's when its turn comes, and must not itself
-// call CUDA.
+// Host work (Run) is called by a CUDA thread in stream order and must not call CUDA.
 class GpuStream : public Stream {
  public:
   GpuStream(Device device, Kind kind) : Stream(device) {
     UseDevice(device);
     int least = 0, greatest = 0;
     CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
-    // Communication goes first where both want the device: others wait for it.
+    // Communication has priority when both streams have work, because other ranks wait for it.
     CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking,
                                             kind == Kind::kSide ? greatest : least));
     for (cudaEvent_t& event : events_) {
@@ -32,7 +31,7 @@ class GpuStream : public Stream {
 
   ~GpuStream() override {
     Synchronize();
-    cudnn_plans_.reset();  // knows the stream
+    cudnn_plans_.reset();  // its handle uses the stream
     for (cudaEvent_t event : events_) CUDA_CHECK(cudaEventDestroy(event));
     if (scratch_ != nullptr) CUDA_CHECK(cudaFree(scratch_));
     CUDA_CHECK(cudaStreamDestroy(stream_));
@@ -53,7 +52,8 @@ class GpuStream : public Stream {
     if (cudnn_plans_ == nullptr) cudnn_plans_ = NewCudnnPlans(*this);
     return *cudnn_plans_;
   }
-  // An event whose place has been taken again since happens later: waiting for it is still right.
+  // Events are reused in a ring. An event whose slot has been reused happens later, so waiting for
+  // it is still correct.
   cudaEvent_t EventOf(uint64_t sequence) const { return events_[sequence % kEvents]; }
 
   Event Record() override {
@@ -152,8 +152,8 @@ std::unique_ptr<Stream> CreateCudaStream(Device device, Stream::Kind kind) {
 
 bool HasWgmma(Stream& stream) {
   if constexpr (!kForSm90a) return false;
-  const char* const wish = std::getenv("UNIPOOL_WGMMA");
-  if (wish != nullptr && std::strcmp(wish, "0") == 0) return false;
+  const char* const setting = std::getenv("UNIPOOL_WGMMA");
+  if (setting != nullptr && std::strcmp(setting, "0") == 0) return false;
   int major = 0;
   CUDA_CHECK(
       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream.device().index));

@@ -1,4 +1,4 @@
-// The door from our Stream to CUDA's, for files that launch kernels or call CUDA's libraries.
+// Access to the CUDA objects of a Stream, for files that launch kernels or call CUDA's libraries.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,24 +10,25 @@
 
 namespace unipool {
 
-// Makes `device` the one that this thread's calls of CUDA mean.
+// Makes `device` the current CUDA device of this thread.
 void UseDevice(Device device);
-// The handle of a stream of a GPU (CHECKed), whose device it makes this thread's.
+// Returns the CUDA handle of `stream`, which must be a GPU stream (CHECK), and makes its device
+// current.
 cudaStream_t CudaStream(Stream& stream);
-// Whether kernels may use wgmma (wgmma_cuda.h): on Hopper, in builds for sm_90a, unless the
-// environment has UNIPOOL_WGMMA=0.
+// Returns true if kernels may use wgmma (wgmma_cuda.h): on Hopper, in builds for sm_90a, unless
+// UNIPOOL_WGMMA=0 is set in the environment.
 bool HasWgmma(Stream& stream);
-// Memory of the device that belongs to the stream, for one op's partial results or a library's
-// workspace: what it holds is gone with the next op on the stream. Made when first asked for.
+// Device memory that belongs to the stream, for one op's partial results or a library's workspace.
+// The next op on the stream may overwrite its contents. Allocated on first use.
 struct Scratch {
   void* data;
   size_t bytes;
 };
 inline constexpr size_t kScratchBytes = size_t{32} << 20;
 Scratch ScratchOf(Stream& stream);
-// The stream's plans for dense products, made when first asked for.
+// The stream's plans for dense products, created on first use.
 GemmPlans& PlansOf(Stream& stream);
-// Likewise for attention by cuDNN.
+// The stream's plans for attention by cuDNN, created on first use.
 CudnnPlans& CudnnPlansOf(Stream& stream);
 
 }  // namespace unipool

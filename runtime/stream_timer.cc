@@ -18,7 +18,7 @@ class HostTimer : public StreamTimer {
     stream.Synchronize();
     seconds_ += std::chrono::duration<double>(Clock::now() - start_).count();
   }
-  double TakeSeconds() override { return std::exchange(seconds_, 0.0); }
+  double ReadAndReset() override { return std::exchange(seconds_, 0.0); }
 
  private:
   Clock::time_point start_;

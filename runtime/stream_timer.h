@@ -1,5 +1,5 @@
-// Sums up how long chosen pieces of a stream's work take, in the stream's own time: on a GPU the
-// host does not wait for them.
+// Accumulates the time that marked sections of a stream's work take on the stream itself. On a GPU
+// the host is not blocked by the measurement.
 #pragma once
 
 #include <memory>
@@ -16,11 +16,13 @@ class StreamTimer {
   StreamTimer(const StreamTimer&) = delete;
   StreamTimer& operator=(const StreamTimer&) = delete;
 
-  // Around the piece, on a stream of the device. On the CPU, Stop waits for the stream.
+  // Mark the begin and the end of a section on a stream of the device. On the CPU, Stop blocks
+  // until the stream has executed the section.
   virtual void Start(Stream& stream) = 0;
   virtual void Stop(Stream& stream) = 0;
-  // Of all pieces since the last call; waits until they are done.
-  virtual double TakeSeconds() = 0;
+  // Returns the sum over all sections since the last call, and resets it; blocks until they are
+  // done.
+  virtual double ReadAndReset() = 0;
 
  protected:
   StreamTimer() = default;

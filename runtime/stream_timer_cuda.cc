@@ -15,13 +15,13 @@ class CudaTimer : public StreamTimer {
   explicit CudaTimer(Device device) : points_(device) {}
 
   void Start(Stream& stream) override {
-    if (points_.size() == kMaxPoints) seconds_ = TakeSeconds();
+    if (points_.size() == kMaxPoints) seconds_ = ReadAndReset();
     points_.Record(stream);
   }
   void Stop(Stream& stream) override { points_.Record(stream); }
 
-  double TakeSeconds() override {
-    CHECK_EQ(points_.size() % 2, 0) << "a piece has no end";
+  double ReadAndReset() override {
+    CHECK_EQ(points_.size() % 2, 0) << "Start without Stop";
     double seconds = std::exchange(seconds_, 0.0);
     for (int64_t i = 0; i < points_.size(); i += 2) seconds += points_.Seconds(i, i + 1);
     points_.Clear();
@@ -31,7 +31,7 @@ class CudaTimer : public StreamTimer {
  private:
   static constexpr int64_t kMaxPoints = 8192;
 
-  EventList points_;  // a Start and a Stop in turn
+  EventList points_;  // Start and Stop alternate
   double seconds_ = 0;
 };
 

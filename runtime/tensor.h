@@ -1,5 +1,5 @@
-// A view of memory as an array of up to four dimensions, dense and row-major. It owns nothing: a
-// Buffer or an Arena does, and must outlive every view of it. Cheap to copy.
+// A view of memory as a dense row-major array of up to four dimensions. It owns nothing: a Buffer
+// or an Arena owns the memory and must outlive every view. Cheap to copy.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct Tensor {
   DType dtype = DType::kFloat32;
   Device device;
 
-  // A view of memory that the caller keeps alive; sizes count elements.
+  // Returns a view of memory that the caller keeps alive. `dims` counts elements.
   template <typename T>
   static Tensor Of(T* data, std::initializer_list<int64_t> dims, Device device = {}) {
     return View(data, DTypeOf<T>(), dims, device);
@@ -31,24 +31,25 @@ struct Tensor {
   int64_t numel() const;  // 1 for rank 0 with data, 0 for an empty tensor
   int64_t bytes() const;
   bool empty() const { return numel() == 0; }
-  // True where an op may be given no tensor at all (an optional field left as Tensor{}).
+  // True for a default Tensor{}, which ops accept for optional fields.
   bool absent() const { return rank == 0 && data == nullptr; }
   bool SameShape(const Tensor& other) const;
 
-  // Typed access; CHECKs the dtype.
+  // Typed access; CHECKs that T matches the dtype.
   template <typename T>
   T* as() const {
     CheckType(DTypeOf<T>());
     return static_cast<T*>(data);
   }
 
-  // Rows [begin, end) of the first dimension.
+  // View of rows [begin, end) of the first dimension.
   Tensor Rows(int64_t begin, int64_t end) const;
-  // As many elements from here on as other dimensions say, which the caller knows to be there.
+  // View with the same address and other dimensions. The caller guarantees that the memory behind
+  // it is large enough.
   Tensor From(std::initializer_list<int64_t> new_dims) const {
     return View(data, dtype, new_dims, device);
   }
-  // The same elements under other dimensions of equal product.
+  // The same elements with other dimensions; the products of the dimensions must be equal (CHECK).
   Tensor Reshape(std::initializer_list<int64_t> new_dims) const;
 
   std::string ShapeString() const;  // "float32[128, 64]"

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "runtime/content_hash.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store_header.h"
@@ -20,7 +21,7 @@
 namespace unipool {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "tensors are stored as they lie");
+static_assert(std::endian::native == std::endian::little, "tensors are stored in memory order");
 
 constexpr int64_t kLengthBytes = 8;
 constexpr int64_t kChunkBytes = int64_t{1} << 20;
@@ -34,7 +35,7 @@ absl::Span<const int64_t> Dims(const Tensor& tensor) {
   return absl::MakeSpan(tensor.dims, static_cast<size_t>(tensor.rank));
 }
 
-// A file that is closed at the end of a scope.
+// A file descriptor that is closed at the end of its scope.
 class OpenFile {
  public:
   OpenFile(const std::string& path, int flags)
@@ -52,14 +53,16 @@ class OpenFile {
   int file_;
 };
 
-// The size of a regular file; anything else is refused, as it can be neither read nor removed.
+// Size of a regular file. Returns an error for anything else, which could be neither read nor
+// removed.
 absl::StatusOr<int64_t> FileBytes(const std::string& path, const OpenFile& file) {
   struct stat status;
   if (file.get() < 0 || fstat(file.get(), &status) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
   }
   if (S_ISREG(status.st_mode)) return static_cast<int64_t>(status.st_size);
-  return absl::InvalidArgumentError(absl::StrCat(path, ": expected a regular file"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": not a regular file; give the path of a file"));
 }
 
 }  // namespace
@@ -99,13 +102,13 @@ TensorFileWriter::~TensorFileWriter() {
 
 namespace {
 
-// The size of the file. The reader's own checks are the writer's: a header that would not be read
-// back as it was meant is not written.
+// Returns the size of the file. The header is checked with the reader's parser: a header that would
+// not be read back unchanged is refused.
 absl::StatusOr<int64_t> CheckHeader(const std::string& path, const std::string& text,
                                     const std::vector<TensorSpec>& specs,
                                     const std::map<std::string, std::string>& metadata) {
   int64_t bytes = kLengthBytes + static_cast<int64_t>(text.size());
-  std::vector<std::string> wanted, found;
+  std::vector<std::string> expected, found;
   for (const TensorSpec& spec : specs) {
     int64_t tensor_bytes = static_cast<int64_t>(SizeOf(spec.dtype));
     for (const int64_t dim : spec.shape) {
@@ -114,14 +117,16 @@ absl::StatusOr<int64_t> CheckHeader(const std::string& path, const std::string& 
           path, ": tensor '", spec.name, "' cannot have shape ", Shape(spec.dtype, spec.shape)));
     }
     bytes += tensor_bytes;
-    wanted.push_back(spec.name);
+    expected.push_back(spec.name);
   }
   const auto header = ParseTensorHeader(path, text, bytes);
-  if (!header.ok()) return absl::InvalidArgumentError(header.status().message());
+  if (!header.ok()) {
+    return absl::InvalidArgumentError(absl::StripSuffix(header.status().message(), kDamageAdvice));
+  }
   for (const auto& [name, info] : header->tensors) found.push_back(name);
-  std::sort(wanted.begin(), wanted.end());
+  std::sort(expected.begin(), expected.end());
   std::sort(found.begin(), found.end());
-  if (wanted == found && header->metadata == metadata &&
+  if (expected == found && header->metadata == metadata &&
       static_cast<int64_t>(text.size()) <= kMaxHeaderBytes) {
     return bytes;
   }
@@ -141,8 +146,8 @@ absl::StatusOr<std::unique_ptr<TensorFileWriter>> TensorFileWriter::Create(
   RETURN_IF_ERROR(FileBytes(path, file).status());
   auto writer = std::unique_ptr<TensorFileWriter>(
       new TensorFileWriter(path, std::move(specs), file.release()));
-  // A disk that is told the size beforehand lays the file out at once. One that cannot be told, or
-  // is full, says so when it is written to.
+  // Preallocation lets the file system lay the file out contiguously. If it is not supported or the
+  // disk is full, the writes report the error.
   fallocate(writer->file_, FALLOC_FL_KEEP_SIZE, 0, file_bytes);
   const uint64_t text_bytes = text.size();
   RETURN_IF_ERROR(writer->Append(&text_bytes, kLengthBytes));
@@ -151,7 +156,7 @@ absl::StatusOr<std::unique_ptr<TensorFileWriter>> TensorFileWriter::Create(
   return writer;
 }
 
-// Chunk by chunk, so that the second of hashing and copying finds the bytes in cache.
+// Writes chunk by chunk, so that hashing and copying find the bytes in cache.
 absl::Status TensorFileWriter::Append(const void* data, int64_t bytes) {
   const char* at = static_cast<const char*>(data);
   const char* const end = at + bytes;
@@ -171,8 +176,8 @@ absl::Status TensorFileWriter::Append(const void* data, int64_t bytes) {
   return status_;
 }
 
-// The disk works while the next bytes are hashed and copied, not only when Finish waits for it.
-// Without waiting and only for speed: an error of the disk stays for fsync to tell.
+// Starts writing to disk while the next bytes are hashed and copied, so that Finish waits less. It
+// does not wait and ignores errors: fsync reports them.
 void TensorFileWriter::StartWriteback() {
   sync_file_range(file_, writeback_, written_ - writeback_, SYNC_FILE_RANGE_WRITE);
   writeback_ = written_;
@@ -184,7 +189,7 @@ absl::Status TensorFileWriter::Write(const std::string& name, const Tensor& tens
   CHECK_EQ(name, spec.name) << path_ << ": out of order";
   CHECK(tensor.device.type == DeviceType::kCpu) << name;
   CHECK(tensor.dtype == spec.dtype && Dims(tensor) == absl::MakeConstSpan(spec.shape))
-      << path_ << ": '" << name << "' was to be " << Shape(spec.dtype, spec.shape) << ", not "
+      << path_ << ": '" << name << "' must be " << Shape(spec.dtype, spec.shape) << ", found "
       << tensor.ShapeString();
   ++next_;
   part_hash_->Reset();
@@ -216,8 +221,8 @@ TensorFile::~TensorFile() { close(file_); }
 
 namespace {
 
-// Bytes [at, at + bytes) of a file of which `what` is read. Not through a memory map: a disk that
-// fails, or a file that was cut, would end the process.
+// Reads bytes [at, at + bytes) of a file; `what` is part of the error. Does not use a memory map,
+// because a failing disk or a truncated file would then kill the process.
 absl::Status ReadAt(const std::string& path, const std::string& what, int file, int64_t at,
                     int64_t bytes, char* to) {
   while (bytes > 0) {
@@ -229,7 +234,7 @@ absl::Status ReadAt(const std::string& path, const std::string& what, int file, 
     }
     if (got == 0) {
       return absl::DataLossError(absl::StrCat(path, ": ", what, ": byte ", at, ": expected ", bytes,
-                                              " bytes more, found the end"));
+                                              " bytes more, found the end", kDamageAdvice));
     }
     to += got;
     at += got;
@@ -238,21 +243,22 @@ absl::Status ReadAt(const std::string& path, const std::string& what, int file, 
   return absl::OkStatus();
 }
 
-// The length and the text after it, of a file of `bytes` bytes.
+// Reads the header length and the header text of a file of `bytes` bytes.
 absl::StatusOr<std::string> ReadHeader(const std::string& path, int file, int64_t bytes) {
   if (bytes < kLengthBytes) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": byte ", bytes, ": expected 8 bytes of header length, found the end"));
+    return absl::DataLossError(absl::StrCat(path, ": byte ", bytes,
+                                            ": expected 8 bytes of header length, found the end",
+                                            kDamageAdvice));
   }
   std::string header(kLengthBytes, '\0');
   RETURN_IF_ERROR(ReadAt(path, "the header", file, 0, kLengthBytes, header.data()));
   uint64_t length;
   std::memcpy(&length, header.data(), kLengthBytes);
-  const int64_t most = std::min(bytes - kLengthBytes, kMaxHeaderBytes);
-  if (length > static_cast<uint64_t>(most)) {
-    return absl::DataLossError(absl::StrCat(path, ": byte 0: expected a header of at most ", most,
-                                            " bytes in a file of ", bytes, ", found a length of ",
-                                            length));
+  const int64_t max_length = std::min(bytes - kLengthBytes, kMaxHeaderBytes);
+  if (length > static_cast<uint64_t>(max_length)) {
+    return absl::DataLossError(absl::StrCat(path, ": byte 0: expected a header of at most ",
+                                            max_length, " bytes in a file of ", bytes,
+                                            ", found a length of ", length, kDamageAdvice));
   }
   header.resize(kLengthBytes + length);
   RETURN_IF_ERROR(ReadAt(path, "the header", file, kLengthBytes, static_cast<int64_t>(length),
@@ -280,7 +286,7 @@ absl::StatusOr<std::unique_ptr<TensorFile>> TensorFile::Open(const std::string& 
 absl::StatusOr<TensorInfo> TensorFile::Info(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found != tensors_.end()) return found->second;
-  return absl::NotFoundError(absl::StrCat(path_, ": holds no tensor '", name, "'"));
+  return absl::NotFoundError(absl::StrCat(path_, ": contains no tensor '", name, "'"));
 }
 
 absl::Status TensorFile::ReadBytes(const std::string& name, int64_t begin, int64_t bytes,

@@ -22,7 +22,7 @@ constexpr int64_t kTextBegin = 8;
 constexpr std::array kDTypes = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64,
                                 DType::kBFloat16};
 
-// What the parser into a document does not tell: where it stopped, and keys that come twice.
+// Reports what the document parser does not: the position of a syntax error, and duplicate keys.
 class Syntax : public JsonEvents {
  public:
   const std::string& error() const { return error_; }
@@ -67,7 +67,7 @@ class Syntax : public JsonEvents {
   std::string error_;
 };
 
-// Checks one header; remembers what every message says.
+// Parses and checks one header; holds the parts of all error messages.
 class Parser {
  public:
   Parser(const std::string& path, absl::string_view text, int64_t file_bytes)
@@ -96,7 +96,8 @@ class Parser {
 
  private:
   absl::Status Damage(absl::string_view what) const {
-    return absl::DataLossError(absl::StrCat(path_, ": header at byte ", kTextBegin, ": ", what));
+    return absl::DataLossError(
+        absl::StrCat(path_, ": header at byte ", kTextBegin, ": ", what, kDamageAdvice));
   }
 
   template <typename... Parts>
@@ -105,7 +106,7 @@ class Parser {
     const int64_t byte =
         kTextBegin + (found == absl::string_view::npos ? 0 : static_cast<int64_t>(found));
     return absl::DataLossError(absl::StrCat(path_, ": tensor '", absl::Utf8SafeCEscape(name),
-                                            "' at byte ", byte, ": ", parts...));
+                                            "' at byte ", byte, ": ", parts..., kDamageAdvice));
   }
 
   absl::Status ParseMetadata(const Json& json, std::map<std::string, std::string>* out) const {
@@ -138,7 +139,7 @@ class Parser {
       return TensorDamage(name, "expected a size below 2^63 bytes, found shape ", shape->Dump());
     }
     if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data_bytes_) {
-      return TensorDamage(name, "expected data_offsets to be two rising numbers up to ",
+      return TensorDamage(name, "expected data_offsets to be two ascending numbers up to ",
                           data_bytes_, ", found ", range->Dump());
     }
     info.begin = data_begin_ + offsets[0];
@@ -170,7 +171,8 @@ class Parser {
     return numbers;
   }
 
-  // Sorts by place, and checks that the tensors cover the data without overlap, gap or rest.
+  // Sorts tensors by offset and checks that they cover the data without overlap, gap or trailing
+  // bytes.
   absl::Status Arrange(TensorHeader* header) const {
     std::stable_sort(header->tensors.begin(), header->tensors.end(),
                      [](const auto& a, const auto& b) {
@@ -187,9 +189,9 @@ class Parser {
       end += info.bytes;
     }
     if (end == data_begin_ + data_bytes_) return absl::OkStatus();
-    return absl::DataLossError(absl::StrCat(path_, ": byte ", end,
-                                            ": expected the end of the file, found ",
-                                            data_begin_ + data_bytes_ - end, " trailing bytes"));
+    return absl::DataLossError(
+        absl::StrCat(path_, ": byte ", end, ": expected the end of the file, found ",
+                     data_begin_ + data_bytes_ - end, " trailing bytes", kDamageAdvice));
   }
 
   const std::string& path_;

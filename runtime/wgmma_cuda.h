@@ -1,13 +1,13 @@
-// Hopper's own tensor-core products (wgmma): a warpgroup (four warps in a row, the first of which
-// is a multiple of four) multiplies tiles that lie in shared memory, while its threads go on. They
-// compile for sm_90a alone; elsewhere kHasWgmma is false, and nothing may call them. Builds that
-// emulate the GPU take tests/support/cuda_emulator/runtime/wgmma_cuda.h in place of this file; the
-// two declare the same. Source: PTX ISA 8.0 and later, "Asynchronous warpgroup level matrix
-// instructions".
+// Hopper's warpgroup tensor-core products (wgmma): a warpgroup (four consecutive warps, the first
+// with an index divisible by four) multiplies tiles in shared memory asynchronously. The
+// instructions compile only for sm_90a; for other architectures kHasWgmma is false and the
+// functions must not be called. Builds that emulate the GPU include
+// tests/support/cuda_emulator/runtime/wgmma_cuda.h instead of this file; both declare the same
+// functions. Source: PTX ISA 8.0 and later, "Asynchronous warpgroup level matrix instructions".
 //
-// An operand lies in panels of 64 elements (128 bytes) a row, rows one after another, with the
-// 16-byte chunk c of row r in place c ^ (r % 8): "128-byte swizzle". Panels begin at multiples of
-// 1024 bytes.
+// An operand is stored in panels with 64 elements (128 bytes) a row and consecutive rows. The
+// 16-byte chunk c of row r is stored at chunk position c ^ (r % 8) ("128-byte swizzle"). Panels
+// begin at multiples of 1024 bytes.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,36 +19,36 @@
 
 namespace unipool {
 
-// In the code for this architecture.
+// True when compiling for sm_90a.
 __host__ __device__ constexpr bool IsForSm90a() {
   NV_IF_ELSE_TARGET(NV_HAS_FEATURE_SM_90a, (return true;), (return false;))
 }
 inline constexpr bool kHasWgmma = IsForSm90a();
 
-// Tells where 16 inner elements of an operand lie. Along the rows ([outer][inner], one panel):
-// `first` is the first outer row's, at the panel's first, third, fifth or seventh chunk; across
-// them ([inner][outer]): `first` is the first inner row's in the first panel, and panels are
-// `panel_bytes` apart.
+// Returns the matrix descriptor of 16 inner elements of an operand. If the inner dimension runs
+// along the rows ([outer][inner], one panel), `first` is the first outer row at the panel's first,
+// third, fifth or seventh chunk. If it runs across them ([inner][outer]), `first` is the first
+// inner row in the first panel, and panels are `panel_bytes` apart.
 __device__ __forceinline__ uint64_t WgmmaOperand(const void* first, int panel_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kEightRows = uint64_t{1024 >> 4} << 32;
   const uint64_t address = (SharedAddress(first) & 0x3ffff) >> 4;
   return kSwizzle128 | kEightRows | static_cast<uint64_t>(panel_bytes >> 4) << 16 | address;
 }
 
-// Before the first product that reads what cp.async or stores wrote to shared memory: by each
-// thread that wrote, before a barrier.
-__device__ __forceinline__ void ShowSharedToWgmma() {
+// Makes data that cp.async or stores wrote to shared memory visible to wgmma. Each writing thread
+// calls it before a barrier, and the barrier precedes the first product that reads the data.
+__device__ __forceinline__ void FenceSharedForWgmma() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 }
-// Before a group's first product: registers that other instructions wrote are seen.
+// Called before the first product of a group: makes register writes by other instructions visible.
 __device__ __forceinline__ void BeginWgmma() {
   if constexpr (kHasWgmma) asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
 }
-// Closes the group of the products since the last call.
+// Closes the group of products since the last call.
 __device__ __forceinline__ void CommitWgmma() {
   if constexpr (kHasWgmma) asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
 }
-// Waits until at most the `kYoungest` last groups of this warpgroup are unfinished.
+// Waits until at most the `kYoungest` most recent groups of this warpgroup are unfinished.
 template <int kYoungest>
 __device__ __forceinline__ void WaitWgmma() {
   if constexpr (kHasWgmma) {
@@ -56,13 +56,15 @@ __device__ __forceinline__ void WaitWgmma() {
   }
 }
 
-// To be called for each sum between the wait for its products and its first use: the compiler takes
-// a sum for ready where its product was begun, and might move the use before the wait.
-__device__ __forceinline__ void TakeWgmmaSum(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
+// Must be called for each sum between the wait for its products and its first use. The compiler
+// treats a sum as complete when its product is issued and could otherwise move the use before the
+// wait.
+__device__ __forceinline__ void PinWgmmaSum(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
 
-// d = a * b, or d += a * b where `add`: 64 rows, n columns, 16 inner elements, bf16 in, float32
-// out. kAAcross, kBAcross: the operand lies across the rows. Warp w of the group holds rows
-// 16 w .. 16 w + 15, each 8 columns j as mma m16n8 does: d[4 j .. 4 j + 3].
+// d = a * b, or d += a * b if `add`: 64 rows, n columns, 16 inner elements, bf16 inputs, float32
+// sums. kAAcross, kBAcross: the inner dimension of the operand runs across the rows. Warp w of the
+// group holds rows 16 w .. 16 w + 15; its 8 columns j have the layout of mma m16n8 in d[4 j .. 4 j
+// + 3].
 #define UNIPOOL_SUMS_4(d, i) "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
 #define UNIPOOL_SUMS_16(d, i)                                                   \
   UNIPOOL_SUMS_4(d, i), UNIPOOL_SUMS_4(d, (i) + 4), UNIPOOL_SUMS_4(d, (i) + 8), \

@@ -1,9 +1,10 @@
-// Rates of every op of a training step on one GPU, at a UniPool model's sizes, in bfloat16. Each is
-// set beside a ceiling measured in the same run: a large dense product for arithmetic, a large copy
-// (bytes read plus bytes written) for memory.
+// Measures the rate of every op of a training step on one GPU, at the sizes of a UniPool model, in
+// bfloat16. Each rate is compared with a ceiling measured in the same run: a large dense product
+// for arithmetic, a large copy (bytes read plus bytes written) for memory.
+//
 // usage: bench_gpu [--small] [--tsv FILE]
 //   --tsv: also writes name, microseconds, rate and share in percent of each op
-//   --small: sizes for an emulated GPU, to see that it runs; rates then mean nothing
+//   --small: sizes for an emulated GPU, to test that the program runs; the rates have no meaning
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -23,7 +24,7 @@ std::string RateText(const GpuRate& op) {
   return absl::StrFormat("%.1f GB/s", op.bytes / op.seconds / 1e9);
 }
 
-// Of the ceiling.
+// Fraction of the ceiling.
 double Share(const GpuRates& rates, const GpuRate& op) {
   return op.flops > 0 ? op.flops / op.seconds / rates.dense_flops
                       : op.bytes / op.seconds / rates.copy_bytes;
@@ -47,33 +48,37 @@ bool WriteTsv(const GpuRates& rates, const std::string& path) {
 }
 
 int Main(const std::vector<std::string>& args) {
-  bool small = false;
+  GpuBenchSize size = GpuBenchSize::kPaper;
   std::string tsv;
   for (size_t i = 0; i < args.size(); ++i) {
     if (args[i] == "--small") {
-      small = true;
+      size = GpuBenchSize::kSmall;
     } else if (args[i] == "--tsv" && i + 1 < args.size()) {
       tsv = args[++i];
     } else {
-      std::cerr << "bench_gpu: " << args[i] << ": expected --small or --tsv FILE" << std::endl;
+      std::cerr << "bench_gpu: unknown or incomplete option " << args[i]
+                << "; use --small or --tsv FILE" << std::endl;
       return 2;
     }
   }
   const Device device{DeviceType::kCuda, 0};
   if constexpr (kWithCuda) {
     if (NumGpus() > 0) {
-      const int64_t arena_bytes = small ? int64_t{64} << 20 : GpuMemoryBytes(device) / 4 * 3;
-      const GpuRates rates = MeasureGpuRates(device, arena_bytes, small);
+      const int64_t arena_bytes =
+          size == GpuBenchSize::kSmall ? int64_t{64} << 20 : GpuMemoryBytes(device) / 4 * 3;
+      const GpuRates rates = MeasureGpuRates(device, arena_bytes, size);
       std::cout << DescribeGpu(device) << std::endl;
       Print(rates);
       if (tsv.empty() || WriteTsv(rates, tsv)) return 0;
-      std::cerr << "bench_gpu: " << tsv << ": cannot be written" << std::endl;
+      std::cerr << "bench_gpu: " << tsv << ": cannot be written; choose another --tsv file"
+                << std::endl;
       return 2;
     }
     std::cerr << "bench_gpu: no GPU: " << DescribeGpu(device) << std::endl;
     return 77;
   }
-  std::cerr << "bench_gpu: no GPU: this build is without CUDA" << std::endl;
+  std::cerr << "bench_gpu: no GPU: this build has no CUDA; configure with -DUNIPOOL_WITH_CUDA=ON"
+            << std::endl;
   return 77;
 }
 

@@ -32,16 +32,20 @@
 namespace unipool {
 namespace {
 
+// Which of the three products of a linear layer y = x W^T is measured: y, dx = dy W, or
+// dW += dy^T x (accumulated in float32).
+enum class Pass { kForward, kInputGradient, kWeightGradient };
+
 constexpr DType kBf16 = DType::kBFloat16, kF32 = DType::kFloat32;
 
 // The paper's 182M model, configs/unipool_182m.textproto, at 64 sequences.
 struct Sizes {
   int64_t tokens = 65536, hidden = 768, heads = 12, kv_heads = 4, head_dim = 64, sequence = 1024;
   int64_t ffn = 3072, vocab = 51200, vocab_chunk = 4096, experts = 96, layers = 12;
-  int64_t dense = 8192;                          // of the product that is the ceiling
-  int64_t copied = int64_t{1} << 30;             // bytes
-  int64_t optimized = int64_t{64} << 20;         // elements
-  std::vector<int64_t> rows = {171, 512, 2048};  // an expert
+  int64_t dense = 8192;                          // size of the product that is the ceiling
+  int64_t copied = int64_t{1} << 30;             // bytes of the copy that is the ceiling
+  int64_t optimized = int64_t{64} << 20;         // parameters of the optimizer step
+  std::vector<int64_t> rows = {171, 512, 2048};  // rows per expert
 };
 
 Sizes Small() {
@@ -64,10 +68,10 @@ Sizes Small() {
 
 class Bench {
  public:
-  Bench(Device device, const Sizes& sizes, int64_t arena_bytes, bool small)
-      : sizes_(sizes),
-        batches_(small ? 1 : 7),
-        batch_seconds_(small ? 0 : 0.03),
+  Bench(Device device, GpuBenchSize size, int64_t arena_bytes)
+      : sizes_(size == GpuBenchSize::kSmall ? Small() : Sizes{}),
+        batches_(size == GpuBenchSize::kSmall ? 1 : 7),
+        batch_seconds_(size == GpuBenchSize::kSmall ? 0 : 0.03),
         stream_(Stream::Create(device)),
         arena_(Arena::Create(device, arena_bytes).value()) {
     ctx_.stream = stream_.get();
@@ -79,7 +83,7 @@ class Bench {
   }
 
   void RunAll();
-  GpuRates TakeRates() { return {std::move(rows_), dense_flops_, copy_bytes_}; }
+  GpuRates ReleaseRates() { return {std::move(rows_), dense_flops_, copy_bytes_}; }
 
  private:
   static constexpr int64_t kPatternElements = 1 << 16;
@@ -87,17 +91,17 @@ class Bench {
   Tensor Random(DType dtype, std::initializer_list<int64_t> dims, float scale = 1);
   Tensor Index(std::initializer_list<int64_t> dims, const std::function<int64_t(int64_t)>& value);
   Tensor Offsets(int64_t groups, int64_t rows_each);
-  // Median over batches of launches.
+  // Returns the median over batches of launches, in seconds per launch.
   double Seconds(const std::function<void()>& launch);
   template <typename Op>
   void Arithmetic(const std::string& name, double flops, const Op& op) {
-    Note({name, Seconds([&] { Compute(ctx_, op); }), flops, 0});
+    AddRow({name, Seconds([&] { Compute(ctx_, op); }), flops, 0});
   }
   template <typename Op>
   void Memory(const std::string& name, double bytes, const Op& op) {
-    Note({name, Seconds([&] { Compute(ctx_, op); }), 0, bytes});
+    AddRow({name, Seconds([&] { Compute(ctx_, op); }), 0, bytes});
   }
-  void Note(const GpuRate& row) { rows_.push_back(row); }
+  void AddRow(const GpuRate& row) { rows_.push_back(row); }
 
   void Ceilings();
   void DenseProducts();
@@ -158,7 +162,7 @@ Tensor Bench::Index(std::initializer_list<int64_t> dims,
   return tensor;
 }
 
-// Groups of about rows_each rows: between half and one and a half of it, in no order.
+// Groups with 0.5 to 1.5 times rows_each rows, in random order.
 Tensor Bench::Offsets(int64_t groups, int64_t rows_each) {
   std::vector<int64_t> offsets(static_cast<size_t>(groups) + 1);
   const Rng rng(7, StreamId("offsets"));
@@ -205,8 +209,8 @@ void Bench::Ceilings() {
                   .accumulate = false});
   dense_flops_ = rows_.back().flops / rows_.back().seconds;
   const Tensor from = Random(kF32, {sizes_.copied / 4}), to = Random(kF32, {sizes_.copied / 4});
-  Note({"ceiling: copy on the device", Seconds([&] { CopyTensor(from, to, *stream_); }), 0,
-        2.0 * from.bytes()});
+  AddRow({"ceiling: copy on the device", Seconds([&] { CopyTensor(from, to, *stream_); }), 0,
+          2.0 * from.bytes()});
   copy_bytes_ = rows_.back().bytes / rows_.back().seconds;
 }
 
@@ -214,27 +218,29 @@ void Bench::DenseProducts() {
   struct Product {
     const char* name;
     int64_t m, n, k;
-    bool transpose_a, transpose_b;  // a gradient of weights adds in float32
+    Pass pass;
   };
   const Sizes& s = sizes_;
   const int64_t qkv = (s.heads + 2 * s.kv_heads) * s.head_dim;
-  for (const Product& p : {Product{"qkv", s.tokens, qkv, s.hidden, false, true},
-                           {"qkv dx", s.tokens, s.hidden, qkv, false, false},
-                           {"qkv dw", qkv, s.hidden, s.tokens, true, false},
-                           {"o", s.tokens, s.hidden, s.heads * s.head_dim, false, true},
-                           {"head", s.vocab_chunk, s.vocab, s.hidden, false, true},
-                           {"head dx", s.vocab_chunk, s.hidden, s.vocab, false, false},
-                           {"head dw", s.vocab, s.hidden, s.vocab_chunk, true, false}}) {
+  for (const Product& p : {Product{"qkv", s.tokens, qkv, s.hidden, Pass::kForward},
+                           {"qkv dx", s.tokens, s.hidden, qkv, Pass::kInputGradient},
+                           {"qkv dw", qkv, s.hidden, s.tokens, Pass::kWeightGradient},
+                           {"o", s.tokens, s.hidden, s.heads * s.head_dim, Pass::kForward},
+                           {"head", s.vocab_chunk, s.vocab, s.hidden, Pass::kForward},
+                           {"head dx", s.vocab_chunk, s.hidden, s.vocab, Pass::kInputGradient},
+                           {"head dw", s.vocab, s.hidden, s.vocab_chunk, Pass::kWeightGradient}}) {
     ArenaScope scope(arena_);
-    const Tensor a = p.transpose_a ? Random(kBf16, {p.k, p.m}) : Random(kBf16, {p.m, p.k});
-    const Tensor b = p.transpose_b ? Random(kBf16, {p.n, p.k}) : Random(kBf16, {p.k, p.n});
+    const bool transpose_a = p.pass == Pass::kWeightGradient;
+    const bool transpose_b = p.pass == Pass::kForward;
+    const Tensor a = transpose_a ? Random(kBf16, {p.k, p.m}) : Random(kBf16, {p.m, p.k});
+    const Tensor b = transpose_b ? Random(kBf16, {p.n, p.k}) : Random(kBf16, {p.k, p.n});
     Arithmetic(std::string("gemm ") + p.name, 2.0 * p.m * p.n * p.k,
                Gemm{.a = a,
                     .b = b,
-                    .c = Random(p.transpose_a ? kF32 : kBf16, {p.m, p.n}),
-                    .transpose_a = p.transpose_a,
-                    .transpose_b = p.transpose_b,
-                    .accumulate = p.transpose_a});
+                    .c = Random(transpose_a ? kF32 : kBf16, {p.m, p.n}),
+                    .transpose_a = transpose_a,
+                    .transpose_b = transpose_b,
+                    .accumulate = transpose_a});
   }
   ArenaScope scope(arena_);
   Arithmetic("gemm router (float32)", 2.0 * s.tokens * s.experts * s.hidden,
@@ -251,8 +257,9 @@ void Bench::GroupedProducts(int64_t rows_each, const std::string& kernels) {
   const int64_t rows = rows_each * s.experts, wide = 2 * s.ffn;
   const std::string suffix = absl::StrFormat(", %d rows an expert%s", rows_each, kernels);
   const Tensor offsets = Offsets(s.experts, rows_each);
-  const auto product = [&](const char* name, int64_t n, int64_t k, bool transpose) {
+  const auto product = [&](const char* name, int64_t n, int64_t k, Pass pass) {
     ArenaScope scope(arena_);
+    const bool transpose = pass == Pass::kForward;
     const Tensor weight = transpose ? Random(kBf16, {s.experts, n, k}, 0.02f)
                                     : Random(kBf16, {s.experts, k, n}, 0.02f);
     Arithmetic(name + suffix, 2.0 * rows * n * k,
@@ -262,10 +269,10 @@ void Bench::GroupedProducts(int64_t rows_each, const std::string& kernels) {
                            .c = Random(kBf16, {rows, n}),
                            .transpose_weight = transpose});
   };
-  product("grouped gate+up", wide, s.hidden, true);
-  product("grouped gate+up dx", s.hidden, wide, false);
-  product("grouped down", s.hidden, s.ffn, true);
-  product("grouped down dx", s.ffn, s.hidden, false);
+  product("grouped gate+up", wide, s.hidden, Pass::kForward);
+  product("grouped gate+up dx", s.hidden, wide, Pass::kInputGradient);
+  product("grouped down", s.hidden, s.ffn, Pass::kForward);
+  product("grouped down dx", s.ffn, s.hidden, Pass::kInputGradient);
   const auto gradient = [&](const char* name, int64_t out, int64_t in) {
     ArenaScope scope(arena_);
     const GroupedRows layer{
@@ -279,14 +286,14 @@ void Bench::GroupedProducts(int64_t rows_each, const std::string& kernels) {
   gradient("grouped down dw", s.hidden, s.ffn);
 }
 
-// By the kernels that other GPUs than Hopper's take, for comparison.
+// Measures the kernels for GPUs other than Hopper, for comparison.
 void Bench::GroupedProductsByMma() {
   setenv("UNIPOOL_WGMMA", "0", /*overwrite=*/1);
   for (const int64_t rows : sizes_.rows) GroupedProducts(rows, ", by mma");
   unsetenv("UNIPOOL_WGMMA");
 }
 
-// Operations of the visible half of the scores only.
+// Counts only the FLOPs of the visible half of the scores.
 void Bench::Attention(const std::string& kernels) {
   const Sizes& s = sizes_;
   ArenaScope scope(arena_);
@@ -310,7 +317,8 @@ void Bench::Attention(const std::string& kernels) {
                                .dqkv = Random(kBf16, {s.tokens, all})});
 }
 
-// To compare with cuDNN; where that is not there, the same once more.
+// Measures UniPool's own kernels, to compare with cuDNN. Without cuDNN this repeats the
+// measurement.
 void Bench::AttentionByOwnKernels() {
   setenv("UNIPOOL_CUDNN", "0", /*overwrite=*/1);
   Attention(", by own kernels");
@@ -343,7 +351,7 @@ void Bench::Router() {
                              .c = 1,
                              .eps = 1e-8f,
                              .dgates = Random(kF32, {s.tokens, 1}),
-                             .column = Random(kF32, {s.experts}),
+                             .score_gradient = Random(kF32, {s.experts}),
                              .logits = logits,
                              .scale = scale,
                              .scores = {},
@@ -429,7 +437,7 @@ void Bench::OptimizerStep() {
   const Tensor v = Random(kF32, {n});
   Compute(ctx_, Fill{.x = v, .value = 1e-4});
   const Tensor grad = Random(kF32, {n});
-  // Reads value, gradient and moments; writes them, and the rounded weights.
+  // Bytes: reads value, gradient and moments; writes them and the rounded weights.
   Memory("adamw", 4.0 * 8 * n + 2.0 * n,
          AdamW{.value = Random(kF32, {n}),
                .grad = grad,
@@ -463,10 +471,10 @@ void Bench::RunAll() {
 
 }  // namespace
 
-GpuRates MeasureGpuRates(Device device, int64_t arena_bytes, bool small) {
-  Bench bench(device, small ? Small() : Sizes{}, arena_bytes, small);
+GpuRates MeasureGpuRates(Device device, int64_t arena_bytes, GpuBenchSize size) {
+  Bench bench(device, size, arena_bytes);
   bench.RunAll();
-  return bench.TakeRates();
+  return bench.ReleaseRates();
 }
 
 }  // namespace unipool

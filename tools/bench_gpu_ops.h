@@ -1,4 +1,4 @@
-// Rates of every op of a training step on one GPU.
+// Measures the rates of every op of a training step on one GPU.
 #pragma once
 
 #include <cstdint>
@@ -12,18 +12,22 @@ namespace unipool {
 struct GpuRate {
   std::string name;
   double seconds;
-  double flops;  // 0 where memory is what limits it
-  double bytes;  // 0 where arithmetic is
+  double flops;  // 0 if memory bandwidth is the limit
+  double bytes;  // 0 if arithmetic is the limit
 };
 
 struct GpuRates {
   std::vector<GpuRate> ops;
-  double dense_flops;  // a second, of a large product in bfloat16
-  double copy_bytes;   // a second, read and written, of a large copy
+  double dense_flops;  // FLOP/s of a large bfloat16 product
+  double copy_bytes;   // bytes read plus bytes written per second of a large copy
 };
 
-// At the sizes of the paper's 182M model in bfloat16, with `arena_bytes` of the GPU's memory; or,
-// where `small`, at sizes for an emulated GPU.
-GpuRates MeasureGpuRates(Device device, int64_t arena_bytes, bool small);
+enum class GpuBenchSize {
+  kPaper,  // the paper's 182M model
+  kSmall,  // for an emulated GPU; the rates have no meaning
+};
+
+// Measures in bfloat16, with `arena_bytes` of the GPU's memory.
+GpuRates MeasureGpuRates(Device device, int64_t arena_bytes, GpuBenchSize size);
 
 }  // namespace unipool

@@ -1,6 +1,6 @@
-// Rates of the matrix ops at the sizes of a small pool's training step, on OMP_NUM_THREADS threads,
-// each beside the rate of a large sgemm of the BLAS library in the same process (the counter
-// `share`).
+// Measures the rates of the CPU's matrix ops at the sizes of a training step with a small pool, on
+// OMP_NUM_THREADS threads. The counter `share` is the rate divided by that of a large sgemm of the
+// BLAS library in the same process.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
@@ -42,59 +42,85 @@ void Measure(benchmark::State& state, double flops, double sgemm_flops,
   state.counters["share"] = Counter(flops / sgemm_flops, Counter::kIsIterationInvariantRate);
 }
 
+enum class Pass { kForward, kBackward };
+
+// Which of the three products of a linear layer y = x W^T is measured: y, dx = dy W, or
+// dW += dy^T x.
+enum class Product { kForward, kInputGradient, kWeightGradient };
+
 struct GemmCase {
   const char* name;
   int64_t m, n, k;
-  bool transpose_a, transpose_b, accumulate;
+  Product product;
 };
 
 constexpr GemmCase kGemms[] = {
-    {"gemm/qkv", kTokens, 768, kHidden, false, true, false},
-    {"gemm/qkv_dx", kTokens, kHidden, 768, false, false, false},
-    {"gemm/qkv_dw", 768, kHidden, kTokens, true, false, true},
-    {"gemm/o", kTokens, kHidden, kHidden, false, true, false},
-    {"gemm/o_dw", kHidden, kHidden, kTokens, true, false, true},
-    {"gemm/router", kTokens, kExperts, kHidden, false, true, false},
-    {"gemm/lm_head_512", 512, kVocab, kHidden, false, true, false},
-    {"gemm/lm_head_1024", 1024, kVocab, kHidden, false, true, false},
-    {"gemm/lm_head_dx", 1024, kHidden, kVocab, false, false, false},
-    {"gemm/lm_head_dw", kVocab, kHidden, 1024, true, false, true},
+    {"gemm/qkv", kTokens, 768, kHidden, Product::kForward},
+    {"gemm/qkv_dx", kTokens, kHidden, 768, Product::kInputGradient},
+    {"gemm/qkv_dw", 768, kHidden, kTokens, Product::kWeightGradient},
+    {"gemm/o", kTokens, kHidden, kHidden, Product::kForward},
+    {"gemm/o_dw", kHidden, kHidden, kTokens, Product::kWeightGradient},
+    {"gemm/router", kTokens, kExperts, kHidden, Product::kForward},
+    {"gemm/lm_head_512", 512, kVocab, kHidden, Product::kForward},
+    {"gemm/lm_head_1024", 1024, kVocab, kHidden, Product::kForward},
+    {"gemm/lm_head_dx", 1024, kHidden, kVocab, Product::kInputGradient},
+    {"gemm/lm_head_dw", kVocab, kHidden, 1024, Product::kWeightGradient},
 };
 
 void BenchGemm(benchmark::State& state, const GemmCase& gemm, double sgemm_flops) {
   Arena arena = NewArena();
+  const bool transpose_a = gemm.product == Product::kWeightGradient;
+  const bool transpose_b = gemm.product == Product::kForward;
   const Gemm op{
-      .a = gemm.transpose_a ? Random(arena, {gemm.k, gemm.m}) : Random(arena, {gemm.m, gemm.k}),
-      .b = gemm.transpose_b ? Random(arena, {gemm.n, gemm.k}) : Random(arena, {gemm.k, gemm.n}),
+      .a = transpose_a ? Random(arena, {gemm.k, gemm.m}) : Random(arena, {gemm.m, gemm.k}),
+      .b = transpose_b ? Random(arena, {gemm.n, gemm.k}) : Random(arena, {gemm.k, gemm.n}),
       .c = Random(arena, {gemm.m, gemm.n}),
-      .transpose_a = gemm.transpose_a,
-      .transpose_b = gemm.transpose_b,
-      .accumulate = gemm.accumulate};
+      .transpose_a = transpose_a,
+      .transpose_b = transpose_b,
+      .accumulate = gemm.product == Product::kWeightGradient};
   Measure(state, 2.0 * static_cast<double>(gemm.m * gemm.n * gemm.k), sgemm_flops,
           [&] { ComputeOnCpu(op); });
 }
 
-// Ragged groups: from none to several times the mean; or all rows in one group.
-Tensor Offsets(Arena& arena, bool all_in_one) {
+// Distribution of the rows over the groups: from 0 to several times the mean, or all in one group.
+enum class Groups { kRagged, kOne };
+
+Tensor Offsets(Arena& arena, Groups groups) {
   const Tensor offsets = arena.New<int64_t>({kExperts + 1});
   int64_t* offset = offsets.as<int64_t>();
   std::fill_n(offset, kExperts + 1, kTokens);
   offset[0] = 0;
-  for (int64_t g = 1; g < kExperts && !all_in_one; ++g) {
+  for (int64_t g = 1; g < kExperts && groups == Groups::kRagged; ++g) {
     const double share = static_cast<double>(g) / kExperts;
     offset[g] = static_cast<int64_t>(kTokens * share * share * share);
   }
   return offsets;
 }
 
-void BenchGrouped(benchmark::State& state, int64_t n, int64_t k, bool transpose, bool all_in_one,
-                  double sgemm_flops) {
+struct GroupedCase {
+  const char* name;
+  int64_t n, k;
+  Product product;  // not kWeightGradient
+  Groups groups = Groups::kRagged;
+};
+
+constexpr GroupedCase kGrouped[] = {
+    {"grouped/gate_up", 2 * kFfn, kHidden, Product::kForward},
+    {"grouped/gate_up_one_group", 2 * kFfn, kHidden, Product::kForward, Groups::kOne},
+    {"grouped/gate_up_dx", kHidden, 2 * kFfn, Product::kInputGradient},
+    {"grouped/down", kHidden, kFfn, Product::kForward},
+    {"grouped/down_dx", kFfn, kHidden, Product::kInputGradient},
+};
+
+void BenchGrouped(benchmark::State& state, const GroupedCase& grouped, double sgemm_flops) {
   Arena arena = NewArena();
+  const int64_t n = grouped.n, k = grouped.k;
+  const bool transpose = grouped.product == Product::kForward;
   const Tensor weight =
       transpose ? Random(arena, {kExperts, n, k}) : Random(arena, {kExperts, k, n});
   const GroupedGemm op{.a = Random(arena, {kTokens, k}),
                        .weight = weight,
-                       .offsets = Offsets(arena, all_in_one),
+                       .offsets = Offsets(arena, grouped.groups),
                        .c = Random(arena, {kTokens, n}),
                        .transpose_weight = transpose};
   Measure(state, 2.0 * static_cast<double>(kTokens * n * k), sgemm_flops,
@@ -104,7 +130,7 @@ void BenchGrouped(benchmark::State& state, int64_t n, int64_t k, bool transpose,
 void BenchWeightGradient(benchmark::State& state, int64_t out, int64_t in, int64_t num_layers,
                          double sgemm_flops) {
   Arena arena = NewArena();
-  const Tensor offsets = Offsets(arena, false);
+  const Tensor offsets = Offsets(arena, Groups::kRagged);
   std::vector<GroupedRows> layers;
   for (int64_t i = 0; i < num_layers; ++i) {
     layers.push_back({Random(arena, {kTokens, out}), Random(arena, {kTokens, in}), offsets});
@@ -116,8 +142,8 @@ void BenchWeightGradient(benchmark::State& state, int64_t out, int64_t in, int64
           [&] { ComputeOnCpu(op); });
 }
 
-// FLOPs of the visible half of the scores only.
-void BenchAttention(benchmark::State& state, int64_t kv_heads, int64_t sequence, bool backward,
+// Counts only the FLOPs of the visible half of the scores.
+void BenchAttention(benchmark::State& state, int64_t kv_heads, int64_t sequence, Pass pass,
                     double sgemm_flops) {
   Arena arena = NewArena();
   const AttentionForward forward{
@@ -137,8 +163,8 @@ void BenchAttention(benchmark::State& state, int64_t kv_heads, int64_t sequence,
                                    .dqkv = arena.New({kTokens, forward.qkv.dim(1)})};
   ComputeOnCpu(forward);
   const double product = static_cast<double>(kTokens * (sequence + 1) * kHeads * kHeadDim);
-  Measure(state, (backward ? 5 : 2) * product, sgemm_flops, [&] {
-    if (backward) {
+  Measure(state, (pass == Pass::kBackward ? 5 : 2) * product, sgemm_flops, [&] {
+    if (pass == Pass::kBackward) {
       ComputeOnCpu(gradient);
     } else {
       ComputeOnCpu(forward);
@@ -146,26 +172,27 @@ void BenchAttention(benchmark::State& state, int64_t kv_heads, int64_t sequence,
   });
 }
 
-void BenchSwiGlu(benchmark::State& state, bool backward) {
+void BenchSwiGlu(benchmark::State& state, Pass pass) {
   Arena arena = NewArena();
   const Tensor gate_up = Random(arena, {kTokens, 2 * kFfn}), y = Random(arena, {kTokens, kFfn});
   const Tensor dgate_up = Random(arena, {kTokens, 2 * kFfn}), dy = Random(arena, {kTokens, kFfn});
   const SwiGluForward forward{.gate_up = gate_up, .y = y};
   const SwiGluBackward gradient{.dy = dy, .gate_up = gate_up, .dgate_up = dgate_up, .y = y};
   for (auto _ : state) {
-    if (backward) {
+    if (pass == Pass::kBackward) {
       ComputeOnCpu(gradient);
     } else {
       ComputeOnCpu(forward);
     }
   }
-  const double bytes = static_cast<double>(kTokens * kFfn * (backward ? 6 : 3)) * sizeof(float);
+  const double bytes =
+      static_cast<double>(kTokens * kFfn * (pass == Pass::kBackward ? 6 : 3)) * sizeof(float);
   state.counters["GB/s"] =
       benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-// Of a norm router with one choice a token; bytes are read or written once.
-void BenchRouter(benchmark::State& state, int64_t experts, bool backward) {
+// A norm router with one expert per token; every byte is counted once.
+void BenchRouter(benchmark::State& state, int64_t experts, Pass pass) {
   Arena arena = NewArena();
   const Tensor logits = Random(arena, {kTokens, experts}), scale = Random(arena, {1});
   const Tensor gates = arena.New({kTokens, 1}), counts = arena.New<int64_t>({experts});
@@ -185,7 +212,7 @@ void BenchRouter(benchmark::State& state, int64_t experts, bool backward) {
                                      .c = 1,
                                      .eps = 1e-8f,
                                      .dgates = Random(arena, {kTokens, 1}),
-                                     .column = Random(arena, {experts}),
+                                     .score_gradient = Random(arena, {experts}),
                                      .logits = logits,
                                      .scale = scale,
                                      .scores = {},
@@ -197,7 +224,7 @@ void BenchRouter(benchmark::State& state, int64_t experts, bool backward) {
   std::fill_n(counts.as<int64_t>(), experts, 0);
   ComputeOnCpu(forward);
   for (auto _ : state) {
-    if (backward) {
+    if (pass == Pass::kBackward) {
       ComputeOnCpu(gradient);
     } else {
       ComputeOnCpu(forward);
@@ -218,11 +245,7 @@ void Register(const std::string& name, Function function, Args... args) {
 
 void RegisterAll(double peak) {
   for (const GemmCase& gemm : kGemms) Register(gemm.name, BenchGemm, gemm, peak);
-  Register("grouped/gate_up", BenchGrouped, 2 * kFfn, kHidden, true, false, peak);
-  Register("grouped/gate_up_one_group", BenchGrouped, 2 * kFfn, kHidden, true, true, peak);
-  Register("grouped/gate_up_dx", BenchGrouped, kHidden, 2 * kFfn, false, false, peak);
-  Register("grouped/down", BenchGrouped, kHidden, kFfn, true, false, peak);
-  Register("grouped/down_dx", BenchGrouped, kFfn, kHidden, false, false, peak);
+  for (const GroupedCase& grouped : kGrouped) Register(grouped.name, BenchGrouped, grouped, peak);
   for (const int64_t layers : {1, 4, 12}) {
     const std::string suffix = "/layers:" + std::to_string(layers);
     Register("grouped/gate_up_dw" + suffix, BenchWeightGradient, 2 * kFfn, kHidden, layers, peak);
@@ -230,18 +253,18 @@ void RegisterAll(double peak) {
   }
   for (const int64_t kv_heads : {2, 4}) {
     const std::string suffix = "/kv:" + std::to_string(kv_heads);
-    Register("attention/forward" + suffix, BenchAttention, kv_heads, 256, false, peak);
-    Register("attention/backward" + suffix, BenchAttention, kv_heads, 256, true, peak);
+    Register("attention/forward" + suffix, BenchAttention, kv_heads, 256, Pass::kForward, peak);
+    Register("attention/backward" + suffix, BenchAttention, kv_heads, 256, Pass::kBackward, peak);
   }
-  Register("attention/forward_1024", BenchAttention, 4, 1024, false, peak);
-  Register("attention/backward_1024", BenchAttention, 4, 1024, true, peak);
+  Register("attention/forward_1024", BenchAttention, 4, 1024, Pass::kForward, peak);
+  Register("attention/backward_1024", BenchAttention, 4, 1024, Pass::kBackward, peak);
   for (const int64_t experts : {kExperts, int64_t{384}}) {
     const std::string suffix = "/experts:" + std::to_string(experts);
-    Register("router/forward" + suffix, BenchRouter, experts, false);
-    Register("router/backward" + suffix, BenchRouter, experts, true);
+    Register("router/forward" + suffix, BenchRouter, experts, Pass::kForward);
+    Register("router/backward" + suffix, BenchRouter, experts, Pass::kBackward);
   }
-  Register("swiglu/forward", BenchSwiGlu, false);
-  Register("swiglu/backward", BenchSwiGlu, true);
+  Register("swiglu/forward", BenchSwiGlu, Pass::kForward);
+  Register("swiglu/backward", BenchSwiGlu, Pass::kBackward);
 }
 
 }  // namespace

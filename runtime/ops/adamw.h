@@ -1,4 +1,5 @@
-// AdamW (Loshchilov and Hutter 2019) over flat memory, one pass that also clears the gradient:
+// AdamW (Loshchilov and Hutter 2019) on flat arrays. One pass updates the parameters and clears the
+// gradient. In this order, for each element:
 //   g = grad * grad_scale;  m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2
 //   value -= lr * (m / bias1 / (sqrt(v / bias2) + eps) + weight_decay * value);  grad = 0
 #pragma once
@@ -13,19 +14,20 @@ class Stream;
 
 struct AdamW {
   static constexpr char kName[] = "adamw";
+  // All float32 except `rounded`.
   Tensor value;    // in/out [n]
-  Tensor grad;     // in/out [n]; zero afterwards
+  Tensor grad;     // in/out [n]; zero on return
   Tensor m;        // in/out [n]
   Tensor v;        // in/out [n]
-  Tensor rounded;  // out bfloat16 [n]: the new value, for products in bfloat16; or absent
+  Tensor rounded;  // out bfloat16 [n]: the new value, rounded, for bfloat16 products; may be absent
   float lr;
   float beta1;
   float beta2;
   float eps;
   float weight_decay;
-  float bias1;       // 1 - beta1^step
+  float bias1;       // 1 - beta1^step, step counted from 1
   float bias2;       // 1 - beta2^step
-  float grad_scale;  // clipping
+  float grad_scale;  // factor of gradient clipping, or 1
   auto Inputs() { return std::array{&value, &grad, &m, &v}; }
   auto Outputs() { return std::array{&value, &grad, &m, &v, &rounded}; }
   void Check() const;

@@ -18,7 +18,7 @@ void AdamW::Check() const {
 
 namespace {
 
-// The four arrays do not overlap, which the compiler cannot see.
+// __restrict: the four arrays do not overlap, which the compiler cannot prove.
 void Step(const AdamW& op, int64_t begin, int64_t end) {
   float* __restrict value = op.value.as<float>();
   float* __restrict grad = op.grad.as<float>();

@@ -1,3 +1,4 @@
+// AdamW update on a GPU; one thread updates packs of four elements.
 #include "runtime/ops/adamw.h"
 
 #include "runtime/kernel_cuda.h"
@@ -43,6 +44,8 @@ __device__ __forceinline__ void UpdatePack(const Update& op, int64_t at) {
   if (op.rounded != nullptr) StorePack(op.rounded + at, rounded);
 }
 
+// Grid-stride loop over packs of kSize elements; the elements after the last whole pack are updated
+// one per thread.
 template <int kSize>
 __global__ void UpdateKernel(Update op) {
   const int64_t packs = op.count / kSize;

@@ -1,6 +1,6 @@
-// Without atomics: one kernel has a block of queries and adds over keys, a second one has a block
-// of keys and adds over the queries of all heads that read it. Each computes the scores' gradient
-// anew.
+// Attention backward without atomics, in two kernels. In the first a block has queries and sums
+// over keys (dq); in the second a block has keys and sums over the queries of all heads that read
+// them (dk, dv). Both recompute the gradient of the scores.
 #include "runtime/ops/attention.h"
 #include "runtime/ops/attention_plain_cuda.h"
 #include "runtime/ops/attention_tile_cuda.h"
@@ -13,24 +13,26 @@ using Arguments = AttentionBackwardArguments<T>;
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kRows = kWarps * 16;  // a block's queries, or its keys
+constexpr int kRows = kWarps * 16;  // queries or keys per block
 constexpr float kLog2E = 1.44269504f;
 
-// ds = p * (dp - dot), the gradient of the unscaled scores but for the scale.
+// ds = p * (dp - dot), the gradient of the scaled scores. The factor scale is applied when dq and
+// dk are stored.
 struct ScoreGradient {
-  float scale;  // of the scores, for exponentials of two
-  float lse;    // likewise
+  float scale;  // factor of the scores, times log2(e) for exp2
+  float lse;    // times log2(e)
   float dot;
 
-  __device__ __forceinline__ void Take(float* score, float* dp, bool visible) const {
+  __device__ __forceinline__ void Apply(float* score, float* dp, bool visible) const {
     *score = visible ? exp2f(*score * scale - lse) : 0.0f;
     *dp = *score * (*dp - dot);
   }
 };
 
+// Work of one block; see MmaQueryGradientKernel.
 template <int kDim>
 struct MmaQueryGradient {
-  static constexpr int kKeys = 64;  // a step's
+  static constexpr int kKeys = 64;  // keys per step
   static constexpr int kTileElements = kRows * HeadTile<kDim>::kStride;
   static constexpr int kSharedBytes = (6 * kTileElements) * static_cast<int>(sizeof(Bf16)) +
                                       kRows * static_cast<int>(sizeof(float));
@@ -39,8 +41,8 @@ struct MmaQueryGradient {
   HeadBlock block;
   Bf16* queries;
   Bf16* douts;
-  Bf16* keys;   // two steps of keys and values
-  float* dots;  // of the block's queries
+  Bf16* keys;   // keys and values of two steps
+  float* dots;  // [kRows], of the block's queries
 
   __device__ int64_t Token() const { return block.origin + block.first; }
   __device__ Bf16* Keys(int step) const { return keys + step % 2 * 2 * kTileElements; }
@@ -66,8 +68,8 @@ struct MmaQueryGradient {
                                                    Keys(step) + kTileElements);
   }
 
-  // Two threads a query.
-  __device__ void FindDots() const {
+  // dots[row] = sum_d dout * out, with two threads per query.
+  __device__ void ComputeDots() const {
     const HeadLayout& layout = arguments.layout;
     const int row = static_cast<int>(threadIdx.x) / 2, half = static_cast<int>(threadIdx.x) % 2;
     float dot = 0;
@@ -100,7 +102,7 @@ struct MmaQueryGradient {
     CopyQueries();
     CopyKeys(0);
     CommitCopies();
-    FindDots();
+    ComputeDots();
     HeadSums<1, kDim / 8> dqueries;
     Clear(dqueries);
     ScoreGradient gradients[2];
@@ -122,7 +124,7 @@ struct MmaQueryGradient {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const bool visible = key + n * 8 + i % 2 <= first_query + i / 2 * 8;
-          gradients[i / 2].Take(&scores[0][n][i], &dp[0][n][i], visible);
+          gradients[i / 2].Apply(&scores[0][n][i], &dp[0][n][i], visible);
         }
       }
       AddWeightedRows<kDim>(dp, Keys(step), dqueries);
@@ -132,6 +134,8 @@ struct MmaQueryGradient {
   }
 };
 
+// dq, and the dots for the second kernel. Each block has kRows queries of one head and loops over
+// their keys.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) MmaQueryGradientKernel(Arguments<Bf16> arguments) {
   using Kernel = MmaQueryGradient<kDim>;
@@ -147,9 +151,10 @@ __global__ void __launch_bounds__(kThreads) MmaQueryGradientKernel(Arguments<Bf1
       .Run();
 }
 
+// Work of one block; see MmaKeyGradientKernel.
 template <int kDim>
 struct MmaKeyGradient {
-  // A step's; fewer of wide heads, whose sums need the registers.
+  // Queries per step; fewer for wide heads, whose sums need the registers.
   static constexpr int kQueries = kDim > 96 ? 32 : 64;
   static constexpr int kTileElements = kRows * HeadTile<kDim>::kStride;
   static constexpr int kStepElements = 2 * kQueries * HeadTile<kDim>::kStride;
@@ -158,11 +163,11 @@ struct MmaKeyGradient {
       4 * kQueries * static_cast<int>(sizeof(float));
 
   const Arguments<Bf16>& arguments;
-  HeadBlock block;  // of keys; `head` is theirs
+  HeadBlock block;  // a block of keys; `head` is the key/value head
   Bf16* keys;
   Bf16* values;
-  Bf16* queries;  // two steps of queries and dout
-  float* rows;    // two steps of lse and dot
+  Bf16* queries;  // queries and dout of two steps
+  float* rows;    // lse and dot of two steps
 
   __device__ int64_t Token() const { return block.origin + block.first; }
   __device__ Bf16* Queries(int step) const { return queries + step % 2 * kStepElements; }
@@ -189,16 +194,18 @@ struct MmaKeyGradient {
         Queries(step) + kStepElements / 2);
     const int row = static_cast<int>(threadIdx.x);
     if (row >= kQueries) return;
-    // The division costs less than the registers without it, of which the kernel has none to spare.
+    // Recomputing the sequence with a division costs less than keeping it in a register; the kernel
+    // has none to spare.
     const int64_t sequence_id = static_cast<uint32_t>(block.origin) / layout.sequence;
     const int64_t at = layout.Statistic(sequence_id * layout.sequence, head, first + row);
     Rows(step)[row] = row < rows_left ? arguments.lse[at] * kLog2E : INFINITY;
     Rows(step)[kQueries + row] = row < rows_left ? arguments.dot[at] : 0.0f;
   }
 
-  // Here a fragment's rows are keys and its columns queries, from `query` on.
-  __device__ void TakeScores(int step, int query, HeadSums<1, kQueries / 8>& scores,
-                             HeadSums<1, kQueries / 8>& dp) const {
+  // Replaces scores by p and dp by ds. The rows of a fragment are keys; its columns are queries,
+  // starting at `query`.
+  __device__ void ScoreGradients(int step, int query, HeadSums<1, kQueries / 8>& scores,
+                                 HeadSums<1, kQueries / 8>& dp) const {
     const float scale = arguments.layout.scale * kLog2E;
     const int key = block.first + WarpId() * 16 + LaneId() / 4;
 #pragma unroll
@@ -207,7 +214,7 @@ struct MmaKeyGradient {
       for (int i = 0; i < 4; ++i) {
         const int column = n * 8 + LaneId() % 4 * 2 + i % 2;
         const ScoreGradient gradient{scale, Rows(step)[column], Rows(step)[kQueries + column]};
-        gradient.Take(&scores[0][n][i], &dp[0][n][i], key + i / 2 * 8 <= query + column);
+        gradient.Apply(&scores[0][n][i], &dp[0][n][i], key + i / 2 * 8 <= query + column);
       }
     }
   }
@@ -238,7 +245,7 @@ struct MmaKeyGradient {
       Bf16* const douts = Queries(step) + kStepElements / 2;
       MultiplyRows<kDim>(keys, row, Queries(step), scores);
       MultiplyRows<kDim>(values, row, douts, dp);
-      TakeScores(step, query_now, scores, dp);
+      ScoreGradients(step, query_now, scores, dp);
       AddWeightedRows<kDim>(scores, douts, dvalues);
       AddWeightedRows<kDim>(dp, Queries(step), dkeys);
     }
@@ -249,6 +256,8 @@ struct MmaKeyGradient {
   }
 };
 
+// dk and dv. Each block has kRows keys of one key/value head and loops over the queries of all its
+// heads.
 template <int kDim>
 __global__ void __launch_bounds__(kThreads, 2) MmaKeyGradientKernel(Arguments<Bf16> arguments) {
   using Kernel = MmaKeyGradient<kDim>;
@@ -262,7 +271,7 @@ __global__ void __launch_bounds__(kThreads, 2) MmaKeyGradientKernel(Arguments<Bf
       .Run();
 }
 
-// The tokens [first, first + tokens), which are whole sequences.
+// Arguments for the tokens [first, first + tokens), which are whole sequences.
 template <typename T>
 Arguments<T> ArgumentsOf(const AttentionBackward& op, int64_t first, int64_t tokens, float* dot) {
   HeadLayout layout = HeadLayout::Of(op);
@@ -283,7 +292,7 @@ LaunchShape Blocks(int64_t blocks, size_t shared_bytes) {
           .shared_bytes = shared_bytes};
 }
 
-// The kernel of the keys reads the dots that the kernel of the queries leaves.
+// The kernel of the keys reads the dots that the kernel of the queries writes.
 template <int kDim>
 void RunMma(const Arguments<Bf16>& arguments, Stream& stream) {
   const HeadLayout& layout = arguments.layout;
@@ -322,7 +331,7 @@ bool RunByCudnn(const AttentionBackward& op, Stream& stream) {
 
 }  // namespace
 
-// As many sequences at a time as the dots of their queries fit into the scratch.
+// Processes as many sequences at a time as have room for the dots of their queries in the scratch.
 void ComputeOnCuda(const AttentionBackward& op, Stream& stream) {
   if (RunByCudnn(op, stream)) return;
   const Scratch scratch = ScratchOf(stream);

@@ -12,10 +12,10 @@
 namespace unipool {
 namespace {
 
-// Queries are taken in blocks; a block reads the keys up to its own last query and no more.
+// Number of queries per block. A block reads the keys only up to its last query.
 constexpr int64_t kBlock = 64;
 
-// Where the heads lie in the rows of qkv and out.
+// Offsets of the heads in the rows of qkv and out.
 struct Layout {
   int64_t sequence;
   int64_t sequences;
@@ -34,7 +34,7 @@ struct Layout {
     return query(token, heads + kv_heads + kv_head);
   }
   int64_t out(int64_t token, int64_t head) const { return token * out_stride + head * head_dim; }
-  // Of a sequence's first token; those of its later ones follow.
+  // Index of the lse of the first token of the sequence at token `origin`; later tokens follow.
   int64_t lse(int64_t origin, int64_t head) const { return origin * heads + head * sequence; }
 };
 
@@ -67,8 +67,8 @@ void CheckLayout(const Op& op) {
       << op.lse.ShapeString();
 }
 
-// Room for a block's scores, kept by the thread from call to call. Every thread of a team asks for
-// it before the work is handed out, lest one that had none so far allocates in a later step.
+// Scratch for a block's scores, kept by the thread between calls. Every thread of a team calls it
+// before the work is distributed, so that no thread allocates in a later step.
 float* Scratch(int64_t floats) {
   thread_local std::vector<float> scratch;
   if (scratch.size() < static_cast<size_t>(floats)) scratch.resize(static_cast<size_t>(floats));
@@ -76,7 +76,7 @@ float* Scratch(int64_t floats) {
 }
 
 // A block of queries of one head: queries [first, first + queries) of a sequence against its keys
-// [0, keys). Row and column 0 of the scores are token `origin + first` and token `origin`.
+// [0, keys). Row 0 of the scores is token origin + first, column 0 is token origin.
 struct Block {
   int64_t origin;
   int64_t head;
@@ -103,13 +103,15 @@ void Scores(const Layout& layout, const Block& block, const float* qkv, float* s
             .n = block.keys,
             .k = layout.head_dim,
             .a = {qkv + layout.query(block.origin + block.first, block.head), layout.qkv_stride},
-            .b = {qkv + layout.key(block.origin, block.kv_head), layout.qkv_stride, true},
+            .b = {.data = qkv + layout.key(block.origin, block.kv_head),
+                  .stride = layout.qkv_stride,
+                  .transposed = true},
             .c = scores,
             .c_stride = block.keys,
             .scale = layout.scale});
 }
 
-// Turns a row's first `visible` scores into probabilities and the rest into zeros; returns the
+// Replaces the first `visible` scores of a row by probabilities and the rest by zeros. Returns the
 // log-sum-exp.
 float SoftmaxRow(float* scores, int64_t visible, int64_t keys) {
   float largest = -std::numeric_limits<float>::infinity();
@@ -172,8 +174,8 @@ void AttentionBackward::Check() const {
 
 namespace {
 
-// A row of scores becomes probabilities p, and a row of dp = dO V^T becomes the gradient of the
-// scaled scores: ds = p * (dp - sum_d dO * out) * scale. Keys after the query get zeros.
+// Replaces a row of scores by probabilities p, and a row of dp = dO V^T by the gradient of the
+// unscaled scores: ds = p * (dp - sum_d dO * out) * scale. Keys after the query get zeros.
 struct RowGradient {
   float lse;
   float dot;
@@ -200,7 +202,7 @@ float DotProduct(const float* a, const float* b, int64_t size) {
   return sum;
 }
 
-// p and ds of a block, each [queries, keys].
+// Computes p and ds of a block, each [queries, keys].
 void ScoreGradients(const AttentionBackward& op, const Layout& layout, const Block& block, float* p,
                     float* ds) {
   const float* qkv = op.qkv.as<float>();
@@ -210,7 +212,9 @@ void ScoreGradients(const AttentionBackward& op, const Layout& layout, const Blo
             .n = block.keys,
             .k = layout.head_dim,
             .a = {dout + layout.out(block.origin + block.first, block.head), layout.out_stride},
-            .b = {qkv + layout.value(block.origin, block.kv_head), layout.qkv_stride, true},
+            .b = {.data = qkv + layout.value(block.origin, block.kv_head),
+                  .stride = layout.qkv_stride,
+                  .transposed = true},
             .c = ds,
             .c_stride = block.keys});
   const float* lse = op.lse.as<float>() + layout.lse(block.origin, block.head) + block.first;
@@ -226,8 +230,8 @@ void ScoreGradients(const AttentionBackward& op, const Layout& layout, const Blo
   }
 }
 
-// Adds the block's part to the gradients of its keys and values, or writes it where `first`. `p`
-// has room for two blocks' scores.
+// Adds the block's contribution to the gradients of its keys and values, or overwrites them if
+// `first`. `p` has room for the scores of two blocks.
 void BackwardBlock(const AttentionBackward& op, const Layout& layout, const Block& block,
                    bool first, float* p) {
   const float* qkv = op.qkv.as<float>();
@@ -247,7 +251,7 @@ void BackwardBlock(const AttentionBackward& op, const Layout& layout, const Bloc
   RunSgemm({.m = block.keys,
             .n = layout.head_dim,
             .k = block.queries,
-            .a = {ds, block.keys, true},
+            .a = {.data = ds, .stride = block.keys, .transposed = true},
             .b = {qkv + query, stride},
             .c = dqkv + key,
             .c_stride = stride,
@@ -255,7 +259,7 @@ void BackwardBlock(const AttentionBackward& op, const Layout& layout, const Bloc
   RunSgemm({.m = block.keys,
             .n = layout.head_dim,
             .k = block.queries,
-            .a = {p, block.keys, true},
+            .a = {.data = p, .stride = block.keys, .transposed = true},
             .b = {op.dout.as<float>() + layout.out(token, block.head), layout.out_stride},
             .c = dqkv + layout.value(block.origin, block.kv_head),
             .c_stride = stride,
@@ -264,8 +268,9 @@ void BackwardBlock(const AttentionBackward& op, const Layout& layout, const Bloc
 
 }  // namespace
 
-// One thread has all the queries that read a key, and adds their parts in a fixed order. The last
-// block comes first: it reaches every key, so that it can write what the others add to.
+// One thread processes all queries that read a key and adds their contributions in a fixed order.
+// The last block is processed first: it reaches every key, so it can overwrite the gradients that
+// the others add to.
 void ComputeOnCpu(const AttentionBackward& op) {
   const Layout layout = LayoutOf(op);
   const int64_t items = layout.sequences * layout.kv_heads, group = layout.group();

@@ -1,5 +1,5 @@
-// Each block of threads has a block of queries and reads their keys in blocks, keeping a running
-// maximum and sum of each query's exponentials (FlashAttention, Dao 2022).
+// Attention forward. Each thread block has a block of queries and reads their keys in blocks. It
+// keeps a running maximum and sum of the exponentials of each query (FlashAttention, Dao 2022).
 #include "runtime/ops/attention.h"
 #include "runtime/ops/attention_plain_cuda.h"
 #include "runtime/ops/attention_tile_cuda.h"
@@ -12,10 +12,10 @@ using Arguments = AttentionForwardArguments<T>;
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kKeys = 64;  // a step's
+constexpr int kKeys = 64;  // keys per step
 constexpr float kLog2E = 1.44269504f;
 
-// A warp has kFragments * 16 queries.
+// A warp processes kFragments * 16 queries.
 template <int kDim, int kFragments>
 struct ForwardShape {
   static constexpr int kQueries = kWarps * kFragments * 16;
@@ -33,8 +33,8 @@ __device__ __forceinline__ float QuadSum(float value) {
   return value + __shfl_xor_sync(kAllLanes, value, 2);
 }
 
-// Hides the keys after each query. `row` is the fragment's first query and `key` the step's first
-// key, both inside the sequence.
+// Causal mask: sets the scores of keys after each query to -infinity. `row` is the first query of
+// the fragment and `key` the first key of the step, both relative to the sequence.
 template <int kColumns>
 __device__ __forceinline__ void HideLaterKeys(float (&scores)[kColumns][4], int row, int key) {
   const int query = row + LaneId() / 4, column = key + LaneId() % 4 * 2;
@@ -47,15 +47,16 @@ __device__ __forceinline__ void HideLaterKeys(float (&scores)[kColumns][4], int 
   }
 }
 
-// Of a thread's two queries in a fragment; each lane of a quad has the sum over its own keys.
+// Running softmax of the two queries that a thread holds in a fragment. Each lane of a quad has the
+// sum over its own keys.
 struct RunningSoftmax {
   float largest[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0, 0};
 
-  // Turns scores into exponentials, and brings `out` to the new maximum.
+  // Replaces the scores by exp(score - new maximum) and rescales `out` to the new maximum.
   template <int kColumns, int kOut>
-  __device__ __forceinline__ void Take(float (&scores)[kColumns][4], float (&out)[kOut][4],
-                                       float scale) {
+  __device__ __forceinline__ void Update(float (&scores)[kColumns][4], float (&out)[kOut][4],
+                                         float scale) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float now = largest[half];
@@ -84,13 +85,14 @@ struct RunningSoftmax {
   }
 };
 
+// Work of one block; see MmaForwardKernel.
 template <int kDim, int kFragments>
 struct MmaForward {
   using Shape = ForwardShape<kDim, kFragments>;
   const Arguments<Bf16>& arguments;
   HeadBlock block;
   Bf16* queries;
-  Bf16* keys;  // two steps of keys and values
+  Bf16* keys;  // keys and values of two steps
 
   __device__ void CopyQueries() const {
     const HeadLayout& layout = arguments.layout;
@@ -128,13 +130,13 @@ struct MmaForward {
       if (step + 1 < steps) CopyKeys(step + 1);
       CommitCopies();
       const int first_query = block.first + row, key = step * kKeys;
-      if (key >= first_query + kFragments * 16) continue;  // all after this warp's queries
+      if (key >= first_query + kFragments * 16) continue;  // all keys are after this warp's queries
       HeadSums<kFragments, kKeys / 8> scores;
       MultiplyRows<kDim>(queries, row, Keys(step), scores);
 #pragma unroll
       for (int m = 0; m < kFragments; ++m) {
         if (key + kKeys > first_query) HideLaterKeys(scores[m], first_query + m * 16, key);
-        softmax[m].Take(scores[m], out[m], scale);
+        softmax[m].Update(scores[m], out[m], scale);
       }
       AddWeightedRows<kDim>(scores, Keys(step) + Shape::kKeyElements, out);
     }
@@ -157,6 +159,8 @@ struct MmaForward {
   }
 };
 
+// bf16 on tensor cores, head_dim <= kDim. Each block computes kQueries queries of one head; keys
+// and values are copied to shared memory one step ahead of their use.
 template <int kDim, int kFragments>
 __global__ void __launch_bounds__(kThreads, 2) MmaForwardKernel(Arguments<Bf16> arguments) {
   using Shape = ForwardShape<kDim, kFragments>;

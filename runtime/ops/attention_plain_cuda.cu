@@ -1,5 +1,6 @@
-// A warp has one query or key, each of its lanes a key or query of 32. What the warp's row is
-// multiplied with, and what it adds up, lie in shared memory.
+// Attention for any type and head_dim, without tensor cores. A warp processes one query (or one key
+// in the key gradient), and each lane one of 32 keys (or queries). The warp's own row and its sums
+// are in shared memory.
 #include "runtime/ops/attention_plain_cuda.h"
 
 namespace unipool {
@@ -8,7 +9,8 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 
-// Any type and head_dim: a warp has one query, each of its lanes a key of 32.
+// Forward: a warp processes one query; each lane takes one of 32 keys, with a running softmax over
+// the keys.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) ForwardKernel(AttentionForwardArguments<T> arguments) {
   const HeadLayout& layout = arguments.layout;
@@ -55,13 +57,13 @@ __global__ void __launch_bounds__(kThreads) ForwardKernel(AttentionForwardArgume
   }
 }
 
-// Any type and head_dim. A warp has one query, or one key, and each of its lanes one of the other
-// side; what the warp's row is multiplied with and what it adds up lie in shared memory.
+// State of a warp in the backward kernels. The warp processes one query, or one key, and each lane
+// one row of the other side.
 template <typename T>
 struct WarpRow {
   const HeadLayout& layout;
-  float* weights;  // of the two sums, [2][kWarp]
-  float* left;     // [2][head_dim]: the row and its partner, query and dout or key and value
+  float* weights;  // [2][kWarp], weights of the two sums
+  float* left;     // [2][head_dim]: the row and its partner: query and dout, or key and value
   float* sums;     // [2][head_dim]
 
   __device__ static WarpRow Of(const HeadLayout& layout) {
@@ -108,6 +110,7 @@ struct WarpRow {
   }
 };
 
+// dq of one query per warp; also writes the query's dot.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     QueryGradientKernel(AttentionBackwardArguments<T> arguments) {
@@ -140,6 +143,7 @@ __global__ void __launch_bounds__(kThreads)
   row.Store(0, layout.scale, arguments.dqkv + layout.Query(token, head));
 }
 
+// dk and dv of one key per warp, summed over the queries of all heads that read it.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 1)
     KeyGradientKernel(AttentionBackwardArguments<T> arguments) {
@@ -190,7 +194,7 @@ void RunPlainAttention(const AttentionForwardArguments<T>& arguments, Stream& st
 template void RunPlainAttention(const AttentionForwardArguments<float>&, Stream&);
 template void RunPlainAttention(const AttentionForwardArguments<Bf16>&, Stream&);
 
-// The kernel of the keys reads the dots that the kernel of the queries leaves.
+// KeyGradientKernel reads the dots that QueryGradientKernel writes.
 template <typename T>
 void RunPlainAttention(const AttentionBackwardArguments<T>& arguments, Stream& stream) {
   const HeadLayout& layout = arguments.layout;

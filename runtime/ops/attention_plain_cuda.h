@@ -1,5 +1,5 @@
-// The arguments of the attention kernels, and the kernels for any type, alignment and head_dim,
-// which use no tensor cores. For *_cuda.cu only.
+// Arguments of the attention kernels, and kernels for any type, alignment and head_dim, which do
+// not use tensor cores. Included only by *_cuda.cu.
 #pragma once
 
 #include "runtime/ops/attention_tile_cuda.h"
@@ -21,11 +21,11 @@ struct AttentionBackwardArguments {
   const T* qkv;
   const T* out;
   const float* lse;
-  float* dot;  // scratch, as lse lies: sum_d dout * out of each query
+  float* dot;  // scratch, indexed like lse: sum_d dout * out of each query
   T* dqkv;
 };
 
-// For float and __nv_bfloat16.
+// Instantiated for float and __nv_bfloat16.
 template <typename T>
 void RunPlainAttention(const AttentionForwardArguments<T>& arguments, Stream& stream);
 template <typename T>

@@ -1,5 +1,6 @@
-// What the attention kernels share: where the heads lie, tiles of one head's rows in shared memory,
-// and the two products of attention on the tensor cores. For *_cuda.cu only.
+// Shared parts of the attention kernels: the layout of heads in memory, tiles of one head's rows in
+// shared memory, and the two matrix products of attention on tensor cores. Included only by
+// *_cuda.cu.
 #pragma once
 
 #include <cmath>
@@ -16,7 +17,7 @@ struct HeadLayout {
   int heads;
   int kv_heads;
   int head_dim;
-  float scale;  // of the scores
+  float scale;  // 1 / sqrt(head_dim), factor of the scores
 
   template <typename Op>
   static HeadLayout Of(const Op& op) {
@@ -44,13 +45,13 @@ struct HeadLayout {
   __device__ int64_t Out(int64_t token, int head) const {
     return token * out_stride() + head * head_dim;
   }
-  // Where the lse of a query lies, and its dot; `origin` is its sequence's first token.
+  // Index of a query's lse and dot; `origin` is the first token of its sequence.
   __device__ int64_t Statistic(int64_t origin, int head, int64_t query) const {
     return origin * heads + int64_t{head} * sequence + query;
   }
 };
 
-// The op as cuDNN takes it, but for the gradients.
+// Converts the op to the arguments of cuDNN, without the gradients.
 template <typename Op>
 CudnnAttention CudnnAttentionOf(const Op& op) {
   return {.shape = {.backward = false,
@@ -64,12 +65,13 @@ CudnnAttention CudnnAttentionOf(const Op& op) {
           .lse = op.lse.template as<float>()};
 }
 
-// A block of threads has `rows` tokens of one head of one sequence. The blocks at a sequence's end
-// come first: of queries they have the most work, and what is left for last is small.
+// Work of one thread block: `rows` tokens of one head of one sequence. Blocks at the end of a
+// sequence are scheduled first: for queries they have the most work, so the last blocks to run are
+// small.
 struct HeadBlock {
-  int64_t origin;  // the sequence's first token
+  int64_t origin;  // first token of the sequence
   int head;
-  int first;  // inside the sequence
+  int first;  // first token of the block, relative to origin
   int rows_left;
 
   __device__ static HeadBlock Of(const HeadLayout& layout, int heads, int rows, int64_t item) {
@@ -85,8 +87,8 @@ struct HeadBlock {
   }
 };
 
-// Rows of one head. Each is 16 bytes longer than its values, which puts the eight rows that
-// ldmatrix reads together into different banks.
+// A tile of rows of one head in shared memory. Each row is padded by 16 bytes, so the eight rows
+// that ldmatrix reads at once are in different banks.
 template <int kDim>
 struct HeadTile {
   static constexpr int kStride = kDim + 8;
@@ -96,12 +98,12 @@ struct HeadTile {
     return tile + row * kStride + column;
   }
 
-  // Starts the copy of kRows rows that are `stride` apart in memory; those from rows_left on, and
-  // columns from head_dim on, become zeros.
+  // Starts asynchronous copies of kRows rows that are `stride` elements apart in global memory.
+  // Rows from rows_left on and columns from head_dim on become zeros.
   template <int kRows, int kThreads>
   __device__ static void Copy(const Bf16* source, int64_t stride, int rows_left, int head_dim,
                               Bf16* tile) {
-    constexpr int kRowsAtOnce = kThreads / 4;  // four threads a row
+    constexpr int kRowsAtOnce = kThreads / 4;  // four threads per row
     static_assert(kRows % kRowsAtOnce == 0 && kDim % 32 == 0);
     const int row = static_cast<int>(threadIdx.x) / 4,
               column = static_cast<int>(threadIdx.x) % 4 * 8;
@@ -119,7 +121,7 @@ struct HeadTile {
   }
 };
 
-// A warp's sums over kRows fragments of 16 rows and kColumns of 8 columns.
+// A warp's sums: kRows fragments of 16 rows by kColumns fragments of 8 columns.
 template <int kRows, int kColumns>
 using HeadSums = float[kRows][kColumns][4];
 
@@ -162,7 +164,7 @@ __device__ __forceinline__ void MultiplyRows(Bf16* a, int row, Bf16* b,
   }
 }
 
-// sums[i][d] += sum_j weights[i][j] * b[j][d], the weights rounded to bf16
+// sums[i][d] += sum_j weights[i][j] * b[j][d], with the weights rounded to bf16
 template <int kDim, int kRows, int kColumns>
 __device__ __forceinline__ void AddWeightedRows(const HeadSums<kRows, kColumns>& weights, Bf16* b,
                                                 HeadSums<kRows, kDim / 8>& sums) {
@@ -190,7 +192,8 @@ __device__ __forceinline__ void AddWeightedRows(const HeadSums<kRows, kColumns>&
   }
 }
 
-// to[row * stride + d] = sums * scale, for the fragment's rows below rows_left; `row` is its first.
+// to[row * stride + d] = sums * scale for the rows of the fragment below rows_left. `row` is the
+// first row of the fragment; scale_low applies to its rows 0..7 and scale_high to rows 8..15.
 template <int kDim>
 __device__ __forceinline__ void StoreRows(const float (&sums)[kDim / 8][4], int row, int rows_left,
                                           int head_dim, float scale_low, float scale_high, Bf16* to,

@@ -1,3 +1,5 @@
+// Splits float32 into bfloat16 terms and sums products of terms; grid-stride loops over packs of
+// four elements, or over single elements if sizes or alignment do not allow packs.
 #include "runtime/ops/bf16_terms.h"
 
 #include "runtime/kernel_cuda.h"
@@ -14,7 +16,7 @@ struct Split {
   int terms[SplitTerms::kMaxBlocks];
 };
 
-// kSize elements at once; `columns` is a multiple of it.
+// A thread splits kSize elements at a time; `columns` is a multiple of kSize.
 template <int kSize>
 __global__ void SplitKernel(Split op) {
   for (int64_t i = GlobalThread(); i < op.count / kSize; i += GridThreads()) {
@@ -45,6 +47,8 @@ struct Sum {
   bool accumulate;
 };
 
+// A thread sums the three blocks of kSize elements at a time; `columns` and `stride` are multiples
+// of kSize.
 template <int kSize>
 __global__ void SumKernel(Sum op) {
   for (int64_t i = GlobalThread(); i < op.count / kSize; i += GridThreads()) {

@@ -1,4 +1,4 @@
-// The guard of every op that reads memory at an index taken from a tensor. For *_cpu.cc only.
+// Bounds check for ops that read memory at an index taken from a tensor. Included only by *_cpu.cc.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 
 namespace unipool {
 
-// Ends the process, naming `op`, the first id outside [0, limit) and its position. ids is int32.
+// Aborts if an id (int32) is outside [0, limit); the message names `op`, the first such id and its
+// position.
 void CheckIds(const char* op, const Tensor& ids, int64_t limit);
 
 }  // namespace unipool

@@ -1,4 +1,5 @@
-// The guard of every kernel that reads memory at an index taken from a tensor. For *_cuda.cu only.
+// Bounds check for kernels that read memory at an index taken from a tensor. Included only by
+// *_cuda.cu.
 #pragma once
 
 #include <cstdio>
@@ -7,7 +8,7 @@
 
 namespace unipool {
 
-// Apart, so that the kernels need no stack for printf.
+// Not inlined, so that the kernels need no stack for printf.
 __device__ __noinline__ static void StopAtId(const char* op, int32_t id, int64_t position,
                                              int64_t limit) {
   printf("%s: id %d at position %lld is outside [0, %lld)\n", op, id,
@@ -15,8 +16,8 @@ __device__ __noinline__ static void StopAtId(const char* op, int32_t id, int64_t
   __trap();
 }
 
-// The id, or the end of the process, naming `op`, the id and its position, where it is outside
-// [0, limit). The line is written when the host next waits for the device, whose call then fails.
+// Returns `id` if it is in [0, limit). Otherwise aborts the kernel and prints `op`, the id and its
+// position; the host sees the error at its next call that waits for the device.
 __device__ __forceinline__ int64_t CheckedId(const char* op, int32_t id, int64_t position,
                                              int64_t limit) {
   if (id >= 0 && id < limit) return id;

@@ -1,4 +1,4 @@
-// The choice of the k largest of a row of scores. For *_cpu.cc only.
+// Selects the k largest scores of a row. Included only by *_cpu.cc.
 #pragma once
 
 #include <bit>
@@ -9,8 +9,9 @@ namespace unipool {
 
 inline constexpr int32_t kTakenKey = std::numeric_limits<int32_t>::min();
 
-// An integer that orders as the score does, above kTakenKey: the comparisons of integers vectorize,
-// and give an order to NaN too (first or last, by its sign). Adding zero makes -0 equal to +0.
+// Returns an integer, larger than kTakenKey, that is ordered as the score. Integer comparisons
+// vectorize and also order NaN (last or first, depending on its sign). Adding zero makes -0 equal
+// to +0.
 inline int32_t OrderedKey(float score) {
   const int32_t bits = std::bit_cast<int32_t>(score + 0.0f);
   const int32_t key = bits ^ ((bits >> 31) & std::numeric_limits<int32_t>::max());
@@ -34,8 +35,9 @@ inline int32_t LowestWith(int32_t key, const int32_t* keys, int32_t count) {
   return lowest;
 }
 
-// ids[0..k): where keys[0..count) are largest, falling, ties to the lowest; those become kTakenKey.
-// k scans of a row that stays in the first cache; k is small.
+// ids[0..k) = the indices of the k largest of keys[0..count) in descending order; ties go to the
+// lowest index. Sets the keys of the chosen indices to kTakenKey. Scans the row k times: the row
+// stays in the L1 cache and k is small.
 inline void ChooseLargest(int32_t* keys, int32_t count, int64_t k, int32_t* ids) {
   for (int64_t j = 0; j < k; ++j) {
     ids[j] = LowestWith(MaxKey(keys, count), keys, count);

@@ -1,5 +1,5 @@
-// The one way to run an op, and the only dispatch of the house: checks the op's shapes, times it
-// under its name, and runs the half for the stream's device.
+// Runs an op: checks its shapes, measures its time under its name, and calls the implementation for
+// the stream's device. This is the only dispatch by device.
 #pragma once
 
 #include <glog/logging.h>

@@ -1,5 +1,6 @@
 // Softmax cross-entropy over rows of logits:
 //   losses[t] = log sum_v exp(logits[t,v]) - logits[t, targets[t]]
+// On GPUs the logits may be bfloat16; losses are float32.
 #pragma once
 
 #include <array>
@@ -22,12 +23,12 @@ struct CrossEntropyForward {
 void ComputeOnCpu(const CrossEntropyForward& op);
 void ComputeOnCuda(const CrossEntropyForward& op, Stream& stream);
 
-// The losses, and in place of the logits their gradient: scale * (softmax(logits) -
-// onehot(target)).
+// Computes the losses and overwrites the logits with their gradient:
+//   dlogits[t,v] = scale * (softmax(logits[t])[v] - (v == targets[t]))
 struct CrossEntropyGradient {
   static constexpr char kName[] = "cross_entropy_gradient";
   Tensor logits;   // in: logits; out: dlogits [tokens, vocab]
-  Tensor targets;  // int32 [tokens]
+  Tensor targets;  // int32 [tokens], each in [0, vocab)
   float scale;     // weight of each token's loss in the objective
   Tensor losses;   // out [tokens]
   auto Inputs() { return std::array{&logits, &targets}; }
@@ -37,7 +38,7 @@ struct CrossEntropyGradient {
 void ComputeOnCpu(const CrossEntropyGradient& op);
 void ComputeOnCuda(const CrossEntropyGradient& op, Stream& stream);
 
-// sum += weight * sum_t losses[t] in double; the CPU takes the tokens in order.
+// sum += weight * sum_t losses[t], summed in double. The CPU adds the tokens in order.
 struct SumLosses {
   static constexpr char kName[] = "sum_losses";
   Tensor losses;  // [tokens]

@@ -69,7 +69,8 @@ void SumLosses::Check() const {
 
 void ComputeOnCpu(const SumLosses& op) {
   const float* losses = op.losses.as<float>();
-  // Rounded before it is added: a fused product would make the bits depend on the compiler.
+  // volatile: the product is rounded before it is added. With a fused multiply-add the bits would
+  // depend on the compiler.
   const volatile double weighted =
       op.weight * std::accumulate(losses, losses + op.losses.numel(), 0.0);
   *op.sum.as<double>() += weighted;

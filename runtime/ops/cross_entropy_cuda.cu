@@ -1,5 +1,6 @@
-// A block of threads has a row of logits and reads it once for the loss; for the gradient once
-// more, by then from the cache. Numbers are float32 in registers, whatever the type of the logits.
+// Cross-entropy kernels. Each block processes one row of logits: it reads the row once for the loss
+// and, for the gradient, a second time, when it is in the cache. All arithmetic is in float32,
+// whatever the type of the logits.
 #include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/cross_entropy.h"
 
@@ -17,12 +18,14 @@ struct Rows {
   float scale;
 };
 
-// The largest logit of the row and the sum of exponentials below it.
+// Maximum of a row and the sum of exp(logit - maximum).
 struct RowSum {
   float largest;
   float sum;
 };
 
+// Returns the maximum and the sum of a row to all threads of the block, with a running maximum, so
+// that the row is read once.
 template <typename T, int kSize>
 __device__ RowSum SumRow(const T* row, int64_t vocab) {
   float largest = -INFINITY, sum = 0;
@@ -42,6 +45,8 @@ __device__ RowSum SumRow(const T* row, int64_t vocab) {
   return {of_block, BlockSum(sum * expf(largest - of_block))};
 }
 
+// Block t processes row t: writes the loss and, if kGradient, overwrites the row with its gradient.
+// A thread reads packs of kSize logits.
 template <typename T, int kSize, bool kGradient>
 __global__ void __launch_bounds__(kThreads) CrossEntropyKernel(Rows<T> rows) {
   const int64_t t = blockIdx.x;
@@ -81,7 +86,7 @@ void Run(const Op& op, float scale, Stream& stream) {
 
 constexpr int kSumThreads = 1024;
 
-// One block: there is a number for each token.
+// One block sums all losses; there is only one number per token.
 __global__ void __launch_bounds__(kSumThreads)
     SumLossesKernel(const float* losses, int64_t tokens, double weight, double* sum) {
   double mine = 0;

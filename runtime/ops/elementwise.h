@@ -1,4 +1,4 @@
-// The plain ones.
+// Elementwise ops and the sum of squares.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@ namespace unipool {
 
 class Stream;
 
-// y = a + b; y may be the same memory as a or b.
+// y = a + b; all of one shape and dtype; y may be the same memory as a or b. bfloat16 on GPUs only.
 struct Add {
   static constexpr char kName[] = "add";
   Tensor a;  // any shape
@@ -22,7 +22,7 @@ struct Add {
 void ComputeOnCpu(const Add& op);
 void ComputeOnCuda(const Add& op, Stream& stream);
 
-// x = value, for tensors of any dtype.
+// x[i] = value for every element, converted to the dtype of x (any).
 struct Fill {
   static constexpr char kName[] = "fill";
   Tensor x;  // out
@@ -34,7 +34,7 @@ struct Fill {
 void ComputeOnCpu(const Fill& op);
 void ComputeOnCuda(const Fill& op, Stream& stream);
 
-// y = x, element by element; the same shape and dtype.
+// y = x; x and y have the same shape and dtype.
 struct Copy {
   static constexpr char kName[] = "copy";
   Tensor x;
@@ -46,11 +46,12 @@ struct Copy {
 void ComputeOnCpu(const Copy& op);
 void ComputeOnCuda(const Copy& op, Stream& stream);
 
-// y = x from float32 to bfloat16, rounded to nearest even, or back.
+// y = x converted from float32 to bfloat16 (round to nearest, ties to even), or from bfloat16 to
+// float32.
 struct Cast {
   static constexpr char kName[] = "cast";
   Tensor x;
-  Tensor y;  // out, of the other type
+  Tensor y;  // out, shape of x, the other of the two types
   auto Inputs() { return std::array{&x}; }
   auto Outputs() { return std::array{&y}; }
   void Check() const;
@@ -58,8 +59,8 @@ struct Cast {
 void ComputeOnCpu(const Cast& op);
 void ComputeOnCuda(const Cast& op, Stream& stream);
 
-// sum += sum_i x[i]^2 in double, over fixed blocks: the same bits on any number of threads,
-// and on any GPU.
+// sum += sum_i x[i]^2 in double, summed over fixed blocks, so the bits do not depend on the number
+// of threads, nor on the model of GPU.
 struct SumOfSquares {
   static constexpr char kName[] = "sum_of_squares";
   Tensor x;    // float32, any shape

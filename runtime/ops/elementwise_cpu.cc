@@ -9,7 +9,7 @@
 namespace unipool {
 namespace {
 
-// Smaller work is not worth waking the other threads for.
+// Below this number of elements, starting the other threads costs more than it saves.
 constexpr int64_t kBlock = 16384;
 
 }  // namespace

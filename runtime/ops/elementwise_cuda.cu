@@ -1,3 +1,5 @@
+// Elementwise kernels: grid-stride loops over packs of 16 bytes, or over single elements if the
+// alignment does not allow packs. SumOfSquares adds in double in a fixed order.
 #include "runtime/ops/elementwise.h"
 
 #include "runtime/kernel_cuda.h"
@@ -5,7 +7,7 @@
 namespace unipool {
 namespace {
 
-// What Add does to a pack; the elements behind the last whole pack are done one by one.
+// Adds packs of kSize elements; the elements after the last whole pack are added one per thread.
 template <typename T, int kSize>
 __global__ void AddKernel(const T* a, const T* b, T* y, int64_t count) {
   const int64_t packs = count / kSize;
@@ -27,6 +29,8 @@ __global__ void FillKernel(T* x, T value, int64_t count) {
   for (int64_t i = GlobalThread(); i < count; i += GridThreads()) x[i] = value;
 }
 
+// Converts packs of kSize elements; the elements after the last whole pack are converted one per
+// thread.
 template <typename From, typename To, int kSize>
 __global__ void CastKernel(const From* x, To* y, int64_t count) {
   const int64_t packs = count / kSize;
@@ -44,14 +48,14 @@ __global__ void CastKernel(const From* x, To* y, int64_t count) {
 constexpr int kSumBlocks = 1024;  // also the number of partial sums
 constexpr int kSumThreads = 256;
 
-// Of an address that is aligned to four elements, or not.
+// Loads four elements from an address that is aligned to 16 bytes (kAligned) or to 4 bytes.
 template <bool kAligned>
 __device__ __forceinline__ Pack<float, 4> LoadFour(const float* from) {
   if constexpr (kAligned) return LoadPack<float, 4>(from);
   return {from[0], from[1], from[2], from[3]};
 }
 
-// The order of the additions follows from the count alone.
+// The order of the additions depends only on `count`.
 template <bool kAligned>
 __global__ void SumOfSquaresKernel(const float* x, int64_t count, double* partial) {
   const int64_t packs = count / 4;
@@ -67,6 +71,7 @@ __global__ void SumOfSquaresKernel(const float* x, int64_t count, double* partia
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
+// Adds the partial sums in a fixed order; launched with one block.
 __global__ void SumPartialKernel(const double* partial, double* sum) {
   double mine = 0;
   for (int i = static_cast<int>(threadIdx.x); i < kSumBlocks; i += kSumThreads) mine += partial[i];
@@ -74,7 +79,8 @@ __global__ void SumPartialKernel(const double* partial, double* sum) {
   if (threadIdx.x == 0) *sum += mine;
 }
 
-// One thread does at most one of the elements behind the last whole pack, so there must be as many.
+// Each thread handles at most one of the elements after the last whole pack, so the grid has at
+// least that many threads.
 LaunchShape ShapeFor(int64_t count, int pack) {
   return GridStride(CeilDivide<int64_t>(count, pack));
 }

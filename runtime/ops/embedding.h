@@ -22,10 +22,11 @@ struct EmbeddingForward {
 void ComputeOnCpu(const EmbeddingForward& op);
 void ComputeOnCuda(const EmbeddingForward& op, Stream& stream);
 
-// dtable[tokens[t]] += dy[t], tokens in order: the same bits on any number of threads.
+// dtable[tokens[t]] += dy[t], in the order of the tokens, so the bits do not depend on the number
+// of threads.
 struct EmbeddingBackward {
   static constexpr char kName[] = "embedding_backward";
-  Tensor tokens;  // int32 [tokens]
+  Tensor tokens;  // int32 [tokens], each in [0, vocab)
   Tensor dy;      // [tokens, hidden]
   Tensor dtable;  // in/out [vocab, hidden], added to
   auto Inputs() { return std::array{&tokens, &dy}; }

@@ -52,8 +52,8 @@ void AddColumns(const EmbeddingBackward& op, int64_t begin, int64_t end) {
 
 }  // namespace
 
-// Threads split the columns, so that each element's sum runs over the tokens in order whatever
-// their number; whole cache lines, so that they do not share any.
+// Threads split the columns, so each element's sum runs over the tokens in order for any number of
+// threads. They split at cache lines, so that they do not share any.
 void ComputeOnCpu(const EmbeddingBackward& op) {
   constexpr int64_t kLine = 16;
   const int64_t hidden = op.dy.dim(1), lines = (hidden + kLine - 1) / kLine;

@@ -1,3 +1,5 @@
+// Embedding kernels. The forward copies rows; the backward adds rows without atomics: each element
+// of dtable is summed by one thread in token order, so the bits do not depend on timing.
 #include "runtime/ops/embedding.h"
 
 #include "runtime/kernel_cuda.h"
@@ -9,7 +11,7 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kRowsInFlight = 4;
 
-// A warp has a row.
+// Each warp copies one row at a time.
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const int32_t* ids, const T* table, T* y, int64_t tokens, int64_t hidden,
@@ -34,19 +36,21 @@ struct Backward {
   int64_t vocab;
 };
 
-// Tokens of this block's ids, in order, out of one stretch of kThreads tokens.
+// The tokens of this block's ids, in order, within a range of kThreads tokens.
 struct Found {
   int32_t id[kThreads];
   int64_t token[kThreads];
 };
 
-// All threads call it; gives how many there are.
+// Fills `found` for the range that starts at `begin` and returns the number of tokens in it. All
+// threads of the block must call it.
 __device__ int Find(const int32_t* ids, int64_t begin, int64_t tokens, Found& found) {
   __shared__ int of_warp[kThreads / kWarp];
   const int64_t t = begin + threadIdx.x;
   const int32_t id = t < tokens ? ids[t] : -1;
   const bool mine = id >= 0 && static_cast<unsigned>(id) % gridDim.x == blockIdx.x;
-  const int count = __syncthreads_count(mine ? 1 : 0);  // the stretch before is done with, too
+  // also: all threads have finished the previous range
+  const int count = __syncthreads_count(mine ? 1 : 0);
   if (count == 0) return 0;
   const unsigned votes = __ballot_sync(kAllLanes, mine ? 1 : 0);
   if (LaneId() == 0) of_warp[WarpId()] = __popc(votes);
@@ -61,7 +65,7 @@ __device__ int Find(const int32_t* ids, int64_t begin, int64_t tokens, Found& fo
   return count;
 }
 
-// kSize elements of one row of dtable, kept while tokens of the same id follow each other.
+// kSize elements of one row of dtable, kept in registers while consecutive tokens have the same id.
 template <int kSize>
 struct Row {
   float* place = nullptr;
@@ -81,8 +85,8 @@ struct Row {
   }
 };
 
-// A block has the ids that leave its number as the remainder, so frequent ids, which are small
-// ones, are spread; each element's sum runs over the tokens in order.
+// Block b processes the ids with id % gridDim.x == b. Frequent tokens have small ids and are spread
+// over the blocks. Each element of dtable is summed by one thread over the tokens in order.
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads) BackwardKernel(Backward<T> op) {
   __shared__ Found found;

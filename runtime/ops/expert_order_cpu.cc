@@ -11,7 +11,7 @@
 namespace unipool {
 namespace {
 
-// Where the next row of each place goes. Grows once.
+// Scratch for the next row of each key, kept by the thread between calls.
 int64_t* NextRows(int64_t size) {
   thread_local std::vector<int64_t> next;
   if (static_cast<int64_t>(next.size()) < size) next.resize(static_cast<size_t>(size));

@@ -1,7 +1,8 @@
-// Sorting: a block is one warp with a piece of the pairs. It counts its pairs by place; a scan over
-// the pieces says where each piece begins in every place; then it walks its pairs again, 32 at a
-// time, and lanes with one place take their ranks from the lanes below. Nothing depends on the
-// order in which blocks run.
+// SortByExpert: a counting sort in three kernels. Each block is one warp with a range of the pairs
+// ("piece"). It counts its pairs by sort key; a scan over the pieces computes where each piece
+// begins within every key; then each warp walks its pairs again, 32 at a time, and lanes with the
+// same key take consecutive rows in lane order. The result does not depend on the order in which
+// blocks run.
 #include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/expert_order.h"
 
@@ -18,8 +19,8 @@ struct Sort {
   int64_t* counts;
   int32_t* send_index;
   int32_t* positions;
-  int* of_places;  // [experts]: pairs of all pieces
-  int* of_pieces;  // [pieces, experts]: pairs of the piece, then of those before it
+  int* of_places;  // [experts]: number of pairs by sort key
+  int* of_pieces;  // [pieces, experts]: pairs of the piece, then of all earlier pieces
   int64_t pairs;
   int64_t piece_pairs;
   int pieces;
@@ -27,7 +28,7 @@ struct Sort {
   int k;
 };
 
-// The place of pair i, or -1 behind the last pair.
+// The sort key of pair i, or -1 if i >= end.
 __device__ __forceinline__ int PlaceOf(const Sort& op, int64_t i, int64_t end) {
   if (i >= end) return -1;
   return op.order[CheckedId("sort_by_expert", op.ids[i], i, op.experts)];
@@ -38,6 +39,7 @@ __device__ __forceinline__ int64_t PieceEnd(const Sort& op) {
   return end < op.pairs ? end : op.pairs;
 }
 
+// of_pieces[piece, key] = number of the piece's pairs with each key. One warp per piece.
 __global__ void __launch_bounds__(kWarp) CountPieceKernel(Sort op) {
   int* counts = DynamicShared<int>();
   for (int e = LaneId(); e < op.experts; e += kWarp) counts[e] = 0;
@@ -51,7 +53,7 @@ __global__ void __launch_bounds__(kWarp) CountPieceKernel(Sort op) {
   for (int e = LaneId(); e < op.experts; e += kWarp) to[e] = counts[e];
 }
 
-// A warp has an expert.
+// A warp scans the pieces of one expert.
 __global__ void __launch_bounds__(kThreads) ScanPiecesKernel(Sort op) {
   const int e = static_cast<int>(blockIdx.x) * kWarps + WarpId();
   if (e >= op.experts) return;
@@ -70,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) ScanPiecesKernel(Sort op) {
   op.counts[op.count_order[e]] = before;
 }
 
-// next[e]: the row of the piece's first pair of place e. By one warp.
+// next[e] = row of the piece's first pair with key e. Called by one warp.
 __device__ void FindFirstRows(const Sort& op, int* next) {
   const int* of_piece = op.of_pieces + static_cast<int64_t>(blockIdx.x) * op.experts;
   int before = 0;
@@ -83,6 +85,8 @@ __device__ void FindFirstRows(const Sort& op, int* next) {
   }
 }
 
+// Writes positions and send_index of the piece's pairs. One warp per piece, 32 pairs at a time;
+// lanes with the same key take consecutive rows.
 __global__ void __launch_bounds__(kWarp) PlacePieceKernel(Sort op) {
   int* next = DynamicShared<int>();
   FindFirstRows(op, next);
@@ -107,9 +111,9 @@ __global__ void __launch_bounds__(kWarp) PlacePieceKernel(Sort op) {
 struct Arrivals {
   const int64_t* counts;
   int64_t* offsets;
-  // [sources * slots], as they arrive: rows that arrived before those of a source and slot.
+  // [sources * slots], in arrival order: number of rows before those of a source and slot
   int* first_arrival;
-  int* first_row;  // [sources, slots]: rows of the slot that come before them
+  int* first_row;  // [sources, slots]: rows of the slot from earlier sources
   int32_t* to_slot_order;
   int32_t* to_arrival_order;
   int64_t rows;
@@ -117,9 +121,9 @@ struct Arrivals {
   int slots;
   int chunks;
 
-  // The index in `counts` of the source and slot that come `at`-th.
+  // Index in `counts` of the source and slot at position `at` of the arrival order.
   __device__ __forceinline__ int CountAt(int at) const {
-    const int some_slot = at / sources;  // of the chunk
+    const int some_slot = at / sources;  // a slot of the chunk
     const int chunk = ((some_slot + 1) * chunks - 1) / slots;
     const int begin = slots * chunk / chunks, width = slots * (chunk + 1) / chunks - begin;
     const int inside = at - sources * begin;
@@ -127,7 +131,7 @@ struct Arrivals {
   }
 };
 
-// One block: the sums of slots and sources.
+// Launched with one block: prefix sums over slots and over arrivals.
 __global__ void __launch_bounds__(kThreads) SumArrivalsKernel(Arrivals op) {
   for (int slot = static_cast<int>(threadIdx.x); slot < op.slots; slot += kThreads) {
     int before = 0;
@@ -140,7 +144,7 @@ __global__ void __launch_bounds__(kThreads) SumArrivalsKernel(Arrivals op) {
   }
   __syncthreads();
   if (WarpId() > 1) return;
-  // Of warp 0 the slots' offsets, of warp 1 the arrivals.
+  // Warp 0 scans the offsets of the slots, warp 1 the arrivals.
   const bool of_slots = WarpId() == 0;
   const int count = of_slots ? op.slots : op.sources * op.slots;
   int before = 0;
@@ -158,7 +162,8 @@ __global__ void __launch_bounds__(kThreads) SumArrivalsKernel(Arrivals op) {
   if (of_slots && LaneId() == 0) op.offsets[0] = 0;
 }
 
-// A thread has an arrival, and looks for its source and slot: the last that begins not after it.
+// Each thread handles one arrival. It finds its source and slot by binary search: the last one that
+// begins at or before the arrival.
 __global__ void __launch_bounds__(kThreads) PlaceArrivalsKernel(Arrivals op) {
   for (int64_t arrival = GlobalThread(); arrival < op.rows; arrival += GridThreads()) {
     int low = 0, high = op.sources * op.slots;
@@ -197,8 +202,8 @@ void ComputeOnCuda(const SortByExpert& op, Stream& stream) {
   sort.of_pieces = sort.of_places + sort.experts;
   const auto row_bytes = static_cast<size_t>(sort.experts) * sizeof(int);
   const auto fit = static_cast<int64_t>(scratch.bytes / row_bytes) - 1;
-  const int64_t most = fit < kMaxPieces ? fit : kMaxPieces;
-  if (sort.pairs > most * kPairs) sort.piece_pairs = CeilDivide(sort.pairs, most);
+  const int64_t max_pieces = fit < kMaxPieces ? fit : kMaxPieces;
+  if (sort.pairs > max_pieces * kPairs) sort.piece_pairs = CeilDivide(sort.pairs, max_pieces);
   sort.pieces = static_cast<int>(CeilDivide(sort.pairs, sort.piece_pairs));
   const LaunchShape pieces{.grid = dim3(static_cast<unsigned>(sort.pieces)),
                            .block = dim3(kWarp),

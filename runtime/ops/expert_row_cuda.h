@@ -1,14 +1,15 @@
-// A token's row of numbers, one an expert (or a word), over the lanes of a warp: lane l has the
-// elements e with e % 32 == l. In registers where there are few enough of them, else in memory; the
-// two have the same face. And the choice of a row's largest elements. For *_cuda.cu only.
+// One row of a [tokens, experts] matrix, distributed over the lanes of a warp: lane l owns the
+// elements e with e % 32 == l. Rows of up to 1024 elements are kept in registers (RegisterRow),
+// longer ones in memory (MemoryRow); both have the same interface, including the choice of the
+// largest elements. Included only by *_cuda.cu.
 #pragma once
 
 #include "runtime/kernel_cuda.h"
 
 namespace unipool {
 
-// An integer that orders as the score does, NaN too (first or last, by its sign). Adding zero makes
-// -0 equal to +0. Never 0, which is below every score.
+// Returns an integer > 0 that is ordered as the score. NaN is ordered too, first or last depending
+// on its sign. Adding zero makes -0 equal to +0. 0 is below every score.
 __device__ __forceinline__ uint32_t OrderOf(float score) {
   const int32_t bits = __float_as_int(score + 0.0f);
   const int32_t key = bits ^ ((bits >> 31) & 0x7fffffff);
@@ -22,7 +23,8 @@ struct Choice {
   float score;
 };
 
-// Of the lanes' choices that of largest order, then of lowest expert; by all lanes.
+// Returns the choice of largest order of all lanes, ties to the lowest expert. All lanes must call
+// it and get the same result.
 __device__ __forceinline__ Choice BestOfWarp(const Choice& mine) {
   const uint32_t order = __reduce_max_sync(kAllLanes, mine.order);
   const uint32_t candidate = mine.order == order ? static_cast<uint32_t>(mine.expert) : ~0u;
@@ -37,7 +39,8 @@ class RegisterRow {
 
   __device__ RegisterRow(float* home, int experts) : home_(home), experts_(experts) {}
 
-  // function(e, slot) for this lane's elements, rising; the row's [slot] is the element's value.
+  // Calls function(e, slot) for this lane's elements in ascending order of e; row[slot] is the
+  // value of element e.
   template <typename Function>
   __device__ __forceinline__ void ForEach(const Function& function) const {
 #pragma unroll
@@ -54,7 +57,7 @@ class RegisterRow {
   __device__ __forceinline__ void Store() const {
     ForEach([&](int e, int i) { home_[e] = values_[i]; });
   }
-  // To the element `expert`, by all lanes.
+  // Adds `value` to the element `expert`. All lanes must call it.
   __device__ __forceinline__ void Add(int expert, float value) {
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
@@ -62,7 +65,8 @@ class RegisterRow {
     }
   }
 
-  // A walk over the elements by falling value + bias, ties to the lowest; bias may be null.
+  // Iterates over the elements in descending order of value + bias, ties to the lowest; `bias` may
+  // be null.
   class Choices {
    public:
     __device__ __forceinline__ Choices(RegisterRow& row, const float* bias) : row_(row) {
@@ -94,16 +98,16 @@ class RegisterRow {
   int experts_;
 };
 
-// Of any size; its values are where they are stored.
+// A row of any length; its values stay in memory at `home`.
 class MemoryRow {
  public:
-  static constexpr int kMax = 0;  // that shared memory counts
+  static constexpr int kMax = 0;  // no per-expert counts in shared memory
 
   __device__ MemoryRow(float* home, int experts) : home_(home), experts_(experts) {}
 
   template <typename Function>
   __device__ __forceinline__ void ForEach(const Function& function) const {
-#pragma unroll 1  // any more registers are spilled
+#pragma unroll 1  // unrolling would spill registers
     for (int e = LaneId(); e < experts_; e += kWarp) function(e, e);
   }
   __device__ __forceinline__ float& operator[](int slot) { return home_[slot]; }
@@ -117,7 +121,7 @@ class MemoryRow {
     if (expert % kWarp == LaneId()) home_[expert] += value;
   }
 
-  // One scan a choice, for the best after the one before.
+  // Scans the row once for each choice: finds the best element after the previous one.
   class Choices {
    public:
     __device__ __forceinline__ Choices(MemoryRow& row, const float* bias)
@@ -150,7 +154,8 @@ template <typename Row>
 struct RowTag {
   using Type = Row;
 };
-// Calls function(RowTag) for the row that `experts` elements fit in; the sizes are those of pools.
+// Calls function(RowTag<Row>{}) with the smallest Row that holds `experts` elements. The sizes
+// match common expert pools.
 template <typename Function>
 void ForRow(int64_t experts, Function function) {
   if (experts <= 32) return function(RowTag<RegisterRow<1>>{});

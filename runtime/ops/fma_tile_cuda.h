@@ -1,12 +1,12 @@
-// A tile of a matrix product in float32 on the ordinary cores, for operands of any type, size and
-// alignment. For *_cuda.cu only.
+// A tile of a matrix product in float32 without tensor cores, for operands of any type, size and
+// alignment. Included only by *_cuda.cu.
 #pragma once
 
 #include "runtime/kernel_cuda.h"
 
 namespace unipool {
 
-// 64 x 64 sums of a block of 256 threads, each with 4 x 4 of them.
+// A block of 256 threads computes 64 x 64 sums, 4 x 4 a thread.
 struct FmaTile {
   static constexpr int kSize = 64;
   static constexpr int kInner = 16;
@@ -16,8 +16,9 @@ struct FmaTile {
 
   float sums[4][4] = {};
 
-  // sums[row][column] += a(row, i) * b(column, i) over i in [0, inner), in order. a and b give
-  // zero where row or column is outside. kAlongRows: neighbors in memory differ in i.
+  // sums[row][column] += a(row, i) * b(column, i) for i in [0, inner), in order. The functions a
+  // and b return zero for rows and columns outside of the matrix. kAlongRows: adjacent values of i
+  // are adjacent in memory. `shared` has kSharedFloats floats.
   template <bool kAAlongRows, bool kBAlongRows, typename A, typename B>
   __device__ void Multiply(int64_t inner, const A& a, const B& b, float* shared) {
     float* a_tile = shared;
@@ -42,7 +43,7 @@ struct FmaTile {
     }
   }
 
-  // take(row, column, sum) for each sum of this thread.
+  // Calls take(row, column, sum) for each sum of this thread.
   template <typename Take>
   __device__ void ForEach(const Take& take) const {
     const int row = static_cast<int>(threadIdx.x) / 16, column = static_cast<int>(threadIdx.x) % 16;

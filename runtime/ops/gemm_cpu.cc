@@ -9,28 +9,29 @@
 namespace unipool {
 namespace {
 
-// Each tile of c is one product of the library, on one thread. A tile's bits depend on its shape
-// and place, so the tiles follow from the shape of c alone, never from the number of threads.
+// Each tile of c is one product of the library on one thread. The bits of a tile depend on its
+// shape and position, so the tiles depend only on the shape of c, never on the number of threads.
 struct Tiles {
   int64_t rows;
   int64_t columns;
-  int64_t across;  // tiles in a row of tiles
+  int64_t across;  // number of tiles along a row
   int64_t count;
 };
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Large tiles waste little on packing the operands; a few of them are wanted for the threads.
+// Large tiles spend little time on packing the operands, but there should be several for the
+// threads.
 Tiles TilesOf(int64_t m, int64_t n) {
-  constexpr int64_t kLargest = 1024, kSmallest = 128, kWanted = 8;
+  constexpr int64_t kMaxSize = 1024, kMinSize = 128, kMinTiles = 8;
   Tiles tiles{
-      .rows = std::min(m, kLargest), .columns = std::min(n, kLargest), .across = 0, .count = 0};
+      .rows = std::min(m, kMaxSize), .columns = std::min(n, kMaxSize), .across = 0, .count = 0};
   while (true) {
     tiles.across = CeilDivide(n, tiles.columns);
     tiles.count = tiles.across * CeilDivide(m, tiles.rows);
     int64_t& longer = tiles.rows >= tiles.columns ? tiles.rows : tiles.columns;
-    if (tiles.count >= kWanted || longer <= kSmallest) return tiles;
-    longer = std::max(kSmallest, longer / 2);
+    if (tiles.count >= kMinTiles || longer <= kMinSize) return tiles;
+    longer = std::max(kMinSize, longer / 2);
   }
 }
 

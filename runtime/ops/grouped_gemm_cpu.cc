@@ -9,18 +9,18 @@
 namespace unipool {
 namespace {
 
-// A piece of one group's matrix that one thread computes. The bits of a piece depend on its shape
-// and place, so pieces follow from the offsets alone, never from the number of threads.
+// A block of one group's result that one thread computes. The bits of a piece depend on its shape
+// and position, so the pieces depend only on the offsets, never on the number of threads.
 struct Piece {
   int64_t group;
-  int64_t row;  // of the output, its first
+  int64_t row;  // first row in the output
   int64_t rows;
-  int64_t column;  // of the output, its first
+  int64_t column;  // first column in the output
   int64_t columns;
-  int64_t work;  // products of two numbers
+  int64_t work;  // number of multiplications
 };
 
-// Largest first, so that dynamic scheduling ends evenly; ties keep the order of the memory.
+// Largest first, so that dynamic scheduling balances the threads; ties in memory order.
 void SortByWork(std::vector<Piece>& pieces) {
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
     if (a.work != b.work) return a.work > b.work;
@@ -29,7 +29,7 @@ void SortByWork(std::vector<Piece>& pieces) {
   });
 }
 
-// Offsets in the memory of a GPU are not read here: to read them is to wait for the GPU.
+// Offsets in GPU memory are not checked here, because reading them would wait for the GPU.
 void CheckOffsets(const Tensor& offsets, int64_t groups, int64_t rows) {
   CHECK_EQ(offsets.numel(), groups + 1);
   if (offsets.device.type != DeviceType::kCpu) {
@@ -55,18 +55,19 @@ void GroupedGemm::Check() const {
 
 namespace {
 
-// Rows are cut where a group is large, columns always where they are many: a weight matrix read in
-// parts can be shared by threads even when one group has all the rows.
+// Large groups are split by rows, wide results always by columns: threads can then share a weight
+// matrix even if one group has all the rows.
 const std::vector<Piece>& RowPieces(const GroupedGemm& op) {
   constexpr int64_t kRows = 512, kColumns = 1024;
   thread_local std::vector<Piece> pieces;
   pieces.clear();
   const int64_t groups = op.weight.dim(0), n = op.c.dim(1), k = op.a.dim(1);
-  // As many as there can be, however the rows fall, and with room for more rows, as a rank's share
-  // of them changes from step to step: a warm step must not allocate.
-  const size_t most =
+  // Reserves for the maximum number of pieces, whatever the distribution of rows, with room for
+  // more rows, because a rank's share of them changes from step to step: a step after the first
+  // must not allocate.
+  const size_t max_pieces =
       static_cast<size_t>((groups + op.a.dim(0) / kRows) * ((n + kColumns - 1) / kColumns));
-  if (pieces.capacity() < most) pieces.reserve(2 * most);
+  if (pieces.capacity() < max_pieces) pieces.reserve(2 * max_pieces);
   const int64_t* offsets = op.offsets.as<int64_t>();
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t end = offsets[g + 1] - offsets[0];
@@ -122,14 +123,15 @@ void GroupedWeightGradient::Check() const {
 
 namespace {
 
-// A piece fits a core's cache, where it stays while the layers are added to it.
+// A piece fits in a core's cache and stays there while the layers are added to it.
 const std::vector<Piece>& GradientPieces(const GroupedWeightGradient& op) {
   constexpr int64_t kRows = 512, kColumns = 512;
   thread_local std::vector<Piece> pieces;
   pieces.clear();
   const int64_t groups = op.dweight.dim(0), out = op.dweight.dim(1), in = op.dweight.dim(2);
-  const int64_t most = groups * ((out + kRows - 1) / kRows) * ((in + kColumns - 1) / kColumns);
-  pieces.reserve(static_cast<size_t>(most));  // whichever groups have rows
+  const int64_t max_pieces =
+      groups * ((out + kRows - 1) / kRows) * ((in + kColumns - 1) / kColumns);
+  pieces.reserve(static_cast<size_t>(max_pieces));  // for any distribution of rows
   for (int64_t g = 0; g < groups; ++g) {
     int64_t terms = 0;
     for (int64_t i = 0; i < op.num_layers; ++i) {

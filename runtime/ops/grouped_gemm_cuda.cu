@@ -1,4 +1,5 @@
-// One launch for all groups: persistent blocks walk over the tiles of all groups' rows.
+// Grouped GEMM in one launch for all groups: persistent blocks loop over the tiles of all groups'
+// rows.
 #include "runtime/ops/fma_tile_cuda.h"
 #include "runtime/ops/grouped_gemm.h"
 #include "runtime/ops/mma_tile_cuda.h"
@@ -19,19 +20,22 @@ struct Product {
   int k;
 };
 
-// Many rows a group, and few of them; on any GPU, and on Hopper.
+// Tile shapes for many rows per group (Tall) and for few (Flat), for any GPU and for Hopper.
 using TallShape = MmaShape<128, 256, 64, 64, 3>;
 using FlatShape = MmaShape<64, 256, 32, 64, 3>;
 using TallHopperShape = WgmmaShape<128, 256, 256, 4>;
 using FlatHopperShape = WgmmaShape<64, 256, 128, 4>;
-constexpr int64_t kFewRows = 64;  // a group, on average
+constexpr int64_t kFewRows = 64;  // average number of rows per group below which Flat is used
 
+// The tiles of the product for a shape; `first` is shared memory for groups + 1 ints.
 template <typename Shape>
 __device__ RowTiles TilesOf(const Product<Bf16>& product, int* first) {
   return {product.offsets, first,           product.groups,
           Shape::kRows,    Shape::kColumns, CeilDivide(product.n, Shape::kColumns)};
 }
 
+// The walk (mma_tile_cuda.h) of one block over its tiles, and within a tile over k in steps of
+// kInner.
 template <typename Shape, bool kTransposeWeight>
 class ProductWalk {
  public:
@@ -61,8 +65,8 @@ class ProductWalk {
     }
   }
 
-  // Of two fragments side by side, a lane and its neighbor swap halves, so that each stores four
-  // columns of one fragment and a row of both is a full sector of memory.
+  // For two adjacent fragments, a lane and its neighbor exchange halves, so that each stores four
+  // columns of one fragment and a row of both fills a whole memory sector.
   __device__ void Store(const MmaSums<Shape>& sums) const {
     const bool odd = LaneId() % 2 == 1;
     const int row = MmaRow<Shape>();
@@ -106,6 +110,8 @@ class ProductWalk {
   RowTile at_ = {};
 };
 
+// Persistent blocks: each computes the tiles blockIdx.x, blockIdx.x + gridDim.x, .. on tensor
+// cores.
 template <typename Shape, bool kTransposeWeight>
 __global__ void __launch_bounds__(Shape::kThreads, 1) MmaProductKernel(Product<Bf16> product) {
   Bf16* stages = DynamicShared<Bf16>();
@@ -116,7 +122,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) MmaProductKernel(Product<B
       ProductWalk<Shape, kTransposeWeight>(product, tiles), stages);
 }
 
-// Any sizes and types, without tensor cores.
+// For any sizes and types, without tensor cores.
 template <typename T, bool kTransposeWeight>
 __global__ void __launch_bounds__(FmaTile::kThreads) FmaProductKernel(Product<T> product) {
   float* shared = DynamicShared<float>();
@@ -156,16 +162,16 @@ Product<T> ProductOf(const GroupedGemm& op) {
           static_cast<int>(op.a.dim(1))};
 }
 
-// Blocks for the tiles of `op`, however the rows fall: no more than there can be tiles, nor than
-// run at once.
+// Number of blocks: at most the number of tiles for any distribution of rows, and at most
+// the number that the GPU runs at once. `tile` is {rows, columns, threads}.
 LaunchShape PersistentShape(const GroupedGemm& op, Stream& stream, dim3 tile, size_t shared_bytes,
                             int blocks_a_multiprocessor) {
   const int64_t groups = op.weight.dim(0), rows = op.c.dim(0), n = op.c.dim(1);
   if (rows == 0 || n == 0) return {.grid = dim3(0), .block = dim3(tile.z)};
   const int64_t row_tiles = rows / tile.x + (groups < rows ? groups : rows);
-  const int64_t most = row_tiles * CeilDivide<int64_t>(n, tile.y);
+  const int64_t max_tiles = row_tiles * CeilDivide<int64_t>(n, tile.y);
   const int64_t resident = NumMultiprocessors(stream) * blocks_a_multiprocessor;
-  return {.grid = dim3(static_cast<unsigned>(most < resident ? most : resident)),
+  return {.grid = dim3(static_cast<unsigned>(max_tiles < resident ? max_tiles : resident)),
           .block = dim3(tile.z),
           .shared_bytes = shared_bytes + static_cast<size_t>(groups + 1) * sizeof(int)};
 }

@@ -1,6 +1,6 @@
-// One launch for all groups and layers: persistent blocks walk over the tiles of all gradients. The
-// inner dimension of a tile runs over the group's rows of all layers as if they lay in one piece,
-// so that layers with few rows fill the steps of the tensor cores too.
+// Grouped weight gradient in one launch for all groups and layers: persistent blocks loop over the
+// tiles of all gradients. The inner dimension of a tile runs over the group's rows of all layers as
+// if they were contiguous, so that layers with few rows also fill the steps of the tensor cores.
 #include "runtime/ops/fma_tile_cuda.h"
 #include "runtime/ops/grouped_gemm.h"
 #include "runtime/ops/mma_tile_cuda.h"
@@ -9,8 +9,8 @@
 namespace unipool {
 namespace {
 
-constexpr int kMaxLayers = 64;  // of a launch
-constexpr int kInner = 64;      // rows a step
+constexpr int kMaxLayers = 64;  // per launch
+constexpr int kInner = 64;      // rows per step
 
 template <typename T>
 struct Gradient {
@@ -27,21 +27,21 @@ struct Gradient {
 using AnyShape = MmaShape<128, 256, 64, 64, 3>;
 using HopperShape = WgmmaShape<128, 256, 256, 4>;
 
-// Rows of dy and x that are multiplied; null beyond the last.
+// Two rows, of dy and x, that are multiplied; null after the last row.
 struct RowPair {
   const Bf16* dy;
   const Bf16* x;
 };
 
-// In shared memory.
+// State of a block in shared memory.
 struct GradientShared {
-  RowPair pairs[2][kInner];   // of two steps
-  int start[kMaxLayers + 1];  // of the present group's rows of each layer
-  int64_t begin[kMaxLayers];  // their first in the layer
-  int rows[1];                // [groups], of all layers
+  RowPair pairs[2][kInner];   // rows of two steps
+  int start[kMaxLayers + 1];  // prefix sums of the current group's rows of each layer
+  int64_t begin[kMaxLayers];  // first row of the group in each layer
+  int rows[1];                // [groups], number of rows in all layers
 };
 
-// By all threads of the block.
+// rows[g] = number of rows of group g in all layers. All threads of the block must call it.
 __device__ void SumRows(const Gradient<Bf16>& gradient, int* rows) {
   for (int g = static_cast<int>(threadIdx.x); g < gradient.groups;
        g += static_cast<int>(blockDim.x)) {
@@ -54,6 +54,8 @@ __device__ void SumRows(const Gradient<Bf16>& gradient, int* rows) {
   __syncthreads();
 }
 
+// The walk (mma_tile_cuda.h) of one block over its tiles, and within a tile over the rows of the
+// group in steps of kInner.
 template <typename Shape>
 class GradientWalk {
   static_assert(Shape::kInner == kInner);
@@ -72,7 +74,7 @@ class GradientWalk {
   __device__ bool Idle() const { return false; }
   __device__ bool Last() const { return inner_ + Shape::kInner >= shared_->rows[group_]; }
 
-  // By the first warp.
+  // Executed by the first warp.
   __device__ void Prepare() {
     if (Done() || WarpId() != 0) return;
     if (listed_group_ != group_) ListLayers();
@@ -124,7 +126,7 @@ class GradientWalk {
   }
 
  private:
-  // To the next tile of a group with rows: nothing is added to the others.
+  // Advances to the next tile of a group with rows; the gradients of other groups do not change.
   __device__ void SkipEmpty() {
     for (; !Done(); tile_ += static_cast<int>(gridDim.x)) {
       group_ = tile_ / tiles_of_group_;
@@ -151,10 +153,10 @@ class GradientWalk {
     __syncwarp();
   }
 
-  // The `inner`-th of the group's rows.
+  // Returns row `inner` of the group's rows of all layers.
   __device__ RowPair PairAt(int inner) const {
     if (inner >= shared_->rows[group_]) return {nullptr, nullptr};
-    int layer = 0, end = gradient_.layers;  // it is in [layer, end)
+    int layer = 0, end = gradient_.layers;  // the row's layer is in [layer, end)
     while (end - layer > 1) {
       const int middle = (layer + end) / 2;
       (shared_->start[middle] <= inner ? layer : end) = middle;
@@ -163,7 +165,7 @@ class GradientWalk {
     return {gradient_.dy[layer] + row * gradient_.out, gradient_.x[layer] + row * gradient_.in};
   }
 
-  // Starts the copy of columns [column, column + kWidth) of the step's rows.
+  // Starts the copy of columns [column, column + kWidth) of the rows of the step.
   template <int kWidth, typename RowAt>
   __device__ void CopyRows(const RowAt& row_at, int column, int columns, Bf16* to) const {
     constexpr int kChunks = kWidth / 8, kRowsAtOnce = Shape::kThreads / kChunks;
@@ -193,6 +195,7 @@ class GradientWalk {
   int step_ = 0;
 };
 
+// Persistent blocks: each adds to the tiles blockIdx.x, blockIdx.x + gridDim.x, .. on tensor cores.
 template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1) MmaGradientKernel(Gradient<Bf16> gradient) {
   Bf16* stages = DynamicShared<Bf16>();
@@ -201,7 +204,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) MmaGradientKernel(Gradient
   MultiplyTilesAs<Shape, false, false>(GradientWalk<Shape>(gradient, shared), stages);
 }
 
-// Any sizes and types, without tensor cores.
+// For any sizes and types, without tensor cores. A block computes one tile of one group.
 template <typename T>
 __global__ void __launch_bounds__(FmaTile::kThreads) FmaGradientKernel(Gradient<T> gradient) {
   float* shared = DynamicShared<float>();

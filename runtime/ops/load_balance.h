@@ -1,6 +1,6 @@
-// How evenly a router spreads its choices: counts of them, and the losses that are made of the
-// counts (model/method.md#layer-loss, model/method.md#pool-loss). All in double and in whole
-// numbers, with sums in a fixed order.
+// Counts of a router's choices, and the balance losses computed from the counts
+// (model/method.md#layer-loss, model/method.md#pool-loss). Integers and doubles, with sums in a
+// fixed order.
 #pragma once
 
 #include <array>
@@ -11,10 +11,11 @@ namespace unipool {
 
 class Stream;
 
-// A micro-batch's counts go to the step's and are then those of the previous micro-batch:
-//   step += counts, previous = counts, counts = 0.
-struct TakeCounts {
-  static constexpr char kName[] = "take_counts";
+// Adds the counts of a micro-batch to those of the step and saves them as the counts of the
+// previous micro-batch. In this order:
+//   step += counts;  previous = counts;  counts = 0
+struct AccumulateCounts {
+  static constexpr char kName[] = "accumulate_counts";
   Tensor counts;    // in/out int64 [size]
   Tensor step;      // in/out int64 [size]
   Tensor previous;  // out int64 [size]
@@ -22,11 +23,12 @@ struct TakeCounts {
   auto Outputs() { return std::array{&counts, &step, &previous}; }
   void Check() const;
 };
-void ComputeOnCpu(const TakeCounts& op);
-void ComputeOnCuda(const TakeCounts& op, Stream& stream);
+void ComputeOnCpu(const AccumulateCounts& op);
+void ComputeOnCuda(const AccumulateCounts& op, Stream& stream);
 
-// shares[e] = factor * n[e] / sum_e n[e], n[e] = sum_l counts[l,e]; where nothing was counted, as
-// if all n were equal.
+// Share of each expert in the load of all layers:
+//   shares[e] = factor * n[e] / sum_i n[i],  n[e] = sum_l counts[l,e]
+// If all counts are 0, shares[e] = factor / experts.
 struct LoadShares {
   static constexpr char kName[] = "load_shares";
   Tensor counts;  // int64 [layers, experts]
@@ -39,16 +41,18 @@ struct LoadShares {
 void ComputeOnCpu(const LoadShares& op);
 void ComputeOnCuda(const LoadShares& op, Stream& stream);
 
-// Losses that are linear in a layer's scores, losses[i] += sum_e weights[i,e] sum_t score[t,e], and
-// the derivative of their sum by the score of any token, column[e] = sum_i weights[i,e].
+// Two losses that are linear in a layer's scores, and the derivative of their sum with respect to
+// the score s[t,e] of any token t:
+//   losses[i] += sum_e weights[i,e] sum_t s[t,e]
+//   score_gradient[e] = sum_i weights[i,e]
 struct BalanceLoss {
   static constexpr char kName[] = "balance_loss";
-  Tensor column_sums;  // float64 [experts]: the scores' sums over tokens
-  Tensor weights;      // float64 [2, experts]
-  Tensor losses;       // in/out float64 [2], added to
-  Tensor column;       // out [experts]
+  Tensor column_sums;     // float64 [experts]: sum_t s[t,e]
+  Tensor weights;         // float64 [2, experts]
+  Tensor losses;          // in/out float64 [2], added to
+  Tensor score_gradient;  // out [experts]
   auto Inputs() { return std::array{&column_sums, &weights, &losses}; }
-  auto Outputs() { return std::array{&losses, &column}; }
+  auto Outputs() { return std::array{&losses, &score_gradient}; }
   void Check() const;
 };
 void ComputeOnCpu(const BalanceLoss& op);

@@ -4,12 +4,12 @@
 
 namespace unipool {
 
-void TakeCounts::Check() const {
+void AccumulateCounts::Check() const {
   CHECK_EQ(step.numel(), counts.numel());
   CHECK_EQ(previous.numel(), counts.numel());
 }
 
-void ComputeOnCpu(const TakeCounts& op) {
+void ComputeOnCpu(const AccumulateCounts& op) {
   int64_t* counts = op.counts.as<int64_t>();
   int64_t* step = op.step.as<int64_t>();
   int64_t* previous = op.previous.as<int64_t>();
@@ -48,7 +48,7 @@ void BalanceLoss::Check() const {
   CHECK_EQ(weights.rank, 2) << weights.ShapeString();
   CHECK(weights.dim(0) == 2 && weights.dim(1) == experts) << weights.ShapeString();
   CHECK_EQ(losses.numel(), 2);
-  CHECK_EQ(column.numel(), experts);
+  CHECK_EQ(score_gradient.numel(), experts);
 }
 
 void ComputeOnCpu(const BalanceLoss& op) {
@@ -57,11 +57,11 @@ void ComputeOnCpu(const BalanceLoss& op) {
   const double* first = op.weights.as<double>();
   const double* second = first + experts;
   double* losses = op.losses.as<double>();
-  float* column = op.column.as<float>();
+  float* score_gradient = op.score_gradient.as<float>();
   for (int64_t e = 0; e < experts; ++e) {
     losses[0] += sums[e] * first[e];
     losses[1] += sums[e] * second[e];
-    column[e] = static_cast<float>(first[e] + second[e]);
+    score_gradient[e] = static_cast<float>(first[e] + second[e]);
   }
 }
 

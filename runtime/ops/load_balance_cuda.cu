@@ -1,4 +1,5 @@
-// The sums run in one block: there are a few numbers for each expert.
+// Kernels of the load-balance ops. The sums use one block, because there are only a few numbers for
+// each expert.
 #include "runtime/kernel_cuda.h"
 #include "runtime/ops/load_balance.h"
 
@@ -9,7 +10,7 @@ constexpr int kThreads = 256;
 constexpr LaunchShape kOneBlock{.grid = dim3(1), .block = dim3(kThreads)};
 
 __global__ void __launch_bounds__(kThreads)
-    TakeCountsKernel(int64_t* counts, int64_t* step, int64_t* previous, int64_t size) {
+    AccumulateCountsKernel(int64_t* counts, int64_t* step, int64_t* previous, int64_t size) {
   for (int64_t i = GlobalThread(); i < size; i += GridThreads()) {
     step[i] += counts[i];
     previous[i] = counts[i];
@@ -23,6 +24,7 @@ __device__ __forceinline__ int64_t CountOf(const int64_t* counts, int e, int lay
   return count;
 }
 
+// One block: sums all counts, then writes the share of each expert.
 __global__ void __launch_bounds__(kThreads)
     LoadSharesKernel(const int64_t* counts, double factor, double* shares, int layers,
                      int experts) {
@@ -38,15 +40,16 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// One block: adds both losses and writes the gradient of each expert's scores.
 __global__ void __launch_bounds__(kThreads)
-    BalanceLossKernel(const double* sums, const double* weights, double* losses, float* column,
-                      int experts) {
+    BalanceLossKernel(const double* sums, const double* weights, double* losses,
+                      float* score_gradient, int experts) {
   double first = 0, second = 0;
   for (int e = static_cast<int>(threadIdx.x); e < experts; e += kThreads) {
     const double a = weights[e], b = weights[experts + e];
     first += sums[e] * a;
     second += sums[e] * b;
-    column[e] = static_cast<float>(a + b);
+    score_gradient[e] = static_cast<float>(a + b);
   }
   first = BlockSum(first);
   second = BlockSum(second);
@@ -57,8 +60,8 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void ComputeOnCuda(const TakeCounts& op, Stream& stream) {
-  LaunchKernel(CudaStream(stream), GridStride(op.counts.numel(), kThreads), TakeCountsKernel,
+void ComputeOnCuda(const AccumulateCounts& op, Stream& stream) {
+  LaunchKernel(CudaStream(stream), GridStride(op.counts.numel(), kThreads), AccumulateCountsKernel,
                op.counts.as<int64_t>(), op.step.as<int64_t>(), op.previous.as<int64_t>(),
                op.counts.numel());
 }
@@ -70,7 +73,7 @@ void ComputeOnCuda(const LoadShares& op, Stream& stream) {
 
 void ComputeOnCuda(const BalanceLoss& op, Stream& stream) {
   LaunchKernel(CudaStream(stream), kOneBlock, BalanceLossKernel, op.column_sums.as<double>(),
-               op.weights.as<double>(), op.losses.as<double>(), op.column.as<float>(),
+               op.weights.as<double>(), op.losses.as<double>(), op.score_gradient.as<float>(),
                op.column_sums.numel());
 }
 

@@ -1,6 +1,6 @@
-// Products of bf16 matrices on the tensor cores, a tile of the result at a time: operands go
-// through a ring of stages in shared memory, sums stay in registers in float32 and are added in a
-// fixed order. For *_cuda.cu only.
+// Tiled products of bf16 matrices on tensor cores. Operands pass through a ring of stages in shared
+// memory; sums stay in registers in float32 and are added in a fixed order. Included only by
+// *_cuda.cu.
 #pragma once
 
 #include "runtime/kernel_cuda.h"
@@ -17,9 +17,9 @@ __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   return bits;
 }
 
-// A tile of bf16 rows in shared memory, in panels of 64 columns one after another. Chunk c (16
-// bytes) of a panel's row r lies in place c ^ (r % 8), so that the eight rows which ldmatrix reads
-// at one chunk lie in different banks; wgmma asks for just that.
+// A tile of bf16 rows in shared memory, stored in consecutive panels of 64 columns. Chunk c (16
+// bytes) of row r of a panel is stored at chunk position c ^ (r % 8), so that the eight rows which
+// ldmatrix reads at one chunk are in different banks. wgmma requires the same layout.
 template <int kColumns, int kRows>
 struct SharedTile {
   static constexpr int kPanel = 64;
@@ -31,8 +31,8 @@ struct SharedTile {
   }
 };
 
-// How a block of threads covers a tile of the result: each warp has kWarpRows x kWarpColumns of it,
-// and the inner dimension is taken in steps of kInner, of which kStages are on their way at a time.
+// Division of a result tile among a block's warps: each warp computes kWarpRows x kWarpColumns. The
+// inner dimension is processed in steps of kInner; kStages steps are in flight at a time.
 template <int kRowsArg, int kColumnsArg, int kWarpRowsArg, int kWarpColumnsArg, int kStagesArg>
 struct MmaShape {
   static constexpr bool kByWarpgroups = false;
@@ -51,16 +51,16 @@ struct MmaShape {
 
   __device__ static int WarpRow() { return WarpId() / kWarpsAcross * kWarpRows; }
   __device__ static int WarpColumn() { return WarpId() % kWarpsAcross * kWarpColumns; }
-  // The first row of the threads that may skip a step together.
+  // First row of the threads that skip a step together.
   __device__ static int IdleRow() { return WarpRow(); }
 };
 
-// A warp's sums: [m][n][i] as mma m16n8 lays them out over its lanes.
+// A warp's sums: [m][n][i] with the layout of mma m16n8 over the lanes.
 template <typename Shape>
 using MmaSums = float[Shape::kRowFragments][Shape::kColumnFragments][4];
 
-// Where sums[0][0][0] of this thread lies in the tile. Of sums[m][n], [0] is 16 m rows and 8 n
-// columns on, [1] a column more, [2] and [3] eight rows more.
+// Row and column of this thread's sums[0][0][0] in the tile. sums[m][n][0] is 16 m rows and 8 n
+// columns further, [1] one column more, [2] and [3] eight rows more.
 template <typename Shape>
 __device__ __forceinline__ int MmaRow() {
   return Shape::WarpRow() + LaneId() / 4;
@@ -70,9 +70,9 @@ __device__ __forceinline__ int MmaColumn() {
   return Shape::WarpColumn() + LaneId() % 4 * 2;
 }
 
-// Operands lie in shared memory with the inner dimension either along the rows of the tile
-// (kAlongRows, [outer][inner]) or across them ([inner][outer], which ldmatrix then transposes).
-// `outer` and `inner` are the first of 16 x 16 elements.
+// Loads a fragment of 16 x 16 elements, starting at `outer` and `inner`. In shared memory the inner
+// dimension of an operand runs either along the rows of the tile (kAlongRows, [outer][inner]) or
+// across them ([inner][outer], transposed by ldmatrix).
 template <int kOuter, int kInner, bool kAlongRows>
 __device__ __forceinline__ void LoadFragmentA(Bf16* shared, int outer, int inner,
                                               uint32_t (&fragment)[4]) {
@@ -88,7 +88,7 @@ __device__ __forceinline__ void LoadFragmentA(Bf16* shared, int outer, int inner
   }
 }
 
-// Two column fragments at once: [0] and [1] are the first's, [2] and [3] the second's.
+// Loads two column fragments: fragment[0..1] is the first, fragment[2..3] the second.
 template <int kOuter, int kInner, bool kAlongRows>
 __device__ __forceinline__ void LoadFragmentsB(Bf16* shared, int outer, int inner,
                                                uint32_t (&fragment)[4]) {
@@ -143,13 +143,13 @@ __device__ __forceinline__ void ClearSums(MmaSums<Shape>& sums) {
   }
 }
 
-// Starts the copies of one step of a walk after the other.
+// Runs ahead of the computation and starts the copies of one step of a walk after the other.
 template <typename Shape, typename Walk>
 struct WalkAhead {
   Walk walk;
-  Bf16* shared;  // of all stages
+  Bf16* shared;  // shared memory of all stages
 
-  // A group of copies even where no step is left. A barrier comes before it.
+  // Commits a group of copies even if no step is left. A barrier must precede the call.
   __device__ __forceinline__ void Load(int stage) {
     if (!walk.Done()) {
       walk.Load(shared + stage * Shape::kStageElements);
@@ -167,16 +167,17 @@ struct WalkAhead {
   }
 };
 
-// Computes all tiles of a walk. The copies for a tile's first steps are on their way while the one
-// before it is stored, so that the tensor cores wait for memory once a block, not once a tile.
-// A Walk is copied to run ahead of itself, and has
-//   bool Done()          no step is left
-//   void Prepare()       finds what Load will read; a barrier comes between the two
-//   void Load(stage)     starts the copies of the step's operands
-//   bool Idle()          this warp's, or warpgroup's, part of the tile is outside of the result
-//   bool Last()          the step completes its tile
-//   void Store(sums)     takes the tile's sums
-//   void Next()          goes to the next step, of a next tile where this one has no more
+// Computes all tiles of a walk. The copies for the first steps of a tile are in flight while the
+// previous tile is stored, so the tensor cores wait for memory once per block, not once per tile. A
+// Walk is copied, so that one copy can run ahead of the other, and has
+//   bool Done()          returns true if no step is left
+//   void Prepare()       computes what Load will read; a barrier separates the two
+//   void Load(stage)     starts the copies of the operands of the step
+//   bool Idle()          returns true if the part of the tile of this warp (or warpgroup) is
+//                        outside of the result
+//   bool Last()          returns true if the step completes its tile
+//   void Store(sums)     stores the sums of the tile
+//   void Next()          advances to the next step, of the next tile if this one is complete
 template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
 __device__ __forceinline__ void MultiplyTiles(Walk here, Bf16* shared) {
   WalkAhead<Shape, Walk> ahead{here, shared};
@@ -202,8 +203,9 @@ __device__ __forceinline__ void MultiplyTiles(Walk here, Bf16* shared) {
   WaitCopies<0>();
 }
 
-// Starts the copy of a [kRows, kColumns] tile of a row-major matrix of which rows_left and
-// columns_left (a multiple of 8) remain; the tile's rest becomes zeros.
+// Starts the copy of a [kRows, kColumns] tile of a row-major matrix. rows_left and columns_left (a
+// multiple of 8) are the rows and columns that remain in the matrix; the rest of the tile becomes
+// zeros.
 template <int kRows, int kColumns, int kThreads>
 __device__ __forceinline__ void CopyTile(const Bf16* source, int64_t stride, int rows_left,
                                          int columns_left, Bf16* shared) {
@@ -218,7 +220,8 @@ __device__ __forceinline__ void CopyTile(const Bf16* source, int64_t stride, int
   rows_left = chunk * 8 < columns_left ? rows_left - row : 0;
 #pragma unroll
   for (int i = 0; i < kRows; i += kRowsAtOnce) {
-    static_assert(kRowsAtOnce % 8 == 0);  // the same place of the chunk in each row
+    // so the chunk has the same position in each of these rows
+    static_assert(kRowsAtOnce % 8 == 0);
     CopyAsync16(to + i * Tile::kPanel, i < rows_left ? from : source, i < rows_left);
     from += kRowsAtOnce * stride;
   }

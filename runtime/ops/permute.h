@@ -1,5 +1,6 @@
-// Moving rows between token order and expert order. Everything is a gather: each output row is
-// written by one thread from rows read in a fixed order, so results do not depend on timing.
+// Moves rows between token order and expert order. Every op is a gather: each output row is written
+// by one thread from rows that are read in a fixed order, so results do not depend on timing. On
+// GPUs rows, base, y and their gradients may be bfloat16; gates and dgates are float32.
 #pragma once
 
 #include <array>
@@ -10,7 +11,7 @@ namespace unipool {
 
 class Stream;
 
-// y[i] = x[index[i]]
+// y[i] = x[index[i]]; x and y have the same dtype, which may be any.
 struct GatherRows {
   static constexpr char kName[] = "gather_rows";
   Tensor x;      // [source_rows, hidden]
@@ -23,12 +24,12 @@ struct GatherRows {
 void ComputeOnCpu(const GatherRows& op);
 void ComputeOnCuda(const GatherRows& op, Stream& stream);
 
-// y[t] = base[t] + sum_j gates[t,j] * rows[positions[t,j]]; the plain sum where gates is absent,
-// without base where that is.
+// y[t] = base[t] + sum_j gates[t,j] * rows[positions[t,j]], added in the order of j. Absent gates
+// mean 1; an absent base means 0.
 struct CombineRows {
   static constexpr char kName[] = "combine_rows";
   Tensor rows;       // [tokens * k, hidden]
-  Tensor positions;  // int32 [tokens, k]: where the j-th copy of token t lies in rows
+  Tensor positions;  // int32 [tokens, k]: row of the j-th copy of token t
   Tensor gates;      // [tokens, k], or absent
   Tensor base;       // [tokens, hidden], y itself, or absent
   Tensor y;          // out [tokens, hidden]
@@ -39,12 +40,14 @@ struct CombineRows {
 void ComputeOnCpu(const CombineRows& op);
 void ComputeOnCuda(const CombineRows& op, Stream& stream);
 
-// drows[positions[t,j]] = gates[t,j] * dy[t],  dgates[t,j] = dy[t] . rows[positions[t,j]].
-// Each row is named by exactly one (t, j).
+// For all t and j:
+//   drows[positions[t,j]] = gates[t,j] * dy[t]
+//   dgates[t,j] = dy[t] . rows[positions[t,j]]
+// positions is a permutation of the rows.
 struct CombineRowsBackward {
   static constexpr char kName[] = "combine_rows_backward";
   Tensor dy;         // [tokens, hidden]
-  Tensor rows;       // [tokens * k, hidden], as the forward read them
+  Tensor rows;       // [tokens * k, hidden], input of the forward
   Tensor positions;  // int32 [tokens, k]
   Tensor gates;      // [tokens, k]
   Tensor drows;      // out [tokens * k, hidden]; may be the same memory as rows

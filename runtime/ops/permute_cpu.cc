@@ -83,8 +83,8 @@ void CombineRowsBackward::Check() const {
 
 namespace {
 
-// One pass over a row: its part of dgates is read before drows, perhaps the same memory, is
-// written.
+// Computes one row's dgates and drow in one pass. Each element is read before drow, which may be
+// the same memory, is written.
 float ScaleAndDot(const float* dy, const float* row, float gate, int64_t hidden, float* drow) {
   float dot = 0;
 #pragma omp simd reduction(+ : dot)

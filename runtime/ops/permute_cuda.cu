@@ -1,4 +1,4 @@
-// A warp has a row.
+// Moves rows between token order and expert order; a warp processes one row at a time.
 #include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/permute.h"
 
@@ -15,7 +15,7 @@ __device__ __forceinline__ int64_t RowStride() { return static_cast<int64_t>(gri
 
 LaunchShape ShapeFor(int64_t rows) { return GridStride(rows * kWarp, kThreads); }
 
-// Unit is a number of bytes that divides a row.
+// Unit is the type of one access; its size divides the size of a row.
 template <typename Unit>
 __global__ void __launch_bounds__(kThreads)
     GatherKernel(const Unit* x, const int32_t* index, Unit* y, int64_t rows, int64_t units,
@@ -38,6 +38,8 @@ struct Combination {
   int64_t hidden;
 };
 
+// A warp computes y[t] of one token: a lane sums packs of kSize elements over base and the k rows
+// in order.
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads) CombineKernel(Combination<T> op) {
   for (int64_t t = FirstRow(); t < op.tokens; t += RowStride()) {
@@ -77,7 +79,7 @@ struct CombinationGradient {
   int64_t hidden;
 };
 
-// A row's part of dgates is read before drows, perhaps the same memory, is written.
+// The inputs of dgates are read before drows, which may be the same memory, is written.
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads) CombineBackwardKernel(CombinationGradient<T> op) {
   for (int64_t copy = FirstRow(); copy < op.copies; copy += RowStride()) {
@@ -149,7 +151,8 @@ void ComputeOnCuda(const GatherRows& op, Stream& stream) {
 void ComputeOnCuda(const CombineRows& op, Stream& stream) {
   ForFloatType(op.y.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    const bool packs = op.y.dim(1) % kPack<T> == 0 && Aligned(op.rows.as<T>(), op.y.as<T>());
+    const bool packs = op.y.dim(1) % kPack<T> == 0 &&
+                       Aligned(op.rows.as<T>(), op.y.as<T>(), static_cast<T*>(op.base.data));
     packs ? Run<T, kPack<T>>(op, stream) : Run<T, 1>(op, stream);
   });
 }

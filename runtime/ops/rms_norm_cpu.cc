@@ -25,7 +25,8 @@ void ComputeOnCpu(const RmsNormForward& op) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t h = 0; h < hidden; ++h) sum += x[h] * x[h];
-    // A row whose squares overflow must not pass for a row of zeros.
+    // If the sum of squares overflows, the result is NaN; 1 / sqrt(inf) = 0 would hide the
+    // overflow.
     const float rstd = std::isfinite(sum)
                            ? 1.0f / std::sqrt(sum / static_cast<float>(hidden) + op.eps)
                            : std::numeric_limits<float>::quiet_NaN();
@@ -62,7 +63,7 @@ void InputGradient(const RmsNormBackward& op, int64_t t) {
   }
 }
 
-// Threads split the columns, so each sum runs over the tokens in order whatever their number.
+// Threads split the columns, so each sum runs over the tokens in order for any number of threads.
 void WeightGradient(const RmsNormBackward& op) {
   const int64_t tokens = op.x.dim(0), hidden = op.x.dim(1);
   const float* rstd = op.rstd.as<float>();

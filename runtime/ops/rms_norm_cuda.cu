@@ -1,3 +1,6 @@
+// RMS normalization. A block holds one row in registers and reads it once. The backward sums
+// dweight over the tokens of a block in registers, writes one partial sum per block, and adds those
+// in a fixed order.
 #include "runtime/ops/rms_norm.h"
 
 #include <algorithm>
@@ -8,11 +11,12 @@
 namespace unipool {
 namespace {
 
-// With more than one pack a thread has more registers, so there are fewer threads.
+// Threads with more than one pack need more registers, so blocks have fewer of them.
 constexpr int MaxThreads(int packs) { return packs == 1 ? 1024 : 512; }
 constexpr float kLargest = 3.4028234663852886e38f;
 
-// A block has a row in its registers, kPacks packs of kSize elements a thread.
+// A block holds one row in registers, kPacks packs of kSize elements per thread. Returns the first
+// column of a pack of this thread.
 template <int kSize>
 __device__ __forceinline__ int ColumnOf(int pack) {
   return (pack * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * kSize;
@@ -29,6 +33,7 @@ struct Forward {
   int hidden;
 };
 
+// Computes y and rstd of the rows blockIdx.x, blockIdx.x + gridDim.x, ..
 template <typename T, int kSize, int kPacks>
 __global__ void __launch_bounds__(MaxThreads(kPacks)) ForwardKernel(Forward<T> op) {
   for (int64_t t = blockIdx.x; t < op.tokens; t += gridDim.x) {
@@ -43,7 +48,8 @@ __global__ void __launch_bounds__(MaxThreads(kPacks)) ForwardKernel(Forward<T> o
       for (int i = 0; i < kSize; ++i) sum += ToFloat(row[p].values[i]) * ToFloat(row[p].values[i]);
     }
     sum = BlockSum(sum);
-    // A row whose squares overflow must not pass for a row of zeros.
+    // If the sum of squares overflows, the result is NaN; 1 / sqrt(inf) = 0 would hide the
+    // overflow.
     const float rstd = sum <= kLargest ? 1.0f / sqrtf(sum / static_cast<float>(op.hidden) + op.eps)
                                        : __int_as_float(0x7fffffff);
     if (threadIdx.x == 0) op.rstd[t] = rstd;
@@ -69,12 +75,14 @@ struct Backward {
   const T* weight;
   const float* rstd;
   T* dx;
-  float* partial;  // [blocks, hidden]: each block's share of dweight
+  float* partial;  // [blocks, hidden]: dweight of each block's tokens
   int64_t tokens;
   int hidden;
   bool add_to_dx;
 };
 
+// Computes dx of the rows blockIdx.x, blockIdx.x + gridDim.x, .. and the contribution of these rows
+// to dweight.
 template <typename T, int kSize, int kPacks>
 __global__ void __launch_bounds__(MaxThreads(kPacks)) BackwardKernel(Backward<T> op) {
   float dweight[kPacks][kSize] = {};
@@ -125,7 +133,7 @@ __global__ void __launch_bounds__(MaxThreads(kPacks)) BackwardKernel(Backward<T>
   }
 }
 
-// sums[h] += sum_r partial[r,h]; a block has 32 columns, and each of its warps every 32nd row.
+// sums[h] += sum_r partial[r,h]. A block has 32 columns, and each of its warps every 32nd row.
 __global__ void __launch_bounds__(1024)
     AddColumnsKernel(const float* partial, int rows, int hidden, float* sums) {
   __shared__ float of_warp[kWarp][kWarp + 1];
@@ -152,8 +160,9 @@ unsigned ThreadsFor(int hidden, int size, int packs) {
   return static_cast<unsigned>(CeilDivide(threads < 1 ? 1 : threads, kWarp) * kWarp);
 }
 
-// Calls run(size, packs) with constants that fit: packs of 16 bytes where rows allow it, four of
-// them a thread where 1024 threads are too few. Rows of more than 2048 packs do not fit.
+// Calls run(size, packs) with compile-time constants that fit the row: packs of 16 bytes if size
+// and alignment allow, and four packs per thread if 1024 threads with one pack are too few. Rows of
+// more than 2048 packs are not supported.
 template <typename T, typename Run>
 void ForLayout(int hidden, bool aligned, Run run) {
   constexpr int kMaxThreads = MaxThreads(1);

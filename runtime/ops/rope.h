@@ -1,5 +1,5 @@
-// Rotary position embedding (Su et al. 2021), half-split (NeoX, LLaMA): pair j of a head is
-// elements (j, j + head_dim/2), turned by angle position * base^(-2j/head_dim).
+// Rotary position embedding (Su et al. 2021), half-split as in NeoX and LLaMA: pair j of a head is
+// its elements (j, j + head_dim/2), rotated by the angle position * base^(-2j/head_dim).
 // model/method.md#block.
 #pragma once
 
@@ -11,7 +11,8 @@ namespace unipool {
 
 class Stream;
 
-// table[p, 0:d/2] = cos, table[p, d/2:d] = sin of the angles of position p; computed in double.
+// table[p, 0:d/2] = cos and table[p, d/2:d] = sin of the angles of position p, d = head_dim. Angles
+// are computed in double.
 struct RopeTable {
   static constexpr char kName[] = "rope_table";
   double base;
@@ -23,9 +24,8 @@ struct RopeTable {
 void ComputeOnCpu(const RopeTable& op);
 void ComputeOnCuda(const RopeTable& op, Stream& stream);
 
-// Turns the first `heads` heads of every row of x in place; `inverse` turns back, which is the
-// backward. Row t has position t % sequence.
-// On GPUs x may be bfloat16.
+// Rotates the first `heads` heads of every row of x in place. `inverse` rotates by the negative
+// angles, which is the backward. Row t has position t % sequence. On GPUs x may be bfloat16.
 struct Rope {
   static constexpr char kName[] = "rope";
   Tensor x;      // in/out [tokens, columns], columns >= heads * head_dim

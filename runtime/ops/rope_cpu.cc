@@ -38,8 +38,9 @@ void Rope::Check() const {
 
 namespace {
 
-// The two halves do not overlap, which the compiler cannot see.
-void TurnHead(const float* cosines, const float* sines, float direction, int64_t half, float* x) {
+// Rotates one head. The simd pragma states that the halves do not overlap, which the compiler
+// cannot prove.
+void RotateHead(const float* cosines, const float* sines, float direction, int64_t half, float* x) {
 #pragma omp simd
   for (int64_t j = 0; j < half; ++j) {
     const float sine = direction * sines[j];
@@ -61,7 +62,7 @@ void ComputeOnCpu(const Rope& op) {
   for (int64_t t = 0; t < tokens; ++t) {
     const float* cosines = table + t % op.sequence * head_dim;
     for (int64_t h = 0; h < op.heads; ++h) {
-      TurnHead(cosines, cosines + half, direction, half, x + t * columns + h * head_dim);
+      RotateHead(cosines, cosines + half, direction, half, x + t * columns + h * head_dim);
     }
   }
 }

@@ -1,3 +1,4 @@
+// Rotary position embedding: the table of cosines and sines, and the rotation in place.
 #include "runtime/ops/rope.h"
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 namespace unipool {
 namespace {
 
+// A thread computes the cosine and sine of one position and pair, in double.
 __global__ void TableKernel(float* table, double base, int64_t positions, int64_t half) {
   for (int64_t i = GlobalThread(); i < positions * half; i += GridThreads()) {
     const int64_t p = i / half, j = i % half;
@@ -18,7 +20,7 @@ __global__ void TableKernel(float* table, double base, int64_t positions, int64_
 }
 
 template <typename T>
-struct Turn {
+struct Rotation {
   T* x;
   const float* table;
   int64_t tokens;
@@ -29,9 +31,10 @@ struct Turn {
   float direction;
 };
 
-// A block has a row; a thread turns kSize pairs of one head.
+// Rotates x in place. A block processes one row at a time; a thread rotates kSize pairs of one
+// head.
 template <typename T, int kSize>
-__global__ void TurnKernel(Turn<T> op) {
+__global__ void RotateKernel(Rotation<T> op) {
   const int packs = op.half / kSize;
   for (int64_t t = blockIdx.x; t < op.tokens; t += gridDim.x) {
     const float* cosines = op.table + t % op.sequence * 2 * op.half;
@@ -66,20 +69,21 @@ void ComputeOnCuda(const Rope& op, Stream& stream) {
   constexpr unsigned kThreads = 128;
   ForFloatType(op.x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    const Turn<T> turn{.x = op.x.as<T>(),
-                       .table = op.table.as<float>(),
-                       .tokens = op.x.dim(0),
-                       .columns = op.x.dim(1),
-                       .sequence = op.sequence,
-                       .heads = static_cast<int>(op.heads),
-                       .half = static_cast<int>(op.table.dim(1) / 2),
-                       .direction = op.inverse ? -1.0f : 1.0f};
-    const LaunchShape shape{.grid = dim3(static_cast<unsigned>(std::min(turn.tokens, kMaxBlocks))),
-                            .block = dim3(kThreads)};
-    if (Aligned(turn.x) && turn.half % kPack<T> == 0 && turn.columns % kPack<T> == 0) {
-      return LaunchKernel(CudaStream(stream), shape, TurnKernel<T, kPack<T>>, turn);
+    const Rotation<T> rotation{.x = op.x.as<T>(),
+                               .table = op.table.as<float>(),
+                               .tokens = op.x.dim(0),
+                               .columns = op.x.dim(1),
+                               .sequence = op.sequence,
+                               .heads = static_cast<int>(op.heads),
+                               .half = static_cast<int>(op.table.dim(1) / 2),
+                               .direction = op.inverse ? -1.0f : 1.0f};
+    const LaunchShape shape{
+        .grid = dim3(static_cast<unsigned>(std::min(rotation.tokens, kMaxBlocks))),
+        .block = dim3(kThreads)};
+    if (Aligned(rotation.x) && rotation.half % kPack<T> == 0 && rotation.columns % kPack<T> == 0) {
+      return LaunchKernel(CudaStream(stream), shape, RotateKernel<T, kPack<T>>, rotation);
     }
-    LaunchKernel(CudaStream(stream), shape, TurnKernel<T, 1>, turn);
+    LaunchKernel(CudaStream(stream), shape, RotateKernel<T, 1>, rotation);
   });
 }
 

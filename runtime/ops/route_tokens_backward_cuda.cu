@@ -1,4 +1,5 @@
-// A warp has a token and two rows: what was saved of it, and the gradient.
+// Backward of routing. A warp processes one token with two rows: its saved logits or scores, and
+// the gradient.
 #include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/expert_row_cuda.h"
 #include "runtime/ops/route_tokens.h"
@@ -13,23 +14,23 @@ struct Gradient {
   float c;
   float eps;
   const float* dgates;
-  const float* column;
-  float* saved;        // logits or scores, only read
-  const float* scale;  // of kNorm
+  const float* score_gradient;
+  float* saved;        // logits or scores; not modified
+  const float* scale;  // kNorm only
   const int32_t* ids;
-  const float* gates;      // null where gates are not normalized
+  const float* gates;      // null if gates are not normalized
   const float* gate_sums;  // the same
   float* dlogits;
-  double* parts;  // of kNorm: dscale / c of each block's tokens
+  double* parts;  // kNorm only: dscale / c of each block's tokens
   int64_t tokens;
   int experts;
   int k;
 };
 
-// The gradient of the scores.
+// Sets d to the gradient of the token's scores.
 template <typename Row>
 __device__ __forceinline__ void ScoresGradient(const Gradient& op, int64_t t, Row& d) {
-  d.Load(op.column);
+  d.Load(op.score_gradient);
   const int64_t begin = t * op.k, end = begin + op.k;
   const bool normalized = op.gate_sums != nullptr;
   float dot = 0;
@@ -43,8 +44,8 @@ __device__ __forceinline__ void ScoresGradient(const Gradient& op, int64_t t, Ro
   }
 }
 
-// In place: d is the gradient of the scores, then of the logits. Gives
-// sum_i ds_i max(0, z_i / (n+eps)).
+// In place: d is the gradient of the scores on entry, of the logits on return. Returns sum_i ds_i
+// max(0, z_i / (n+eps)).
 template <typename Row>
 __device__ __forceinline__ double NormBackward(const Gradient& op, Row& z, Row& d) {
   double squares = 0, dot = 0;
@@ -52,7 +53,7 @@ __device__ __forceinline__ double NormBackward(const Gradient& op, Row& z, Row& 
     squares += double{z[i]} * double{z[i]};
     dot += double{d[i]} * double{z[i] > 0 ? z[i] : 0.0f};
   });
-  // In double, so that no finite logits overflow and none but zeros give zero.
+  // In double, so that no finite logits overflow and only a row of zeros has norm 0.
   const double norm = sqrt(WarpSum(squares)), scale = double{op.scale[0]} * double{op.c};
   const double divisor = norm + double{op.eps}, dscale = norm == 0 ? 0 : WarpSum(dot) / divisor;
   const float direct = norm == 0 ? 0.0f : static_cast<float>(scale / divisor);
@@ -69,8 +70,8 @@ __device__ __forceinline__ void SoftmaxBackward(Row& s, Row& d) {
   s.ForEach([&](int, int i) { d[i] = s[i] * (d[i] - dot); });
 }
 
-// Which tokens a block has follows from their number, so the parts have the same bits every time.
-// With one block asked for, ptxas does not spill for the sake of more.
+// The tokens of a block depend only on their number, so the parts have the same bits every time.
+// Requesting one block per multiprocessor keeps ptxas from spilling registers to fit more blocks.
 template <ScoreKind kKind, typename Row>
 __global__ void __launch_bounds__(kThreads, 1) BackwardKernel(Gradient op) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kWarps;
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, 1) BackwardKernel(Gradient op) {
   }
 }
 
-// One warp.
+// dscale += c * sum of the parts; launched with one warp.
 __global__ void AddPartsKernel(const double* parts, int count, float c, float* dscale) {
   double sum = 0;
   for (int part = LaneId(); part < count; part += kWarp) sum += parts[part];
@@ -104,7 +105,7 @@ __global__ void AddPartsKernel(const double* parts, int count, float c, float* d
 }
 
 LaunchShape ShapeFor(int64_t tokens) {
-  constexpr unsigned kMaxBlocks = 1024;  // as many parts are added at the end
+  constexpr unsigned kMaxBlocks = 1024;  // also the number of parts to add at the end
   LaunchShape shape = GridStride(tokens * kWarp, kThreads);
   if (shape.grid.x > kMaxBlocks) shape.grid.x = kMaxBlocks;
   return shape;
@@ -125,7 +126,7 @@ void ComputeOnCuda(const RouteTokensBackward& op, Stream& stream) {
   const Gradient gradient{.c = op.c,
                           .eps = op.eps,
                           .dgates = op.dgates.as<float>(),
-                          .column = op.column.as<float>(),
+                          .score_gradient = op.score_gradient.as<float>(),
                           .saved = norm ? op.logits.as<float>() : op.scores.as<float>(),
                           .scale = norm ? op.scale.as<float>() : nullptr,
                           .ids = op.ids.as<int32_t>(),

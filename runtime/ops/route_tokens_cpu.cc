@@ -42,22 +42,22 @@ namespace {
 
 constexpr float kTiny = 1e-20f;
 
-// Each step is taken for so many tokens before the next one: few enough that their rows stay in the
-// first cache, and enough that a step of one token need not wait for its step before.
+// Number of tokens processed together in each step: few enough that their rows stay in the L1
+// cache, and enough that the steps of one token overlap with those of others.
 constexpr int64_t kTogether = 8;
 
-// What is absent is null.
+// Returns null for an absent tensor.
 template <typename T>
 T* DataOf(const Tensor& tensor) {
   return tensor.absent() ? nullptr : tensor.as<T>();
 }
 
-// Sigma times c; unused by the kinds that have no sigma.
+// sigma * c; 0 for the kinds without sigma, which do not use it.
 double ScaleOf(const Tensor& sigma, float c) {
   return sigma.absent() ? 0 : double{sigma.as<float>()[0]} * double{c};
 }
 
-// The op's memory, taken once for all tokens.
+// The op's sizes and pointers, read once for all tokens.
 struct Routing {
   explicit Routing(const RouteTokens& op)
       : kind(op.kind),
@@ -74,7 +74,7 @@ struct Routing {
 
   ScoreKind kind;
   int64_t experts;
-  int64_t k;  // 0 where scores alone are wanted
+  int64_t k;  // 0 if only scores are computed
   double scale;
   double eps;
   const float* logits;
@@ -85,7 +85,7 @@ struct Routing {
   float* gate_sums;
 };
 
-// In double, so that no finite logits overflow and none but zeros give zero.
+// In double, so that no finite logits overflow and only a row of zeros has norm 0.
 double Norm(const float* z, int64_t experts) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -136,7 +136,7 @@ void WriteKeys(const float* scores, const float* bias, int32_t experts, int32_t*
   }
 }
 
-// Of a thread: memory for a row of keys, and the choices it has made.
+// Per-thread state: a row of keys, and counts of the choices of this thread.
 struct Choices {
   std::vector<int32_t> keys;
   std::vector<int64_t> counts;
@@ -145,7 +145,7 @@ struct Choices {
     keys.resize(static_cast<size_t>(experts));
     counts.assign(static_cast<size_t>(experts), 0);
   }
-  // Sums of integers do not depend on their order.
+  // Adds this thread's counts with atomics: integer sums do not depend on their order.
   void AddTo(int64_t* sums) const {
     for (size_t e = 0; e < counts.size(); ++e) {
       if (counts[e] == 0) continue;
@@ -209,7 +209,7 @@ void RouteTokensBackward::Check() const {
   CHECK(dlogits.SameShape(saved)) << dlogits.ShapeString() << " for " << saved.ShapeString();
   CHECK(dlogits.data != saved.data || saved.empty()) << "in place";
   CHECK(dgates.SameShape(ids)) << dgates.ShapeString() << " for " << ids.ShapeString();
-  CHECK_EQ(column.numel(), saved.dim(1));
+  CHECK_EQ(score_gradient.numel(), saved.dim(1));
   CHECK_EQ(gates.absent(), gate_sums.absent());
   if (gates.absent()) return;
   CHECK(gates.SameShape(ids)) << gates.ShapeString() << " for " << ids.ShapeString();
@@ -227,7 +227,7 @@ struct Gradient {
         scale(ScaleOf(op.scale, op.c)),
         eps(double{op.eps}),
         dgates(op.dgates.as<float>()),
-        column(op.column.as<float>()),
+        score_gradient(op.score_gradient.as<float>()),
         saved(DataOf<float>(kind == ScoreKind::kNorm ? op.logits : op.scores)),
         ids(op.ids.as<int32_t>()),
         gates(DataOf<float>(op.gates)),
@@ -241,7 +241,7 @@ struct Gradient {
   double scale;
   double eps;
   const float* dgates;
-  const float* column;
+  const float* score_gradient;
   const float* saved;  // logits or scores
   const int32_t* ids;
   const float* gates;
@@ -249,12 +249,12 @@ struct Gradient {
   float* dlogits;
 };
 
-// The gradient of the token's scores, where that of its logits will be.
+// Writes the gradient of the token's scores to dlogits, which later holds that of the logits.
 void ScoresGradient(const Gradient& op, int64_t t) {
   float* ds = op.dlogits + t * op.experts;
   const int32_t* ids = op.ids + t * op.k;
   const float* dgates = op.dgates + t * op.k;
-  std::memcpy(ds, op.column, static_cast<size_t>(op.experts) * sizeof(float));
+  std::memcpy(ds, op.score_gradient, static_cast<size_t>(op.experts) * sizeof(float));
   if (op.gate_sums == nullptr) {
     for (int64_t j = 0; j < op.k; ++j) ds[ids[j]] += dgates[j];
     return;
@@ -265,8 +265,8 @@ void ScoresGradient(const Gradient& op, int64_t t) {
   for (int64_t j = 0; j < op.k; ++j) ds[ids[j]] += (dgates[j] - dot) / sum;
 }
 
-// In place: d is the gradient of the scores, then of the logits. Gives
-// sum_i ds_i max(0, z_i / (n+eps)).
+// In place: d is the gradient of the scores on entry, of the logits on return. Returns sum_i ds_i
+// max(0, z_i / (n+eps)).
 double NormBackward(const float* z, int64_t experts, double scale, double eps, float* d) {
   const double norm = Norm(z, experts);
   if (norm == 0) {
@@ -299,8 +299,8 @@ void SigmoidBackward(const float* s, int64_t count, float* d) {
   for (int64_t e = 0; e < count; ++e) d[e] = d[e] * s[e] * (1.0f - s[e]);
 }
 
-// Of tokens [begin, end), through their scores. Gives `sum` and their parts of dscale / c, added
-// in order.
+// Backward through the scores of tokens [begin, end). Returns `sum` plus their contributions to
+// dscale / c, added in order.
 double ScoresBackward(const Gradient& op, int64_t begin, int64_t end, double sum) {
   const int64_t experts = op.experts;
   const float* saved = op.saved + begin * experts;
@@ -334,7 +334,7 @@ double TokensBackward(const Gradient& op, int64_t begin, int64_t end) {
 
 void ComputeOnCpu(const RouteTokensBackward& op) {
   CheckIds(op.kName, op.ids, op.dlogits.dim(1));
-  // Each block of tokens is summed by one thread, then the blocks in order.
+  // Each block of tokens is summed by one thread; then the blocks are added in order.
   constexpr int64_t kBlocks = 64;
   std::array<double, kBlocks> sums = {};
   const Gradient gradient(op);

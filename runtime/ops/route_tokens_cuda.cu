@@ -1,4 +1,5 @@
-// A warp has a token and its row: one launch from logits to choices, gates and counts.
+// Routing in one launch, from logits to scores, choices, gates and counts. A warp processes one
+// token with its row of logits.
 #include "runtime/ops/route_tokens.h"
 
 #include "runtime/ops/expert_row_cuda.h"
@@ -10,25 +11,25 @@ constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarp;
 constexpr float kTiny = 1e-20f;
 
-using Count = unsigned long long;  // what atomicAdd takes for int64
+using Count = unsigned long long;  // the 64-bit integer type of atomicAdd
 
 struct Routing {
   float c;
   float eps;
   const float* logits;
-  const float* scale;  // of kNorm
+  const float* scale;  // kNorm only
   const float* bias;   // or null
   float* scores;
   int32_t* ids;
   float* gates;
-  float* gate_sums;  // null where gates are not normalized
+  float* gate_sums;  // null if gates are not normalized
   Count* counts;
   int64_t tokens;
   int experts;
-  int k;  // 0 where scores alone are wanted
+  int k;  // 0 if only scores are computed
 };
 
-// In double, so that no finite logits overflow and none but zeros give zero.
+// In double, so that no finite logits overflow and only a row of zeros has norm 0.
 template <typename Row>
 __device__ __forceinline__ void NormScores(const Routing& op, Row& row) {
   double sum = 0;
@@ -62,7 +63,8 @@ __device__ __forceinline__ void Score(const Routing& op, Row& row) {
   }
 }
 
-// Choices are written 32 at a time, each by a lane; the last ones when the sum of all is known.
+// Choices are written in batches of 32, one per lane. The last batch is written when the sum of all
+// gates is known; the gates of earlier batches are normalized afterwards.
 template <typename Row, typename Counts>
 __device__ __forceinline__ void Choose(const Routing& op, int64_t t, Row& row, Counts* counts) {
   typename Row::Choices choices(row, op.bias);
@@ -103,8 +105,8 @@ __device__ __forceinline__ void RouteAll(const Routing& op, Counts* counts) {
   }
 }
 
-// Sums of integers do not depend on their order, so they may be atomic. With one block asked for,
-// ptxas does not spill for the sake of more.
+// Integer sums do not depend on their order, so they may be atomic. Requesting one block per
+// multiprocessor keeps ptxas from spilling registers to fit more blocks.
 template <ScoreKind kKind, typename Row>
 __global__ void __launch_bounds__(kThreads, 1) RouteKernel(Routing op) {
   if constexpr (Row::kMax == 0) {
@@ -123,7 +125,7 @@ __global__ void __launch_bounds__(kThreads, 1) RouteKernel(Routing op) {
 
 template <ScoreKind kKind>
 void Launch(const Routing& op, Stream& stream) {
-  // Enough to fill a GPU, and few enough that their counts, added at the end, cost little.
+  // Enough blocks to fill a GPU, but few, because each adds its counts to the totals at the end.
   constexpr unsigned kMaxBlocks = 1024;
   LaunchShape shape = GridStride(op.tokens * kWarp, kThreads);
   if (shape.grid.x > kMaxBlocks) shape.grid.x = kMaxBlocks;

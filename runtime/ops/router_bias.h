@@ -1,5 +1,5 @@
-// The rule that moves the bias of a router that balances by a bias instead of a loss
-// (model/method.md#sigmoid-router). The bias enters the choice alone: RouteTokens.
+// Update rule of a router that balances its load with a bias instead of a loss
+// (model/method.md#sigmoid-router). The bias affects only the choice of experts, see RouteTokens.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@ namespace unipool {
 
 class Stream;
 
-// bias[e] += rate * sign(mean count - counts[e]), sign(0) = 0; exact, in integers.
+// bias[e] += rate * sign(mean_i counts[i] - counts[e]), sign(0) = 0; the sign is exact (integers).
 struct MoveRouterBias {
   static constexpr char kName[] = "move_router_bias";
   Tensor counts;  // int64 [experts]

@@ -1,3 +1,4 @@
+// Update of the router bias; one block for all experts.
 #include "runtime/ops/router_bias.h"
 
 #include "runtime/kernel_cuda.h"
@@ -5,7 +6,7 @@
 namespace unipool {
 namespace {
 
-// One block.
+// Launched with one block of threads.
 __global__ void MoveBiasKernel(const int64_t* counts, float rate, float* bias, int experts) {
   const int first = static_cast<int>(threadIdx.x), stride = static_cast<int>(blockDim.x);
   int64_t total = 0;

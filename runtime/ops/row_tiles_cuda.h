@@ -1,13 +1,13 @@
-// Tiles of a result whose rows are sorted by group: group g has rows [offsets[g], offsets[g+1]),
-// counted from offsets[0].
-// They are counted on the device, since that is where the offsets are. For *_cuda.cu only.
+// Tiles of a result matrix whose rows are sorted by group: group g has rows [offsets[g],
+// offsets[g+1]), counted from offsets[0]. The tiles are listed on the device, because the offsets
+// are in device memory. Included only by *_cuda.cu.
 #pragma once
 
 #include "runtime/kernel_cuda.h"
 
 namespace unipool {
 
-// Columns [column, ..) of rows [row, row_end) of a group, as far as the tile reaches.
+// One tile: its first row and column in the result. The group's rows end before row_end.
 struct RowTile {
   int group;
   int row;
@@ -16,17 +16,17 @@ struct RowTile {
 };
 
 struct RowTiles {
-  // A block lists them in shared memory, so groups are limited.
+  // Limit, because a block lists the groups in shared memory.
   static constexpr int kMaxGroups = 4096;
 
   const int64_t* offsets;
-  int* first;  // shared: the row tiles of all groups before g, for g in [0, groups]
+  int* first;  // shared memory: number of row tiles of all groups before g, for g in [0, groups]
   int groups;
   int tile_rows;
   int tile_columns;
   int column_tiles;
 
-  // By all threads of the block; they may read `first` when it returns.
+  // Fills `first`. All threads of the block must call it; they may read `first` after it returns.
   __device__ void List() const {
     if (WarpId() == 0) ListByWarp();
     __syncthreads();
@@ -34,10 +34,10 @@ struct RowTiles {
 
   __device__ int count() const { return first[groups] * column_tiles; }
 
-  // The row tiles of a group that read the same piece of its weight come one after another, so
-  // that blocks which run together read it together.
+  // Returns a tile by its index. Row tiles of a group that read the same part of its weight have
+  // consecutive indices, so blocks that run at the same time share it in the cache.
   __device__ RowTile At(int tile) const {
-    int low = 0, high = groups;  // tile is in a group of [low, high)
+    int low = 0, high = groups;  // the tile's group is in [low, high)
     while (high - low > 1) {
       const int middle = (low + high) / 2;
       (first[middle] * column_tiles <= tile ? low : high) = middle;

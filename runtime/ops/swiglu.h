@@ -1,5 +1,6 @@
-// SwiGLU (Shazeer 2020) over the fused gate and up projection: with gate_up[r] = [gate | up],
+// SwiGLU (Shazeer 2020) of the fused gate and up projection. With gate_up[r] = [gate | up]:
 //   y[r,f] = silu(gate[r,f]) * up[r,f],  silu(g) = g / (1 + exp(-g))
+// On GPUs all tensors may be bfloat16; arithmetic is float32.
 #pragma once
 
 #include <array>
@@ -21,14 +22,15 @@ struct SwiGluForward {
 void ComputeOnCpu(const SwiGluForward& op);
 void ComputeOnCuda(const SwiGluForward& op, Stream& stream);
 
-// dgate = dy * up * sig * (1 + gate * (1 - sig)),  dup = dy * silu(gate),  sig = 1/(1+exp(-gate))
-// Also gives y again where asked for (recomputed, so that the forward need not keep it).
+// With sig = 1 / (1 + exp(-gate)):
+//   dgate = dy * up * sig * (1 + gate * (1 - sig)),  dup = dy * silu(gate)
+// Also recomputes y if given, so that the forward need not keep it.
 struct SwiGluBackward {
   static constexpr char kName[] = "swiglu_backward";
   Tensor dy;        // [rows, ffn]
   Tensor gate_up;   // [rows, 2 * ffn]
   Tensor dgate_up;  // out [rows, 2 * ffn]; may be the same memory as gate_up
-  Tensor y;  // out [rows, ffn], the forward's result; may be the same memory as dy; or absent
+  Tensor y;         // out [rows, ffn], output of the forward; may be the memory of dy; or absent
   auto Inputs() { return std::array{&dy, &gate_up}; }
   auto Outputs() { return std::array{&dgate_up, &y}; }
   void Check() const;

@@ -34,7 +34,8 @@ void SwiGluBackward::Check() const {
 
 namespace {
 
-// The outputs may be the inputs: everything of an element is read before any of it is written.
+// The outputs may alias the inputs: all inputs of an element are read before its outputs are
+// written.
 template <bool kWithY>
 void BackwardRow(const SwiGluBackward& op, int64_t r) {
   const int64_t ffn = op.dy.dim(1);

@@ -1,3 +1,5 @@
+// SwiGLU kernels. A thread processes a pack of kSize columns of one or more rows; arithmetic is in
+// float32.
 #include "runtime/ops/swiglu.h"
 
 #include "runtime/kernel_cuda.h"
@@ -7,7 +9,8 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// Blocks along x cover a row, those along y the rows, in strides where they are too few.
+// Blocks along x cover one row; blocks along y cover the rows, with a stride if there are more rows
+// than blocks.
 LaunchShape RowsShape(int64_t rows, int64_t packs) {
   constexpr int64_t kMaxRows = 32768;
   return {.grid = dim3(static_cast<unsigned>(CeilDivide<int64_t>(packs, kThreads)),
@@ -45,7 +48,8 @@ struct Backward {
   int64_t ffn;
 };
 
-// The outputs may be the inputs: a thread reads all of an element before it writes any of it.
+// The outputs may alias the inputs: a thread reads all inputs of an element before it writes any of
+// its outputs.
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads) BackwardKernel(Backward<T> op) {
   const int64_t f = GlobalThread() * kSize;

@@ -1,5 +1,5 @@
-// The k largest scores of each token, ties to the lowest id, of words or whatever is scored; and
-// sums over tokens of what a router gave. The router itself chooses in RouteTokens.
+// The k largest scores of each row, and sums over tokens of a router's output. The router itself
+// uses RouteTokens.
 #pragma once
 
 #include <array>
@@ -10,7 +10,8 @@ namespace unipool {
 
 class Stream;
 
-// ids[t,0..k) by falling scores[t,i]; values[t,j] = scores[t, ids[t,j]].
+// ids[t,0..k) = indices of the k largest scores[t,i] in descending order, ties to the lowest index;
+// values[t,j] = scores[t, ids[t,j]].
 struct TopK {
   static constexpr char kName[] = "top_k";
   Tensor scores;  // [tokens, count]
@@ -23,8 +24,8 @@ struct TopK {
 void ComputeOnCpu(const TopK& op);
 void ComputeOnCuda(const TopK& op, Stream& stream);
 
-// sums[e] += sum_t scores[t,e], in double; the CPU takes the tokens in order, CUDA in pieces that
-// follow from their number.
+// sums[e] += sum_t scores[t,e] in double. The CPU adds the tokens in order; CUDA adds them in
+// blocks that depend only on the number of tokens.
 struct ColumnSums {
   static constexpr char kName[] = "column_sums";
   Tensor scores;  // [tokens, experts]
@@ -36,11 +37,11 @@ struct ColumnSums {
 void ComputeOnCpu(const ColumnSums& op);
 void ComputeOnCuda(const ColumnSums& op, Stream& stream);
 
-// count += the number of tokens whose largest score, gates[t,0], is not above zero: NormRouter
-// sends them to the lowest expert ids with a gate of zero, so that the layer adds nothing to them.
+// count += number of tokens whose largest score gates[t,0] is <= 0. NormRouter sends these tokens
+// to the lowest expert ids with a gate of zero, so the layer adds nothing to them.
 struct CountUnrouted {
   static constexpr char kName[] = "count_unrouted";
-  Tensor gates;  // [tokens, k], as RouteTokens gives them
+  Tensor gates;  // [tokens, k], output of RouteTokens
   Tensor count;  // in/out int64 [1], added to
   auto Inputs() { return std::array{&gates}; }
   auto Outputs() { return std::array{&count}; }

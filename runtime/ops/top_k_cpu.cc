@@ -43,7 +43,7 @@ void ColumnSums::Check() const {
   CHECK_EQ(sums.numel(), scores.dim(1));
 }
 
-// Threads split the columns, so each sum runs over the tokens in order whatever their number.
+// Threads split the columns, so each sum runs over the tokens in order for any number of threads.
 void ComputeOnCpu(const ColumnSums& op) {
   constexpr int64_t kColumns = 16;
   const int64_t tokens = op.scores.dim(0), experts = op.scores.dim(1);

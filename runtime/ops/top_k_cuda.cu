@@ -1,4 +1,5 @@
-// Scores and gates are float32 whatever the model's type.
+// Top-k choice and sums over tokens. A warp processes one token. Scores and gates are float32,
+// whatever the type of the model.
 #include "runtime/ops/top_k.h"
 
 #include "runtime/ops/expert_row_cuda.h"
@@ -9,7 +10,7 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarp;
 
-using Count = unsigned long long;  // what atomicAdd takes for int64
+using Count = unsigned long long;  // the 64-bit integer type of atomicAdd
 
 __device__ __forceinline__ int64_t FirstToken() {
   return static_cast<int64_t>(blockIdx.x) * kWarps + WarpId();
@@ -18,6 +19,7 @@ __device__ __forceinline__ int64_t TokenStride() {
   return static_cast<int64_t>(gridDim.x) * kWarps;
 }
 
+// A warp chooses the k largest scores of a token, one scan of the row for each choice.
 __global__ void __launch_bounds__(kThreads)
     TopKKernel(float* scores, int32_t* ids, float* values, int64_t tokens, int count, int k) {
   for (int64_t t = FirstToken(); t < tokens; t += TokenStride()) {
@@ -32,13 +34,13 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Sums of columns: a block has a warp's width of columns of a piece of the tokens, and its warps
-// take the piece's tokens in turn.
+// Column sums in two kernels: a block sums 32 columns over one range of tokens, its warps taking
+// the tokens of the range in turn; then the partial sums of the ranges are added in order.
 constexpr int kPieceTokens = 256, kMaxPieces = 128;
 
 struct Columns {
   const float* scores;
-  double* of_pieces;  // [pieces, experts]
+  double* of_pieces;  // [pieces, experts], in scratch memory
   double* sums;
   int64_t tokens;
   int64_t piece_tokens;
@@ -46,6 +48,7 @@ struct Columns {
   int experts;
 };
 
+// Block (x, y) sums columns 32 x .. 32 x + 31 over the tokens of range y.
 __global__ void __launch_bounds__(kThreads) SumPieceKernel(Columns op) {
   __shared__ double of_warps[kWarps][kWarp];
   const int e = static_cast<int>(blockIdx.x) * kWarp + LaneId();
@@ -65,6 +68,7 @@ __global__ void __launch_bounds__(kThreads) SumPieceKernel(Columns op) {
   op.of_pieces[static_cast<int64_t>(blockIdx.y) * op.experts + e] = sum;
 }
 
+// A thread adds the partial sums of one column in order.
 __global__ void __launch_bounds__(kThreads) SumPiecesKernel(Columns op) {
   const int64_t e = GlobalThread();
   if (e >= op.experts) return;
@@ -74,6 +78,7 @@ __global__ void __launch_bounds__(kThreads) SumPiecesKernel(Columns op) {
   op.sums[e] += sum;
 }
 
+// Counts tokens whose largest gate is <= 0. Integer sums may be atomic.
 __global__ void __launch_bounds__(kThreads)
     CountUnroutedKernel(const float* gates, int64_t tokens, int64_t k, Count* count) {
   int unrouted = 0;

@@ -1,4 +1,5 @@
-// Arithmetic that the compiler can vectorize where the C library's cannot be. For *_cpu.cc only.
+// Math functions that the compiler can vectorize, unlike those of the C library. Included only by
+// *_cpu.cc.
 #pragma once
 
 #include <bit>
@@ -6,10 +7,11 @@
 
 namespace unipool {
 
-// exp(x) to 2 ulp for x in [-87.3, 88.3], clamped outside; NaN stays NaN. Cody-Waite reduction and
-// a degree-5 minimax polynomial; branch-free, so loops over it become SIMD code. The clamps compare
-// bits, because the compiler makes branches of comparing floats: as unsigned numbers, negative
-// floats lie above all positive ones and grow with their size; as signed numbers, below.
+// exp(x) with an error of at most 2 ulp for x in [-87.3, 88.3]; x is clamped to that range; NaN
+// stays NaN. Cody-Waite reduction and a degree-5 minimax polynomial, without branches, so loops
+// over it vectorize. The clamps compare bit patterns because the compiler turns float comparisons
+// into branches. Compared as unsigned integers, negative floats are above all positive ones and
+// grow with their magnitude; compared as signed integers, they are below.
 inline float FastExp(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   constexpr uint32_t kLowest = std::bit_cast<uint32_t>(-87.3f);
@@ -34,7 +36,7 @@ inline float FastExp(float x) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(result) | nan_mask);
 }
 
-// The largest of row[0, count), count >= 1; a NaN may or may not be passed over.
+// Maximum of row[0, count), count >= 1. A NaN may be ignored.
 inline float RowMax(const float* row, int64_t count) {
   float max = row[0];
 #pragma omp simd reduction(max : max)
@@ -42,7 +44,7 @@ inline float RowMax(const float* row, int64_t count) {
   return max;
 }
 
-// out[i] = exp(row[i] - shift), and gives their sum; out may be row.
+// out[i] = exp(row[i] - shift); returns the sum. out may be row.
 inline float ExpRow(const float* row, int64_t count, float shift, float* out) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)

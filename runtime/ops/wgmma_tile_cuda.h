@@ -1,5 +1,6 @@
-// Products of bf16 matrices on Hopper's tensor cores: mma_tile_cuda.h's walks and stages,
-// multiplied by warpgroups that read both operands from shared memory. For *_cuda.cu only.
+// Tiled products of bf16 matrices on Hopper's tensor cores. It uses the walks and stages of
+// mma_tile_cuda.h, but warpgroups multiply and read both operands from shared memory. Included only
+// by *_cuda.cu.
 #pragma once
 
 #include <type_traits>
@@ -9,7 +10,8 @@
 
 namespace unipool {
 
-// How a block covers a tile: each warpgroup has 64 rows x kGroupColumns of it.
+// Division of a result tile among a block's threads: each warpgroup computes 64 rows x
+// kGroupColumns.
 template <int kRowsArg, int kColumnsArg, int kGroupColumnsArg, int kStagesArg>
 struct WgmmaShape {
   static constexpr bool kByWarpgroups = true;
@@ -30,12 +32,12 @@ struct WgmmaShape {
   __device__ static int GroupColumn() { return WarpId() / 4 % kGroupsAcross * kGroupColumns; }
   __device__ static int WarpRow() { return GroupRow() + WarpId() % 4 * 16; }
   __device__ static int WarpColumn() { return GroupColumn(); }
-  // Threads that skip a step skip it as a group.
+  // A warpgroup skips a step as a whole.
   __device__ static int IdleRow() { return GroupRow(); }
 };
 
-// Where an operand of a stage has its 16 inner elements from `inner` on, of the outer ones from
-// `outer` on.
+// Returns the matrix descriptor of 16 inner elements, starting at `inner`, of an operand of a
+// stage, whose outer elements start at `outer`.
 template <typename Shape, bool kAlongRows>
 __device__ __forceinline__ uint64_t OperandAt(const Bf16* shared, int outer, int inner) {
   constexpr int kPanel = SharedTile<Shape::kInner, Shape::kRows>::kPanel;
@@ -46,7 +48,8 @@ __device__ __forceinline__ uint64_t OperandAt(const Bf16* shared, int outer, int
                       kPanelElements * static_cast<int>(sizeof(Bf16)));
 }
 
-// sums = the product of one stage, or sums += it where `add`; begins it only.
+// Issues the product of one stage, sums = product, or sums += product if `add`. Does not wait for
+// it.
 template <typename Shape, bool kAAlongRows, bool kBAlongRows>
 __device__ __forceinline__ void BeginStage(const Bf16* stage, bool add, MmaSums<Shape>& sums) {
   static_assert(Shape::kGroupColumns == 128 || Shape::kGroupColumns == 256);
@@ -64,22 +67,23 @@ __device__ __forceinline__ void BeginStage(const Bf16* stage, bool add, MmaSums<
   }
 }
 
-// Until all products that this warpgroup has begun are in their sums.
+// Waits until all products that this warpgroup has issued are in their sums.
 template <typename Shape>
 __device__ __forceinline__ void WaitForSums(MmaSums<Shape>& sums) {
   WaitWgmma<0>();
 #pragma unroll
   for (int n = 0; n < Shape::kColumnFragments; ++n) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) TakeWgmmaSum(sums[0][n][i]);
+    for (int i = 0; i < 4; ++i) PinWgmmaSum(sums[0][n][i]);
   }
 }
 
-// What MultiplyTiles (mma_tile_cuda.h) does. A step's product is still under way when the next one
-// begins: copies go to the stage of the step before the last, which all groups have finished.
+// The same as MultiplyTiles (mma_tile_cuda.h) with wgmma. The product of a step may still be
+// running when the next one is issued, so copies go to the stage of the step before the previous
+// one, which all warpgroups have finished.
 template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
 __device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* shared) {
-  constexpr int kAhead = Shape::kStages - 2;  // steps
+  constexpr int kAhead = Shape::kStages - 2;  // steps that copies run ahead
   WalkAhead<Shape, Walk> ahead{here, shared};
   ahead.LoadFirst(kAhead);
   MmaSums<Shape> sums;
@@ -88,12 +92,12 @@ __device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* share
   const auto next_stage = [](int* which) {
     *which = *which + 1 == Shape::kStages ? 0 : *which + 1;
   };
-  // One tile's steps. Threads that only help to copy run a loop of their own, so that the compiler
-  // sees no branch around a product.
+  // Runs the steps of one tile. Threads that only help to copy run a separate loop, so that the
+  // compiler sees no branch around a product.
   const auto multiply = [&](auto idle) {
     for (bool add = false;; add = true) {
       WaitCopies<kAhead - 1>();
-      ShowSharedToWgmma();
+      FenceSharedForWgmma();
       __syncthreads();
       if constexpr (!decltype(idle)::value) {
         BeginStage<Shape, kAAlongRows, kBAlongRows>(shared + stage * Shape::kStageElements, add,
@@ -121,8 +125,8 @@ __device__ __forceinline__ void MultiplyTilesByWarpgroups(Walk here, Bf16* share
   WaitCopies<0>();
 }
 
-// As the shape says. Kernels by warpgroups are compiled for every GPU, empty but on Hopper;
-// HasWgmma tells the host where they may be launched.
+// Multiplies with the method of the shape. Kernels with wgmma are compiled for every GPU but are
+// empty except on Hopper; the host checks HasWgmma before it launches them.
 template <typename Shape, bool kAAlongRows, bool kBAlongRows, typename Walk>
 __device__ __forceinline__ void MultiplyTilesAs(const Walk& walk, Bf16* shared) {
   if constexpr (!Shape::kByWarpgroups) {

@@ -23,13 +23,14 @@ struct Shape {
 
   int64_t tokens() const { return sequences * sequence; }
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
-  // Of a query's log-sum-exp in [sequences, heads, sequence].
+  // Index of a query in lse [sequences, heads, sequence].
   int64_t lse(int64_t token, int64_t head) const {
     return (token / sequence * heads + head) * sequence + token % sequence;
   }
 };
 
-// One token, odd lengths, one and several query blocks, one key head for all, one for each.
+// One token, odd lengths, one and several blocks of queries, one key head for all query heads and
+// one for each.
 constexpr Shape kShapes[] = {{3, 1, 2, 1, 4},  {2, 37, 3, 3, 5},   {1, 64, 4, 2, 16},
                              {2, 65, 4, 1, 8}, {1, 200, 2, 2, 96}, {1, 130, 6, 2, 3}};
 
@@ -53,7 +54,8 @@ AttentionBackward NewBackward(Workbench& bench, const AttentionForward& forward)
           .dqkv = bench.Poisoned({forward.qkv.dim(0), forward.qkv.dim(1)})};
 }
 
-// One query of one head in double: its probabilities over the tokens it sees, its output, its lse.
+// Reference in double for one query of one head: probabilities over the visible tokens, output,
+// lse.
 struct Row {
   std::vector<double> p;
   std::vector<double> out;

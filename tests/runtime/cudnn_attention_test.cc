@@ -1,5 +1,5 @@
-// Without a GPU: whether cuDNN would compute attention on one that is only described. What it
-// computes is compared in cuda/attention_test.cc.
+// Checks without a GPU that cuDNN supports attention on a described one. The results are compared
+// in cuda/attention_test.cc.
 #include <cudnn_frontend.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -24,8 +24,9 @@ constexpr char kH200[] =
     R"("memClockRateKHz":3201000,"l2CacheSize":62914560,"cudaDeviceId":0,"deviceVer":900,)"
     R"("driverVer":13000,"deviceName":"NVIDIA H200","finalized":true})";
 
-// Empty where cuDNN can be asked here; else why not. It wants a driver's library, for which the
-// toolkit's stub does: once open, it is found by its name.
+// Returns an empty string if cuDNN can be queried on this machine, else the reason. cuDNN needs the
+// driver's library; the toolkit's stub is sufficient, because an opened library is found by its
+// name.
 std::string WhyNot() {
   const absl::StatusOr<std::string> version = OpenCudnn();
   if (!version.ok()) return std::string(version.status().message());
@@ -35,7 +36,7 @@ std::string WhyNot() {
   return "neither libcuda.so.1 nor the toolkit's stub was found";
 }
 
-absl::Status AskForH200(const CudnnAttentionShape& shape) {
+absl::Status FindEngineForH200(const CudnnAttentionShape& shape) {
   const std::string json = kH200;
   auto properties = std::make_shared<cudnn_frontend::DeviceProperties>();
   auto error = properties->deserialize(std::vector<uint8_t>(json.begin(), json.end()));
@@ -56,12 +57,12 @@ class CudnnAttention : public ::testing::Test {
     for (const bool backward : {false, true}) {
       SCOPED_TRACE(::testing::Message() << sequences << " x " << sequence << ", " << heads << "/"
                                         << kv_heads << " x " << head_dim << " " << backward);
-      EXPECT_OK(AskForH200({.backward = backward,
-                            .sequences = sequences,
-                            .sequence = sequence,
-                            .heads = heads,
-                            .kv_heads = kv_heads,
-                            .head_dim = head_dim}));
+      EXPECT_OK(FindEngineForH200({.backward = backward,
+                                   .sequences = sequences,
+                                   .sequence = sequence,
+                                   .heads = heads,
+                                   .kv_heads = kv_heads,
+                                   .head_dim = head_dim}));
     }
   }
 };
@@ -83,23 +84,23 @@ TEST_F(CudnnAttention, IsComputedForOddSequences) {
   for (const int64_t sequence : {2, 37, 150, 1000, 4096}) ExpectBoth(3, sequence, 4, 2, 64);
 }
 
-TEST_F(CudnnAttention, WhatIsNotComputedGivesAStatus) {
+TEST_F(CudnnAttention, AnUnsupportedShapeGivesAStatus) {
   constexpr CudnnAttentionShape kForward{.backward = false,
                                          .sequences = 2,
                                          .sequence = 128,
                                          .heads = 4,
                                          .kv_heads = 2,
                                          .head_dim = 64};
-  ASSERT_OK(AskForH200(kForward));
+  ASSERT_OK(FindEngineForH200(kForward));
   CudnnAttentionShape short_one = kForward, odd = kForward, wide = kForward;
   short_one.sequence = 1;
   short_one.backward = true;
   odd.head_dim = 12;
   wide.head_dim = 264;
   wide.backward = true;
-  EXPECT_STATUS(AskForH200(short_one), kUnimplemented, "not supported");
-  EXPECT_STATUS(AskForH200(odd), kUnimplemented, "multiple of 8");
-  EXPECT_STATUS(AskForH200(wide), kUnimplemented, "256");
+  EXPECT_STATUS(FindEngineForH200(short_one), kUnimplemented, "not supported");
+  EXPECT_STATUS(FindEngineForH200(odd), kUnimplemented, "multiple of 8");
+  EXPECT_STATUS(FindEngineForH200(wide), kUnimplemented, "256");
 }
 
 }  // namespace

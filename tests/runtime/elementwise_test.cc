@@ -14,7 +14,7 @@ namespace {
 using testing::ToVector;
 using testing::Workbench;
 
-constexpr int64_t kLarge = 40001;  // more than one block, and odd
+constexpr int64_t kLarge = 40001;  // several blocks, and odd
 
 TEST(Add, GivesTheSumAlsoInPlace) {
   Workbench bench;

@@ -47,7 +47,7 @@ TEST(Embedding, BackwardGivesTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
-TEST(Embedding, NoTokensIsNoWork) {
+TEST(Embedding, AcceptsNoTokens) {
   Workbench bench;
   const Tensor tokens = bench.Ints({0}, {}), none = bench.Zeros({0, 2});
   const Tensor dtable = bench.Floats({1, 2}, {5, 6});

@@ -60,8 +60,8 @@ TEST(CheckWritable, LeavesNoTraceAndNamesWhatIsInTheWay) {
   EXPECT_THAT(folder.Names(), ElementsAre("old", "place"));
   EXPECT_EQ(folder.ReadAll("old"), "stays");
   EXPECT_STATUS(CheckWritable(folder.Path("place")), kFailedPrecondition,
-                "place\": cannot be written: expected the path of a file");
-  EXPECT_STATUS(CheckWritable(""), kFailedPrecondition, "expected the path of a file");
+                "place\": cannot be written: not a file; give the path of a file");
+  EXPECT_STATUS(CheckWritable(""), kFailedPrecondition, "give the path of a file");
   EXPECT_STATUS(CheckWritable(folder.Path("missing/file")), kFailedPrecondition,
                 folder.Path("missing/file") + ": cannot be written: No such file or directory");
 }

@@ -25,7 +25,7 @@ TEST(FiniteCheck, FindsTheFirstBadElement) {
   EXPECT_EQ(FirstNonFinite(Tensor{}), -1);
 }
 
-TEST(FiniteCheck, LooksAtDoublesToo) {
+TEST(FiniteCheck, InspectsDoublesToo) {
   double sums[2] = {1e300, std::numeric_limits<double>::quiet_NaN()};
   EXPECT_EQ(FirstNonFinite(Tensor::Of(sums, {2})), 1);
   FiniteCheck check{.where = "router", .first = ""};
@@ -33,7 +33,7 @@ TEST(FiniteCheck, LooksAtDoublesToo) {
   EXPECT_EQ(check.first, "output float64[2] of column_sums in router, element 1 = nan");
 }
 
-TEST(FiniteCheck, NotesTheFirstOpWhoseOutputIsBad) {
+TEST(FiniteCheck, RecordsTheFirstOpWhoseOutputIsBad) {
   Workbench bench;
   FiniteCheck check{.where = "model.layers.3.mlp", .first = ""};
   bench.ctx().finite_check = &check;

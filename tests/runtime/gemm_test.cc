@@ -20,7 +20,7 @@ struct Shape {
   int64_t m, n, k;
 };
 
-// Sizes 1, odd ones, one of several tiles, and one where k is long and c small.
+// Size 1, odd sizes, one with several tiles, and one with a long k and a small c.
 constexpr Shape kShapes[] = {{1, 1, 1},      {1, 33, 5},     {7, 1, 64},    {3, 5, 7},
                              {300, 129, 65}, {1100, 257, 9}, {20, 2100, 3}, {17, 31, 1500}};
 
@@ -33,7 +33,7 @@ float At(const Tensor& x, int64_t row, int64_t column, bool transposed) {
   return x.as<float>()[transposed ? column * stride + row : row * stride + column];
 }
 
-// The sums in double, on top of what op.c holds where the op accumulates.
+// Reference in double; includes the contents of op.c if the op accumulates.
 Tensor Reference(Workbench& bench, const Gemm& op) {
   const int64_t m = op.c.dim(0), n = op.c.dim(1), k = op.a.dim(op.transpose_a ? 0 : 1);
   const Tensor c = bench.Zeros({m, n});

@@ -18,8 +18,8 @@ using testing::Workbench;
 
 using Counts = std::vector<int64_t>;
 
-// Rows of each group: ragged with empty ones at both ends, one row each, all in one, none at all,
-// one group, and a group that is cut into several pieces.
+// Rows per group: ragged with empty groups at both ends, one row per group, all rows in one group,
+// no rows, a single group, and a group that is split into several pieces.
 const Counts kCounts[] = {
     {0, 3, 0, 41, 1, 12, 0}, {1, 1, 1}, {0, 0, 50, 0}, {0, 0}, {9}, {2, 1300}};
 
@@ -119,8 +119,8 @@ TEST(GroupedGemm, AGroupsRowsDoNotDependOnOtherGroups) {
   EXPECT_EQ(ToVector(alone.c), ToVector(op.c.Rows(40, 70)));
 }
 
-// The library rounds a row differently by its place in its group (see the header): close, not
-// equal.
+// The library rounds a row differently depending on its position in its group (see the header), so
+// the results are close but not equal.
 TEST(GroupedGemm, ARowMovedInsideItsGroupStaysWithinRounding) {
   Workbench bench;
   const GroupedGemm op = NewProduct(bench, {85}, 256, 256, true);

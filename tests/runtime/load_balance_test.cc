@@ -28,11 +28,11 @@ Tensor Doubles(Workbench& bench, std::initializer_list<int64_t> dims,
   return tensor;
 }
 
-TEST(TakeCounts, MovesTheCountsOn) {
+TEST(AccumulateCounts, MovesTheCountsOn) {
   Workbench bench;
-  const TakeCounts op{.counts = bench.Longs({3}, {4, 0, 1}),
-                      .step = bench.Longs({3}, {10, 20, 30}),
-                      .previous = bench.Longs({3}, {-1, -1, -1})};
+  const AccumulateCounts op{.counts = bench.Longs({3}, {4, 0, 1}),
+                            .step = bench.Longs({3}, {10, 20, 30}),
+                            .previous = bench.Longs({3}, {-1, -1, -1})};
   Compute(bench.ctx(), op);
   EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(0, 0, 0));
   EXPECT_THAT(Values<int64_t>(op.step), ElementsAre(14, 20, 31));
@@ -48,7 +48,7 @@ TEST(LoadShares, AreOfAllLayersTogether) {
   EXPECT_THAT(Values<double>(op.shares), ElementsAre(1, 0.25, 0.75));
 }
 
-TEST(LoadShares, AreEvenWhereNothingWasCounted) {
+TEST(LoadShares, AreEvenIfNothingWasCounted) {
   Workbench bench;
   const LoadShares op{
       .counts = bench.Longs({1, 2}, {0, 0}), .factor = 3, .shares = Doubles(bench, {2}, {-1, -1})};
@@ -61,10 +61,10 @@ TEST(BalanceLoss, AddsBothLossesAndGivesTheirDerivative) {
   const BalanceLoss op{.column_sums = Doubles(bench, {2}, {3, 5}),
                        .weights = Doubles(bench, {2, 2}, {1, 2, 0.5, 0.25}),
                        .losses = Doubles(bench, {2}, {100, 200}),
-                       .column = bench.Poisoned({2})};
+                       .score_gradient = bench.Poisoned({2})};
   Compute(bench.ctx(), op);
   EXPECT_THAT(Values<double>(op.losses), ElementsAre(113, 202.75));
-  EXPECT_THAT(ToVector(op.column), ElementsAre(1.5f, 2.25f));
+  EXPECT_THAT(ToVector(op.score_gradient), ElementsAre(1.5f, 2.25f));
 }
 
 }  // namespace

@@ -20,16 +20,16 @@ TEST(MirroredTensor, IsOneMemoryOnTheCpu) {
 
 TEST(MirroredTensor, HoldsNothingAtFirst) { EXPECT_EQ(MirroredTensor().size(), 0); }
 
-TEST(StreamTimer, SumsPiecesUpAndForgetsWhatWasTaken) {
+TEST(StreamTimer, SumsSectionsAndResetsWhenRead) {
   const auto stream = Stream::Create(Device{}, Stream::Kind::kSide);
   const auto timer = StreamTimer::Create(Device{});
-  EXPECT_EQ(timer->TakeSeconds(), 0);
+  EXPECT_EQ(timer->ReadAndReset(), 0);
   for (int i = 0; i < 2; ++i) {
     timer->Start(*stream);
     timer->Stop(*stream);
   }
-  EXPECT_GT(timer->TakeSeconds(), 0);
-  EXPECT_EQ(timer->TakeSeconds(), 0);
+  EXPECT_GT(timer->ReadAndReset(), 0);
+  EXPECT_EQ(timer->ReadAndReset(), 0);
 }
 
 }  // namespace

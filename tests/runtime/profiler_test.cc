@@ -29,7 +29,7 @@ TEST(Profiler, ScopesMeasureThemselvesAndTheirChildren) {
   EXPECT_EQ(profiler.Entries().front().name, std::string("outer"));
 }
 
-TEST(Profiler, NothingIsNotedWhenOffOrAbsent) {
+TEST(Profiler, RecordsNothingWhenOffOrAbsent) {
   Profiler profiler;
   { Profiler::Scope scope(&profiler, "off"); }
   { Profiler::Scope scope(nullptr, "absent"); }
@@ -67,7 +67,7 @@ TEST(Profiler, TableIsSortedByTimeWithShares) {
   EXPECT_THAT(table, HasSubstr("1.0000   25.0%"));
 }
 
-// Time that passes when it is told to.
+// A clock that the test advances by hand.
 class FakeClock : public DeviceClock {
  public:
   int64_t Mark() override {
@@ -97,7 +97,7 @@ TEST(Profiler, WithADeviceClockScopesMeasureTheDevice) {
   }
   EXPECT_EQ(profiler.Seconds("outer"), 6);
   EXPECT_EQ(profiler.Seconds("inner"), 4);
-  { Profiler::Scope again(&profiler, "inner"); }  // marks count from 0 again
+  { Profiler::Scope again(&profiler, "inner"); }  // indices of marks start at 0 again
   EXPECT_EQ(profiler.Seconds("inner"), 4);
   EXPECT_EQ(profiler.Entries().at(1).calls, 3);
 }

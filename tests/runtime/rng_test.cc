@@ -12,7 +12,7 @@ namespace {
 
 using Words = std::array<uint32_t, 4>;
 
-// The vectors that Random123 publishes for philox4x32-10.
+// The test vectors of Random123 for philox4x32-10.
 TEST(Rng, AgreesWithThePublishedPhiloxVectors) {
   EXPECT_EQ(Rng(0, 0).Block(0), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   EXPECT_EQ(Rng(~0ull, ~0ull).Block(~0ull),

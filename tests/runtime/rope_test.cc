@@ -37,7 +37,7 @@ TEST(Rope, TableHoldsCosinesThenSines) {
   }
 }
 
-TEST(Rope, TurnsPairsOfTheTwoHalvesByHand) {
+TEST(Rope, RotatesPairsOfTheTwoHalvesByHand) {
   Workbench bench;
   const Tensor table = bench.Floats({2, 4}, {1, 1, 0, 0, 0.6f, 0, 0.8f, 1});
   const Tensor x = bench.Floats({2, 4}, {1, 2, 3, 4, 1, 2, 3, 4});
@@ -46,7 +46,7 @@ TEST(Rope, TurnsPairsOfTheTwoHalvesByHand) {
   ExpectNear(x, bench.Floats({2, 4}, expected), 1e-6);
 }
 
-TEST(Rope, TurnsOnlyTheFirstHeadsOfARow) {
+TEST(Rope, RotatesOnlyTheFirstHeadsOfARow) {
   Workbench bench;
   const Tensor table = Table(bench, 3, 6), x = bench.Random("x", {3, 20});
   const std::vector<float> before = ToVector(x);

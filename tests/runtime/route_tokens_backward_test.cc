@@ -23,19 +23,19 @@ using testing::RouteSize;
 using testing::ToVector;
 using testing::Workbench;
 
-// What the tokens' gates and scores give to a loss whose gradients are dgates and column.
+// A loss of the gates and scores whose gradients are dgates and score_gradient.
 double Loss(Workbench& bench, const RouteCase& test) {
   Compute(bench.ctx(), test.Forward());
   double loss = Dot(test.gates, test.dgates);
   for (int64_t i = 0; i < test.scores.numel(); ++i) {
-    loss +=
-        double{test.scores.as<float>()[i]} * double{test.column.as<float>()[i % test.size.experts]};
+    loss += double{test.scores.as<float>()[i]} *
+            double{test.score_gradient.as<float>()[i % test.size.experts]};
   }
   return loss;
 }
 
-// Logits of a row are a fifth apart or more and no nearer to zero than a tenth: a difference moves
-// no choice and does not pass the corner of max(0, z).
+// Spaces the logits of a row by at least 0.2 and keeps them 0.1 away from zero, so that a finite
+// difference changes no choice and does not cross the kink of max(0, z).
 void Spread(const RouteCase& test) {
   const int64_t experts = test.size.experts;
   for (int64_t i = 0; i < test.logits.numel(); ++i) {
@@ -67,7 +67,8 @@ std::vector<double> DscoresInDouble(const RouteCase& test, int64_t t) {
   const int64_t k = test.size.k;
   const float* dgates = test.dgates.as<float>() + t * k;
   const float* gates = test.gates.as<float>() + t * k;
-  std::vector<double> ds(test.column.as<float>(), test.column.as<float>() + test.size.experts);
+  std::vector<double> ds(test.score_gradient.as<float>(),
+                         test.score_gradient.as<float>() + test.size.experts);
   double dot = 0, sum = 1;
   for (int64_t j = 0; j < k && test.size.normalized; ++j) dot += double{gates[j]} * dgates[j];
   if (test.size.normalized) sum = double{test.gate_sums.as<float>()[t]};
@@ -77,7 +78,7 @@ std::vector<double> DscoresInDouble(const RouteCase& test, int64_t t) {
   return ds;
 }
 
-// ds becomes the gradient of the token's logits; gives its part of dscale.
+// Replaces ds by the gradient of the token's logits; returns its contribution to dscale.
 double ThroughNorm(const RouteCase& test, int64_t t, std::vector<double>& ds) {
   const float* z = test.logits.as<float>() + t * test.size.experts;
   double squares = 0, dot = 0;
@@ -102,11 +103,11 @@ void ThroughOthers(const RouteCase& test, int64_t t, std::vector<double>& ds) {
   }
 }
 
-// Gives the token's part of dscale.
+// Checks one token; returns its contribution to dscale.
 double ExpectDlogits(const RouteCase& test, int64_t t) {
   std::vector<double> expected = DscoresInDouble(test, t);
-  double most = 0, dscale = 0;
-  for (const double ds : expected) most = std::max(most, std::abs(ds));
+  double largest = 0, dscale = 0;
+  for (const double ds : expected) largest = std::max(largest, std::abs(ds));
   if (test.kind == ScoreKind::kNorm) {
     dscale = ThroughNorm(test, t, expected);
   } else {
@@ -114,7 +115,7 @@ double ExpectDlogits(const RouteCase& test, int64_t t) {
   }
   const float* actual = test.dlogits.as<float>() + t * test.size.experts;
   for (size_t e = 0; e < expected.size(); ++e) {
-    EXPECT_NEAR(double{actual[e]}, expected[e], 3e-6 * (1 + most)) << expected.size();
+    EXPECT_NEAR(double{actual[e]}, expected[e], 3e-6 * (1 + largest)) << expected.size();
   }
   return dscale;
 }
@@ -131,14 +132,14 @@ TEST(RouteTokensBackward, AgreesWithDoublesAtAllSizes) {
   });
 }
 
-// Scores of a half: the sigmoid's slope is a quarter.
-TEST(RouteTokensBackward, AddsGateGradientsToTheColumn) {
+// Scores are 1/2, so the slope of the sigmoid is 1/4.
+TEST(RouteTokensBackward, AddsGateGradientsToTheScoreGradient) {
   Workbench bench;
   RouteCase test(bench, ScoreKind::kSigmoid, {.tokens = 2, .experts = 3, .k = 2});
   std::fill_n(test.scores.as<float>(), 6, 0.5f);
   test.ids = bench.Ints({2, 2}, {2, 0, 1, 2});
   test.dgates = bench.Floats({2, 2}, {10, 20, 30, 40});
-  test.column = bench.Floats({3}, {1, 2, 3});
+  test.score_gradient = bench.Floats({3}, {1, 2, 3});
   Compute(bench.ctx(), test.Backward());
   EXPECT_EQ(ToVector(test.dlogits),
             (std::vector<float>{21 / 4.0f, 2 / 4.0f, 13 / 4.0f, 1 / 4.0f, 32 / 4.0f, 43 / 4.0f}));
@@ -190,7 +191,7 @@ TEST(RouteTokensBackward, HasTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
-TEST(RouteTokensBackwardDeathTest, AnIdOfNoExpertEndsTheProcess) {
+TEST(RouteTokensBackwardDeathTest, AnIdOutOfRangeAborts) {
   Workbench bench;
   RouteCase test(bench, ScoreKind::kSigmoid, {.tokens = 2, .experts = 3, .k = 1});
   Compute(bench.ctx(), test.Forward());

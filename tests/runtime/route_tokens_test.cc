@@ -35,7 +35,7 @@ std::vector<int64_t> Counts(const Tensor& counts) {
   return {counts.as<int64_t>(), counts.as<int64_t>() + counts.numel()};
 }
 
-// Of two tokens and two experts; then the same bits in place of the logits.
+// Checks the scores of two tokens and two experts, and that computing in place gives the same bits.
 void ExpectScoresOf(ScoreKind kind, const std::vector<float>& logits,
                     const std::vector<float>& expected) {
   Workbench bench;
@@ -98,8 +98,9 @@ TEST(RouteTokens, NanStaysInItsRow) {
     test.logits.as<float>()[3] = NAN;
     Compute(bench.ctx(), test.Forward());
     for (int64_t e = 0; e < 10; ++e) {
-      const bool alone = kind == ScoreKind::kSigmoid && e != 3;  // each by itself
-      EXPECT_EQ(std::isnan(test.scores.as<float>()[e]), !alone);
+      // sigmoid scores are independent of each other
+      const bool independent = kind == ScoreKind::kSigmoid && e != 3;
+      EXPECT_EQ(std::isnan(test.scores.as<float>()[e]), !independent);
       EXPECT_TRUE(std::isfinite(test.scores.as<float>()[10 + e]));
     }
     for (int64_t j = 0; j < 2; ++j) EXPECT_TRUE(std::isfinite(test.gates.as<float>()[2 + j]));
@@ -157,14 +158,14 @@ TEST(RouteTokens, TiesGoToTheLowestId) {
   }
 }
 
-// Negative logits have scores of zero, which are no ties before the norm.
+// Negative logits have scores of zero; they tie although the logits differ.
 TEST(RouteTokens, NormScoresOfZeroAreTies) {
   Workbench bench;
   RouteCase test(bench, ScoreKind::kNorm, {.tokens = 2, .experts = 4, .k = 3});
   test.logits = bench.Floats({2, 4}, {-4, -3, -2, -1, -4, -0.0f, -2, 1});
   Compute(bench.ctx(), test.Forward());
   EXPECT_EQ(Ids(test.ids), (std::vector<int32_t>{0, 1, 2, 3, 0, 1}));
-  test.scale = bench.Floats({1}, {-1});  // now -0, and the last one is below
+  test.scale = bench.Floats({1}, {-1});  // the zeros become -0, and the last score is negative
   Compute(bench.ctx(), test.Forward());
   EXPECT_EQ(Ids(test.ids), (std::vector<int32_t>{0, 1, 2, 0, 1, 2}));
 }
@@ -173,7 +174,8 @@ TEST(RouteTokens, ABiasEntersTheChoiceButNotTheGates) {
   Workbench bench;
   RouteCase test(bench, ScoreKind::kSoftmax, {.tokens = 2, .experts = 3, .k = 2, .biased = true});
   const float two = std::log(2.0f);
-  test.logits = bench.Floats({2, 3}, {2 * two, two, 0, 0, two, 0});  // 4 2 1 of 7, 1 2 1 of 4
+  // scores 4/7 2/7 1/7 and 1/4 2/4 1/4
+  test.logits = bench.Floats({2, 3}, {2 * two, two, 0, 0, two, 0});
   test.bias = bench.Floats({3}, {-0.5f, 0, 1});
   Compute(bench.ctx(), test.Forward());
   EXPECT_EQ(Ids(test.ids), (std::vector<int32_t>{2, 1, 2, 1}));
@@ -193,7 +195,7 @@ TEST(RouteTokens, NormalizedGatesOfATokenSumToOne) {
   ExpectNear(test.gate_sums, bench.Floats({3}, {3, 4, 1e-20f}), 0, 1e-6);
 }
 
-// By a stable sort of scores plus bias.
+// Reference choice: a stable sort of scores plus bias.
 std::vector<int32_t> Sorted(const RouteCase& test) {
   std::vector<int32_t> expected;
   const int64_t experts = test.size.experts;

@@ -13,7 +13,8 @@ namespace {
 using testing::ToVector;
 using testing::Workbench;
 
-// The mean of 10 over 4 experts is no integer; of 12 it is, and the expert that has it stays.
+// The mean of 10 counts over 4 experts is not an integer. The mean of 12 is, and the bias of the
+// expert with that count does not change.
 TEST(MoveRouterBias, GoesTowardsExpertsBelowTheMean) {
   Workbench bench;
   const Tensor bias = bench.Floats({4}, {0, 1, -1, 0.5f});

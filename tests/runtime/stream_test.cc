@@ -12,7 +12,7 @@ namespace {
 
 constexpr auto kMoment = std::chrono::milliseconds(20);
 
-// A gate that work waits at until the test opens it.
+// Work blocks in Pass() until the test opens the gate.
 class Gate {
  public:
   void Open() { open_ = true; }
@@ -78,7 +78,8 @@ TEST(Stream, ComputeStreamWaitsForTheEventAndNoLonger) {
     before = true;
   });
   const Event event = side->Record();
-  side->Run([&gate] { gate.Pass(); });  // after the event: waiting for it would hang
+  // enqueued after the event, so waiting for it would deadlock
+  side->Run([&gate] { gate.Pass(); });
   compute->Wait(event);
   EXPECT_TRUE(before);
   gate.Open();

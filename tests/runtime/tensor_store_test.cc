@@ -37,7 +37,7 @@ void Spill(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-// One tensor of each type, a scalar and an empty one; 5 floats put the int64 off its alignment.
+// One tensor of each type, a scalar and an empty one. The 5 floats misalign the int64 tensor.
 class TensorStore : public ::testing::Test {
  protected:
   TensorStore() : path_(PathFor(::testing::UnitTest::GetInstance()->current_test_info()->name())) {}
@@ -62,7 +62,7 @@ class TensorStore : public ::testing::Test {
     return (*writer)->Finish();
   }
 
-  // A file with this header text and this many bytes of data.
+  // Opens a file with this header text and this number of data bytes.
   absl::Status OpenText(std::string text, size_t data_bytes) {
     text.append((8 - text.size() % 8) % 8, ' ');
     const uint64_t length = text.size();
@@ -71,7 +71,7 @@ class TensorStore : public ::testing::Test {
     return TensorFile::Open(path_).status();
   }
 
-  // A file of 8 data bytes with one tensor of these fields.
+  // Opens a file of 8 data bytes with one tensor with these fields.
   absl::Status OpenTensor(const char* dtype, const char* shape, const char* offsets) {
     return OpenText(absl::StrCat(R"({"w":{"dtype":)", dtype, R"(,"shape":)", shape,
                                  R"(,"data_offsets":)", offsets, "}}"),
@@ -116,8 +116,8 @@ TEST_F(TensorStore, DataBeginAlignedAndFollowOneAnother) {
   EXPECT_EQ(file->Info("none")->bytes, 0);
   EXPECT_EQ(file->Info("ints")->begin, first.begin + 36);
   EXPECT_EQ(file->Info("scalar")->shape, std::vector<int64_t>{});
-  EXPECT_TRUE(file->Contains("ints"));
-  EXPECT_FALSE(file->Contains("int"));
+  EXPECT_OK(file->Info("ints"));
+  EXPECT_STATUS(file->Info("int"), kNotFound, "contains no tensor 'int'");
 }
 
 TEST_F(TensorStore, DigestOfTheWriterIsThatOfTheFile) {
@@ -130,7 +130,7 @@ TEST_F(TensorStore, DigestOfTheWriterIsThatOfTheFile) {
   EXPECT_NE(DigestFile(path_)->xxh3_128, written.xxh3_128);
 }
 
-// More than the disk is told to begin with at a time; what is laid out beforehand is the file.
+// Larger than one writeback chunk; the preallocated size is that of the file.
 TEST_F(TensorStore, ALargeFileIsWholeAndTakesItsOwnRoom) {
   std::vector<int32_t> large((int64_t{21} << 20) / 4 + 1);
   std::iota(large.begin(), large.end(), 7);
@@ -205,7 +205,7 @@ TEST_F(TensorStore, ReadChecksNameTypeAndShape) {
   ASSERT_OK(WriteAll());
   const auto file = TensorFile::Open(path_).value();
   EXPECT_STATUS(file->Read("float", Tensor::Of(floats_, {5})), kNotFound,
-                path_ + ": holds no tensor 'float'");
+                path_ + ": contains no tensor 'float'");
   EXPECT_STATUS(file->Read("z.floats", Tensor::Of(floats_, {5})), kInvalidArgument,
                 "expected float32[5], found float32[5, 1]");
   EXPECT_STATUS(file->Read("ints", Tensor::Of(floats_, {1, 1, 3})), kInvalidArgument,
@@ -250,7 +250,7 @@ TEST_F(TensorStore, FlippedBitsInTheHeaderNeverReachOutsideTheFile) {
     Spill(path_, damaged);
     const auto file = TensorFile::Open(path_);
     if (!file.ok()) continue;
-    ++opened;  // a name, a metadata text, or a type or shape of the same size
+    ++opened;  // changed a name, a metadata text, or a type or shape of the same size
     for (const std::string& name : (*file)->names()) {
       const TensorInfo info = (*file)->Info(name).value();
       ASSERT_LE(info.begin + info.bytes, static_cast<int64_t>(bytes.size())) << bit;
@@ -302,7 +302,7 @@ TEST_F(TensorStore, TypeAndShapeOfATensorAreChecked) {
 TEST_F(TensorStore, OffsetsOfATensorAreChecked) {
   for (const char* offsets : {"[0,9]", "[8,0]", "[0,8,8]", "[]"}) {
     EXPECT_STATUS(OpenTensor(R"("F32")", "[2]", offsets), kDataLoss,
-                  absl::StrCat("two rising numbers up to 8, found ", offsets));
+                  absl::StrCat("two ascending numbers up to 8, found ", offsets));
   }
   EXPECT_STATUS(OpenTensor(R"("F32")", "[3]", "[0,8]"), kDataLoss, "expected 12 bytes for F32 [3]");
   EXPECT_STATUS(OpenTensor(R"("F32")", "[1]", "[0,4]"), kDataLoss, "found 4 trailing bytes");
@@ -353,12 +353,12 @@ assert read("none", "") == [] and read("ints", "3i") == [7, 8, -9] and read("sca
   std::filesystem::remove(script);
 }
 
-TEST_F(TensorStore, WriterDiesOfWrongOrderTypeAndMissingTensors) {
+TEST_F(TensorStore, WriterAbortsOnWrongOrderTypeAndMissingTensors) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto writer = TensorFileWriter::Create(path_, Specs(), {}).value();
   EXPECT_DEATH(static_cast<void>(writer->Write("longs", Tensor::Of(longs_, {2}))), "out of order");
   EXPECT_DEATH(static_cast<void>(writer->Write("z.floats", Tensor::Of(floats_, {5}))),
-               "was to be float32.5, 1., not float32.5.");
+               "must be float32.5, 1., found float32.5.");
   EXPECT_DEATH(static_cast<void>(writer->Finish().status()), "'z.floats' is missing");
 }
 

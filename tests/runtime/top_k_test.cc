@@ -63,7 +63,7 @@ TEST(TopK, AgreesWithAStableSortAtOddSizes) {
   Workbench bench;
   for (const int64_t experts : {1, 7, 8, 48, 97}) {
     const Tensor scores = bench.Random("scores", {9, experts});
-    // Coarse, so that ties are common.
+    // Rounded, so that ties are common.
     for (int64_t i = 0; i < scores.numel(); ++i) {
       scores.as<float>()[i] = std::round(scores.as<float>()[i] * 4) / 4;
     }

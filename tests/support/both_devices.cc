@@ -63,7 +63,8 @@ void DeviceCopies::Move(Tensor* tensor, bool rounded) {
   *tensor = NewLike(from, from.dtype, kGpu, buffers_);
   CopyTensor(from, *tensor, *stream_);
   stream_->Synchronize();
-  // An empty tensor of an arena has the address of the next one.
+  // An empty tensor from an arena has the same address as the next allocation, so it is not
+  // remembered.
   if (!tensor->empty()) copies_.push_back({host, *tensor});
 }
 

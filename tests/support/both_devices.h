@@ -1,5 +1,6 @@
-// Runs an op on the CPU and on a GPU and compares: on the CPU in float32, on the GPU in float32 and
-// in bfloat16, each tensor in memory of its own, so that reading or writing past its end shows.
+// Runs an op on the CPU and on a GPU and compares the results: the CPU in float32, the GPU in
+// float32 and in bfloat16. Each tensor has its own allocation, so reading or writing past its end
+// is detected.
 #pragma once
 
 #include <algorithm>
@@ -19,20 +20,21 @@ namespace unipool::testing {
 enum class Precision { kFloat32, kBFloat16 };
 
 struct BothDevicesOptions {
-  bool bfloat16 = true;  // false for an op that has no bfloat16
-  double looser = 1;     // the tolerance is multiplied by it
+  bool bfloat16 = true;  // false if the op does not support bfloat16
+  double looser = 1;     // factor of the tolerance
 };
 
-// The device's copies of an op's tensors. Tensors of the same memory stay so.
+// Copies of an op's tensors on the device. Tensors that share memory on the host share it on the
+// device.
 class DeviceCopies {
  public:
   DeviceCopies();
 
   Context& ctx() { return ctx_; }
-  // Replaces a tensor of the host by a copy on the device; as bfloat16 where it is float32 and
+  // Replaces a host tensor by a copy on the device; a float32 tensor is converted to bfloat16 if
   // `rounded`.
   void Move(Tensor* tensor, bool rounded);
-  // Back in host memory, as float32 where it is bfloat16.
+  // Returns the values as doubles.
   std::vector<double> Read(const Tensor& tensor);
 
  private:
@@ -46,7 +48,7 @@ class DeviceCopies {
   Context ctx_;
 };
 
-// A copy of the host's tensor in `storage`, rounded to bfloat16 and back where `rounded`.
+// Returns a copy of the host tensor in `storage`, rounded to bfloat16 and back if `rounded`.
 Tensor CopyOnHost(const Tensor& tensor, bool rounded, std::vector<Buffer>& storage);
 std::vector<double> ToDoubles(const Tensor& tensor);
 void ExpectClose(const std::string& what, const std::vector<double>& actual,
@@ -54,9 +56,9 @@ void ExpectClose(const std::string& what, const std::vector<double>& actual,
 void ExpectSameBits(const std::string& what, const std::vector<double>& a,
                     const std::vector<double>& b);
 
-// `op` holds tensors of the host: inputs with values, outputs that start as NaN (or, where the op
-// adds to them, with values). Members named in `keep` stay float32 on the device (statistics,
-// gradients of parameters); those in `on_host` stay in host memory. Runs twice and expects the same
+// `op` holds host tensors: inputs have values, outputs are NaN (or have values, if the op adds to
+// them). Members listed in `keep` stay float32 on the device (statistics, gradients of parameters);
+// those in `on_host` stay in host memory. The op runs twice on the device and must give the same
 // bits.
 template <typename Op>
 struct BothDevices {
@@ -71,7 +73,7 @@ struct BothDevices {
   }
 
  private:
-  // The members that are tensors, each once.
+  // All tensor members, each once.
   static std::vector<Tensor*> TensorsOf(Op& of) {
     std::vector<Tensor*> tensors;
     for (const Tensor* tensor : of.Inputs()) tensors.push_back(const_cast<Tensor*>(tensor));
@@ -138,7 +140,7 @@ struct BothDevices {
   }
 };
 
-// The same for an op without tensors on the host.
+// The same for an op that has no tensors on the host.
 template <typename Op>
 void ExpectOnBothDevices(const Op& op, std::vector<Tensor Op::*> keep = {},
                          BothDevicesOptions options = {}) {

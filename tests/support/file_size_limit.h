@@ -1,4 +1,5 @@
-// Stands for a full disk: writes past the limit first come short, then fail. Of the whole process.
+// Simulates a full disk: a write past the limit is first truncated, then fails. Applies to the
+// whole process.
 #pragma once
 
 #include <sys/resource.h>

@@ -1,9 +1,9 @@
-// Whether tests of CUDA can run here.
+// Reports whether CUDA tests can run on this machine.
 #pragma once
 
 namespace unipool::testing {
 
-// Empty where there is a GPU, real or emulated; else why not.
+// Returns an empty string if there is a GPU, real or emulated, else the reason why there is none.
 const char* WhyNoGpu();
 bool GpuIsEmulated();
 

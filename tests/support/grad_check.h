@@ -8,12 +8,12 @@
 namespace unipool::testing {
 
 struct GradCheckOptions {
-  double step = 1e-2;         // of the difference, in units of x
+  double step = 1e-2;         // step of the difference, in units of x
   double tolerance = 1e-2;    // |dx - difference| <= tolerance * (1 + |difference|)
-  int64_t max_elements = 64;  // of x, spread evenly, that are checked
+  int64_t max_elements = 64;  // number of elements of x to check, evenly spaced
 };
 
-// `loss` runs the forward on the present contents of x and gives a scalar; dx is its gradient.
+// `loss` runs the forward with the current contents of x and returns a scalar; dx is its gradient.
 void ExpectGradient(const Tensor& x, const Tensor& dx, const std::function<double()>& loss,
                     const GradCheckOptions& options = {});
 

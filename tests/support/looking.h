@@ -1,4 +1,4 @@
-// A fixture for tests that look at small models with untrained weights.
+// Fixture for tests that analyze small models with untrained weights.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,13 +21,14 @@ class LookingTest : public ::testing::Test {
 
   config::Run Run(Variant variant) const { return TinyRun(variant, prefix_); }
 
-  // The first 8 sequences of the validation part, unless `part` says otherwise.
+  // The first 8 sequences of the validation set, unless `part` selects others.
   static std::unique_ptr<EvaluationText> Text(const config::Run& run,
                                               const TextPart& part = {.sequences = 8}) {
     return EvaluationText::Open(run, part).value();
   }
 
-  // What `look` gives on rank 0 of `ranks`, each with the run's initial weights.
+  // Runs `look` on `ranks` ranks, each with the initial weights of the run, and returns the result
+  // of rank 0.
   template <typename Result, typename Function>
   static Result Look(const config::Run& run, int ranks, const Function& look,
                      int64_t batch_tokens = 40) {

@@ -1,4 +1,4 @@
-// main of the GoogleTest programs whose ranks are processes: all ranks fail if one does.
+// main() of GoogleTest programs whose ranks are processes. All ranks fail if one does.
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 

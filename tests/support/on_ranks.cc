@@ -17,11 +17,12 @@
 namespace unipool::testing {
 namespace {
 
-// Below the watchdog's patience: a communicator knows better where it hangs.
+// Shorter than the watchdog's timeout, because a communicator reports more precisely where it
+// hangs.
 constexpr absl::Duration kDeadline = absl::Seconds(40);
-constexpr std::chrono::seconds kPatience(60);
+constexpr std::chrono::seconds kTimeout(60);
 
-// Ends the process when a rank does not return.
+// Aborts the process if a rank does not return before the timeout.
 class Watchdog {
  public:
   explicit Watchdog(int ranks) {
@@ -38,9 +39,9 @@ class Watchdog {
 
   void AwaitAll() {
     std::unique_lock lock(mutex_);
-    const bool all = changed_.wait_for(lock, kPatience, [&] { return running_.empty(); });
+    const bool all = changed_.wait_for(lock, kTimeout, [&] { return running_.empty(); });
     if (!all) {
-      LOG(FATAL) << "after " << kPatience.count()
+      LOG(FATAL) << "after " << kTimeout.count()
                  << " s these ranks have not returned: " << absl::StrJoin(running_, ", ");
     }
   }

@@ -1,5 +1,5 @@
-// Runs a function on n threads, each the rank of a group of LocalCommunicators, under a watchdog:
-// a test that hangs says where and ends the process.
+// Runs a function on n threads, each the rank of a group of LocalCommunicators. A watchdog aborts a
+// test that hangs and lists the ranks that have not returned.
 #pragma once
 
 #include <functional>
@@ -9,9 +9,10 @@
 
 namespace unipool::testing {
 
-// `body` gets the rank's communicator, valid for the call; each thread runs OpenMP with one thread.
+// `body` receives the communicator of its rank, valid during the call. Each thread uses one OpenMP
+// thread.
 void OnRanks(int ranks, const std::function<void(Communicator&)>& body);
-// The same with ownership, for bodies that build ProcessGroups.
+// The same, but `body` owns the communicator; for bodies that build ProcessGroups.
 void OnRanksOwned(int ranks, const std::function<void(std::unique_ptr<Communicator>)>& body);
 
 }  // namespace unipool::testing

@@ -1,4 +1,4 @@
-// Text packed as files hold it.
+// Compresses text in the formats of data files.
 #pragma once
 
 #include <string>

@@ -19,7 +19,7 @@ RouteCase::RouteCase(Workbench& bench, ScoreKind kind_of_scores, const RouteSize
       counts(bench.Longs({size.experts},
                          std::vector<int64_t>(static_cast<size_t>(size.experts), kCounted))),
       dgates(bench.Random("dg", {size.tokens, size.k})),
-      column(bench.Random("column", {size.experts})),
+      score_gradient(bench.Random("column", {size.experts})),
       dlogits(bench.Poisoned({size.tokens, size.experts})),
       dscale(bench.Floats({1}, {0.5f})) {}
 
@@ -53,7 +53,7 @@ RouteTokensBackward RouteCase::Backward() const {
           .c = c,
           .eps = eps,
           .dgates = dgates,
-          .column = column,
+          .score_gradient = score_gradient,
           .logits = norm ? logits : Tensor{},
           .scale = norm ? scale : Tensor{},
           .scores = norm ? Tensor{} : scores,

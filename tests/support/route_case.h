@@ -1,4 +1,5 @@
-// Routing for tests: a batch of tokens with what both ways need, and the formulas in double.
+// Routing test case: tensors of forward and backward for a batch of tokens, and the formulas in
+// double.
 #pragma once
 
 #include <cstdint>
@@ -20,15 +21,15 @@ struct RouteSize {
 };
 
 struct RouteCase {
-  static constexpr int64_t kCounted = 3;  // what the counts start from
+  static constexpr int64_t kCounted = 3;  // initial value of each count
 
   RouteCase(Workbench& bench, ScoreKind kind_of_scores, const RouteSize& size_of_batch);
 
-  RouteTokens Scoring() const;  // without ids
+  RouteTokens Scoring() const;  // scores only, without ids
   RouteTokens Forward() const;
   RouteTokensBackward Backward() const;
 
-  // Logits become multiples of a quarter, so that ties are common.
+  // Rounds the logits to multiples of 1/4, so that ties are common.
   void Coarsen();
   std::vector<double> ScoresInDouble(int64_t t) const;
 
@@ -37,11 +38,11 @@ struct RouteCase {
   float c = 2.5f;
   float eps = 0.1f;
   Tensor logits, scale, bias, scores, ids, gates, gate_sums, counts;
-  Tensor dgates, column, dlogits, dscale;
+  Tensor dgates, score_gradient, dlogits, dscale;
 };
 
-// Calls function(kind, size): no tokens, one, more than are worked on together; odd numbers of
-// experts, and more than a GPU holds in registers; a choice of one, of some, of all.
+// Calls function(kind, size) for 0, 1 and several tokens (more than are processed together), odd
+// numbers of experts and more than a GPU holds in registers, and k = 1, some, and all experts.
 void ForEachRouteSize(const std::function<void(ScoreKind, const RouteSize&)>& function);
 
 }  // namespace unipool::testing

@@ -1,5 +1,5 @@
-// Loaded before the C library (LD_PRELOAD), a disk on which each fsync takes 50 ms: a save is long
-// enough to be met by whoever looks for one.
+// An LD_PRELOAD library that delays each fsync by 50 ms, so that a save takes long enough for a
+// test to observe it.
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-// EXPECT_OK(status), ASSERT_OK(status), and a matcher for a code with a part of the message.
+// EXPECT_OK(status), ASSERT_OK(status), and EXPECT_STATUS(status, code, part of the message).
 #pragma once
 
 #include <gmock/gmock.h>
@@ -21,7 +21,7 @@ absl::Status StatusOf(const absl::StatusOr<T>& status_or) {
 
 #define EXPECT_OK(expression) EXPECT_EQ(::unipool::testing::StatusOf(expression).ToString(), "OK")
 #define ASSERT_OK(expression) ASSERT_EQ(::unipool::testing::StatusOf(expression).ToString(), "OK")
-// The status has this code and its message holds this text.
+// Expects a status with this code and a message that contains `text`.
 #define EXPECT_STATUS(expression, expected_code, text)                             \
   do {                                                                             \
     const absl::Status seen_status = ::unipool::testing::StatusOf(expression);     \

@@ -1,4 +1,4 @@
-// A folder for one test's files, gone with the test.
+// A temporary folder that is removed at the end of the test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ class TempFolder {
 
   std::string Path(const std::string& name) const { return (path_ / name).string(); }
 
-  // Writes a file and gives its path; folders in the name are made.
+  // Writes a file, creating the folders in its name, and returns its path.
   std::string Write(const std::string& name, const std::string& bytes) const {
     std::filesystem::create_directories((path_ / name).parent_path());
     std::ofstream(path_ / name, std::ios::binary) << bytes;
@@ -38,7 +38,7 @@ class TempFolder {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  // Names of the files in the folder itself, sorted.
+  // Sorted names of the entries of the folder, not recursive.
   std::vector<std::string> Names() const {
     std::vector<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(path_)) {

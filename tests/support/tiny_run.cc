@@ -16,7 +16,8 @@ constexpr int kEndOfDocument = 256;
 
 }  // namespace
 
-// Each byte is mostly a function of the one before, so that a few steps of training show.
+// Each byte is mostly a function of the previous one, so a few training steps reduce the loss
+// visibly.
 void WriteTinyDataset(const std::string& prefix) {
   auto writer = IndexedDatasetWriter::Create(prefix, 257);
   CHECK(writer.ok()) << writer.status();

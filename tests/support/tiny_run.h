@@ -1,4 +1,4 @@
-// A run small enough for a test to train in milliseconds, and text for it to learn.
+// A run configuration that trains in milliseconds, and a dataset for it.
 #pragma once
 
 #include <string>
@@ -7,12 +7,13 @@
 
 namespace unipool::testing {
 
-// Writes PREFIX.bin/.idx: 60 documents of made-up, learnable bytes.
+// Writes PREFIX.bin and PREFIX.idx with 60 synthetic documents that a model can learn.
 void WriteTinyDataset(const std::string& prefix);
 
 enum class Variant { kDense, kVanilla, kUniPool, kUniPoolTop2, kSigmoid, kUniPoolLocal };
 
-// Resolved: 3 layers, 7 experts a pool (no multiple of 2, 3 or 4 ranks), 12 sequences a step.
+// A resolved configuration with 3 layers, 7 experts per pool (not divisible by 2, 3 or 4 ranks) and
+// 12 sequences per step.
 config::Run TinyRun(Variant variant, const std::string& prefix);
 
 }  // namespace unipool::testing

@@ -1,17 +1,18 @@
-// How far results may be apart, for all tests that compare two computations: one table.
+// The tolerances of all tests that compare two computations.
 #pragma once
 
 #include "runtime/tensor.h"
 
 namespace unipool::testing {
 
-// |a - b| <= share * (|b| + root mean square of b): sums lose digits to their largest terms.
+// |a - b| <= share * (|b| + root mean square of b). The second term allows for cancellation in sums
+// of larger terms.
 struct Tolerance {
   double share;
 };
 
-// Float32: the order of the additions differs. BFloat16: results are rounded to 8 bits, and so may
-// be what lies in between. Integers are the same.
+// Float32 results differ by the order of additions. BFloat16 results and intermediate values are
+// rounded to 8 bits. Integers must be equal.
 inline constexpr Tolerance kFloat32Tolerance{2e-5};
 inline constexpr Tolerance kBFloat16Tolerance{1e-2};
 

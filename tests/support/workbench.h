@@ -1,4 +1,5 @@
-// What an op test needs: a Context with an arena, and tensors filled from names or by hand.
+// Fixture of op tests: a Context with an arena, and functions that create tensors with random or
+// given values.
 #pragma once
 
 #include <initializer_list>
@@ -19,9 +20,9 @@ class Workbench {
   Arena& arena() { return *arena_; }
 
   Tensor Zeros(std::initializer_list<int64_t> dims);
-  // Filled with NaN: an op must overwrite every element.
+  // Filled with NaN, to detect elements that an op does not overwrite.
   Tensor Poisoned(std::initializer_list<int64_t> dims);
-  // Normal(0, stddev); the same numbers for the same name and shape.
+  // Normal(0, stddev); the values depend only on the name and the shape.
   Tensor Random(absl::string_view name, std::initializer_list<int64_t> dims, float stddev = 1.0f);
   Tensor Floats(std::initializer_list<int64_t> dims, const std::vector<float>& values);
   Tensor Ints(std::initializer_list<int64_t> dims, const std::vector<int32_t>& values);
@@ -36,9 +37,10 @@ class Workbench {
 };
 
 std::vector<float> ToVector(const Tensor& tensor);
-// Sum of a[i] * b[i] in double: the scalar loss of a gradient check.
+// Returns sum_i a[i] * b[i] in double, e.g. the scalar loss of a gradient check.
 double Dot(const Tensor& a, const Tensor& b);
-// Every |a - b| <= absolute + relative * |b|, or a failure that names the first and worst element.
+// Expects |a - b| <= absolute + relative * |b| for every element; a failure names the first and the
+// worst element.
 void ExpectNear(const Tensor& a, const Tensor& b, double absolute, double relative = 0);
 
 }  // namespace unipool::testing

@@ -17,9 +17,10 @@ struct Shape {
   int64_t tokens() const { return sequences * sequence; }
 };
 
-// Probabilities are rounded to bfloat16 before they are multiplied: hence looser tolerances.
-// Of the tensor cores' kernels every width, full and not, and sequences of one, several and odd
-// blocks; of the others, a head_dim that is no multiple of 8 and one above 128.
+// Probabilities are rounded to bfloat16 before they are multiplied, so the tolerances are looser.
+// The shapes cover every width of the tensor-core kernels, full and partial, sequences of one,
+// several and odd blocks, and for the other kernels a head_dim that is no multiple of 8 and one
+// above 128.
 constexpr Shape kShapes[] = {{0, 16, 4, 2, 8},   {3, 1, 2, 1, 8},     {2, 37, 3, 3, 5},
                              {1, 150, 4, 2, 64}, {2, 65, 2, 1, 40},   {1, 70, 2, 2, 96},
                              {1, 64, 2, 1, 72},  {1, 130, 2, 1, 128}, {1, 33, 1, 1, 136}};
@@ -65,7 +66,7 @@ TEST(CudaAttention, BackwardAgrees) {
   }
 }
 
-// More than cuDNN's backward takes at once, and a last chunk that is smaller.
+// More sequences than cuDNN's backward processes in one chunk, with a smaller last chunk.
 TEST(CudaAttention, ManySequencesAgree) {
   SKIP_WITHOUT_GPU();
   if (GpuIsEmulated()) GTEST_SKIP() << "takes minutes where the GPU is emulated";
@@ -76,7 +77,7 @@ TEST(CudaAttention, ManySequencesAgree) {
   ExpectOnBothDevices(NewBackward(bench, forward), {&AttentionBackward::lse}, {.looser = 3});
 }
 
-// The scores' maximum is subtracted before anything overflows.
+// The maximum of the scores is subtracted before exp can overflow.
 TEST(CudaAttention, HugeScoresStayFinite) {
   SKIP_WITHOUT_GPU();
   for (const bool rounded : {false, true}) {

@@ -12,7 +12,7 @@ namespace {
 using testing::BothDevices;
 using testing::Workbench;
 
-// Packs of four, none, and no row.
+// Shapes with packs of four, without packs, and without rows.
 constexpr int64_t kSizes[][2] = {{300, 96}, {1, 768 * 96}, {5, 7}, {0, 8}};
 
 TEST(Bf16TermsOnBothDevices, SplitIsTheSame) {

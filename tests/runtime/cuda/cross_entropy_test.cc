@@ -15,7 +15,7 @@ Tensor Targets(Workbench& bench, int64_t tokens, int64_t vocab) {
   return bench.Ints({tokens}, targets);
 }
 
-// One column, an odd number, less and more than a block's threads read at once.
+// Vocabulary sizes: one column, odd, and smaller and larger than what a block reads in one pass.
 constexpr int64_t kVocabs[] = {1, 37, 2048, 5003, 9600};
 
 TEST(CudaCrossEntropy, LossesAgree) {

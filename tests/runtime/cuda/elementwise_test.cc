@@ -12,7 +12,7 @@ namespace {
 using testing::BothDevices;
 using testing::Workbench;
 
-// Empty, one, a few, no multiple of a pack, more than one grid's worth of blocks.
+// Sizes: empty, one, a few, no multiple of a pack, and many blocks.
 constexpr int64_t kCounts[] = {0, 1, 31, 4099, 40001};
 
 TEST(ElementwiseOnBothDevices, AddIsTheSame) {
@@ -71,7 +71,7 @@ TEST(ElementwiseOnBothDevices, SumOfSquaresIsTheSame) {
   }
 }
 
-// A part of a tensor may begin anywhere.
+// A view may begin at any element.
 TEST(ElementwiseOnBothDevices, SumOfSquaresOfAPartIsTheSame) {
   SKIP_WITHOUT_GPU();
   for (const int64_t begin : {1, 2, 3, 4}) {

@@ -17,7 +17,8 @@ using testing::Workbench;
 struct Shape {
   int64_t tokens, vocab, hidden;
 };
-// Empty, one id only, more ids than blocks, rows of no whole packs, rows over several blocks.
+// Shapes: empty, a single id, more ids than blocks, rows that are no multiple of a pack, and rows
+// that span several blocks.
 constexpr Shape kShapes[] = {{0, 5, 8}, {200, 1, 16}, {300, 1500, 24}, {50, 7, 9}, {140, 20, 1100}};
 
 Tensor Tokens(Workbench& bench, int64_t tokens, int64_t vocab) {
@@ -61,7 +62,7 @@ void EmbedAnIdOutsideTheTable() {
   copies.ctx().stream->Synchronize();
 }
 
-TEST(EmbeddingDeathTest, AnIdOutsideTheTableEndsTheProcess) {
+TEST(EmbeddingDeathTest, AnIdOutsideTheTableAborts) {
   SKIP_WITHOUT_GPU();
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(EmbedAnIdOutsideTheTable(), "");

@@ -1,4 +1,4 @@
-// The sorts of the exchange. Their results are integers: the same on both devices.
+// The sorts of the token exchange. Results are integers and must be equal on both devices.
 #include "runtime/ops/expert_order.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 namespace unipool::testing {
 namespace {
 
-// Many choices of low experts, few of high ones.
+// Low experts are chosen often, high ones rarely.
 int32_t Skewed(int64_t i, int64_t experts) {
   const int64_t spread = i * i + 7 * i;
   return static_cast<int32_t>(spread % (1 + spread / 3 % experts));
@@ -53,7 +53,7 @@ TEST(CudaExpertOrder, SortsAgree) {
   }
 }
 
-// So many that a piece has more than it is meant to.
+// More pairs than kMaxPieces pieces of the default size hold.
 TEST(CudaExpertOrder, SortsOfManyPairsAgree) {
   SKIP_WITHOUT_GPU();
   ExpectSorted(140001, 2, 5, &Skewed);

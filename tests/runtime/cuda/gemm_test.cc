@@ -27,7 +27,7 @@ Gemm Product(Workbench& bench, const Shape& shape, int transposes, bool accumula
           .accumulate = accumulate};
 }
 
-// Added to another tensor than the one that is written.
+// Accumulates on a base that is not the output.
 void ExpectOnTopOfABase(Workbench& bench, Gemm op) {
   op.base = op.c;
   op.c = bench.Poisoned({op.base.dim(0), op.base.dim(1)});

@@ -25,8 +25,9 @@ Tensor Offsets(Workbench& bench, const Counts& counts) {
   return bench.Longs({static_cast<int64_t>(offsets.size())}, offsets);
 }
 
-// Ragged with empty ones at both ends, one row each, all in one, none at all, few rows and many
-// (which take tiles of different heights), and more groups than a warp has lanes.
+// Rows per group: ragged with empty groups at both ends, one row per group, all rows in one group,
+// no rows, few and many rows per group (which use tiles of different heights), and more groups than
+// a warp has lanes.
 std::vector<Counts> AllCounts() {
   Counts many(70, 0);
   many[33] = many[69] = 2;
@@ -59,7 +60,7 @@ TEST(CudaGroupedGemm, AgreesForRaggedGroups) {
   }
 }
 
-// Sizes that no chunk of 16 bytes divides, an empty inner dimension, several tiles of columns and
+// Sizes that are no multiple of 16 bytes, an empty inner dimension, several tiles of columns, and
 // several rounds of the stages.
 TEST(CudaGroupedGemm, AgreesForAllSizes) {
   SKIP_WITHOUT_GPU();
@@ -80,7 +81,7 @@ std::vector<double> ProductOnGpu(DeviceCopies& copies, GroupedGemm op, bool roun
   return copies.Read(op.c);
 }
 
-// The same row, whatever its place, its neighbors and the height of its tile.
+// The same row at other positions, with other neighbors and another tile height.
 TEST(CudaGroupedGemm, ARowsBitsDoNotDependOnOtherRows) {
   SKIP_WITHOUT_GPU();
   Workbench bench;
@@ -112,7 +113,7 @@ struct GradientCase {
   int64_t out, in;
 };
 
-// The layers' rows on the GPU and, with the same values, on the host.
+// The rows of the layers on the GPU and the same values on the host.
 struct Layers {
   std::vector<GroupedRows> host, gpu;
   std::vector<Buffer> storage;
@@ -154,8 +155,8 @@ std::vector<double> ExpectGradientAgrees(const GradientCase& test, bool rounded)
   return actual;
 }
 
-// Layers without rows, with few and with many; sizes of several tiles and of none; more layers
-// than one launch takes.
+// Layers with no, few and many rows; sizes of several tiles and of none; more layers than one
+// launch processes.
 TEST(CudaGroupedWeightGradient, AgreesAndGivesTheSameBitsTwice) {
   SKIP_WITHOUT_GPU();
   const std::vector<Counts> many(66, Counts{1, 0});

@@ -21,7 +21,7 @@ Pairs PairsOf(const std::vector<float>& values) {
   return pairs;
 }
 
-// Different in every place, with no symmetry that could hide a swap.
+// A different value at every position, without a symmetry that could hide a swap.
 std::vector<float> Integers(size_t count, int salt) {
   std::vector<float> values(count);
   for (size_t i = 0; i < count; ++i) {
@@ -43,7 +43,8 @@ TEST(Ptx, MmaAddsTheProductOfTheFragments) {
   EXPECT_EQ(actual, d);
 }
 
-// The pair of 16-bit numbers that PTX says lane `lane` gets of a matrix of numbers 0, 1, 2, ...
+// The pair of 16-bit numbers that lane `lane` receives according to PTX, for a matrix of the
+// numbers 0, 1, 2, ...
 uint32_t ExpectedPair(uint32_t first, uint32_t lane, bool transposed) {
   const uint32_t major = lane / 4, minor = lane % 4 * 2;
   const uint32_t low = transposed ? minor * 8 + major : major * 8 + minor;
@@ -79,7 +80,7 @@ TEST(Ptx, CopyAsyncCopiesWhatIsValidAndZeroesTheRest) {
   }
 }
 
-// [outer][64] where along the rows, [64][outer] where across.
+// [outer][64] if the inner dimension runs along the rows, else [64][outer].
 float ElementAt(const std::vector<float>& matrix, bool across, size_t outer, size_t inner) {
   return across ? matrix[inner * (matrix.size() / 64) + outer] : matrix[outer * 64 + inner];
 }
@@ -146,16 +147,16 @@ TEST(EmulatorDeathTest, StopsWhereThreadsDiverge) {
   EXPECT_DEATH(RunWithDifferentCollectives(), "diverged: this one is at __s.*, others are at __s");
 }
 
-TEST(EmulatorDeathTest, FindsCopiesThatAreNotShownToWgmma) {
+TEST(EmulatorDeathTest, DetectsCopiesThatAreNotFencedForWgmma) {
   if (!GpuIsEmulated()) GTEST_SKIP() << "asserts what the emulator finds";
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(RunUnshownWgmma(), "wgmma: thread [0-9]+ has not shown what its cp.async wrote");
+  EXPECT_DEATH(RunUnfencedWgmma(), "wgmma: thread [0-9]+ has not fenced what its cp.async wrote");
 }
 
-TEST(EmulatorDeathTest, FindsWhatTouchesOthersMemory) {
+TEST(EmulatorDeathTest, DetectsAccessesOutsideOfAllocations) {
   if (!GpuIsEmulated()) GTEST_SKIP() << "asserts what the emulator finds";
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(RunPastTheEnd(), "bytes behind device memory .* of 124 bytes changed");
+  EXPECT_DEATH(RunPastTheEnd(), "bytes after device memory .* of 124 bytes changed");
   EXPECT_DEATH(ReadDeviceMemoryOnTheHost(), "");
 }
 

@@ -8,7 +8,7 @@
 namespace unipool::testing {
 namespace {
 
-// Memory of the device with the contents of a host array.
+// Device memory with the contents of a host array.
 template <typename T>
 class OnDevice {
  public:
@@ -82,7 +82,7 @@ __global__ void CopyAsyncKernel(const uint32_t* from, int valid_blocks, uint32_t
   for (int i = 0; i < 4; ++i) to[(kWarp + next) * 4 + i] = shared[(kWarp + next) * 4 + i];
 }
 
-// Copies a row-major matrix of 16-byte chunks to where the tile wants each.
+// Copies a row-major matrix of 16-byte chunks into the layout of the tile.
 template <int kColumns, int kRows>
 __device__ void FillTile(const uint4* from, Bf16* to) {
   constexpr int kChunks = kColumns / 8;
@@ -92,7 +92,7 @@ __device__ void FillTile(const uint4* from, Bf16* to) {
   }
 }
 
-// One stage of one warpgroup.
+// One stage of a product of one warpgroup.
 template <int kColumns, bool kAAlongRows, bool kBAlongRows>
 __global__ void WgmmaKernel(const uint4* a, const uint4* b, float* d) {
   using Shape = WgmmaShape<64, kColumns, kColumns, 3>;
@@ -101,7 +101,7 @@ __global__ void WgmmaKernel(const uint4* a, const uint4* b, float* d) {
     Bf16* b_tile = stage + 64 * 64;
     FillTile<64, 64>(a, stage);
     kBAlongRows ? FillTile<64, kColumns>(b, b_tile) : FillTile<kColumns, 64>(b, b_tile);
-    ShowSharedToWgmma();
+    FenceSharedForWgmma();
     __syncthreads();
     MmaSums<Shape> sums;
     ClearSums<Shape>(sums);
@@ -119,8 +119,8 @@ __global__ void WgmmaKernel(const uint4* a, const uint4* b, float* d) {
   }
 }
 
-// The operands come by cp.async, which nothing shows to wgmma.
-__global__ void UnshownWgmmaKernel(const uint32_t* from) {
+// The operands are copied with cp.async without a fence for wgmma.
+__global__ void UnfencedWgmmaKernel(const uint32_t* from) {
   using Shape = WgmmaShape<64, 128, 128, 3>;
   if constexpr (kHasWgmma) {
     Bf16* stage = DynamicShared<Bf16>();
@@ -268,10 +268,10 @@ void RunPastTheEnd() {
   LaunchKernel(nullptr, {.grid = 1, .block = kWarp}, PastTheEndKernel, to.data());
 }
 
-void RunUnshownWgmma() {
+void RunUnfencedWgmma() {
   const OnDevice<uint32_t> from(Pairs(4));
   LaunchKernel(nullptr, {.grid = 1, .block = 128, .shared_bytes = (64 + 128) * 64 * 2},
-               UnshownWgmmaKernel, from.data());
+               UnfencedWgmmaKernel, from.data());
 }
 
 void RunWithDifferentCollectives() {

@@ -1,4 +1,4 @@
-// Kernels that do one thing each with what kernels are written with, run on host arrays.
+// Test kernels, each for one building block of kernels; they take and return host arrays.
 #pragma once
 
 #include <cstdint>
@@ -6,42 +6,43 @@
 
 namespace unipool::testing {
 
-// bf16 numbers as their bits, two to a word, low half first.
+// The bits of bf16 numbers, two per word, the first in the low half.
 using Pairs = std::vector<uint32_t>;
 
-// d[16,8] += a[16,16] * b[8,16]^T, by ldmatrix and mma from shared memory.
+// Returns d[16,8] + a[16,16] * b[8,16]^T, computed with ldmatrix and mma from shared memory.
 std::vector<float> RunMma(const Pairs& a, const Pairs& b, const std::vector<float>& d);
-// Whether this GPU and this build have wgmma.
+// Returns true if this GPU and this build support wgmma.
 bool CanRunWgmma();
-// Twice the product of a, 64 x 64 or across ([inner][outer]), and b, [columns][64] or across, of
-// one warpgroup: [64, columns]. `columns` is 128 or 256.
+// Returns twice the product of one warpgroup, [64, columns], of a, 64 x 64 or across
+// ([inner][outer]), and b, [columns][64] or across. `columns` is 128 or 256.
 std::vector<float> RunWgmma(int columns, bool a_across, bool b_across, const Pairs& a,
                             const Pairs& b);
-// What each of 32 lanes gets, one after the other, from 4 (or 2) matrices of 8 x 8.
+// Returns what each of the 32 lanes receives from 4 (or 2) matrices of 8 x 8, lane after lane.
 Pairs RunLoadMatrix(const Pairs& matrices, int num_matrices, bool transposed);
-// Blocks of 4 words through shared memory by cp.async with two groups in flight; zeros past
-// `valid`.
+// Copies blocks of 4 words through shared memory with cp.async, two groups in flight; blocks from
+// `valid_blocks` on are zeros.
 Pairs RunCopyAsync(const Pairs& from, int valid_blocks);
-// For each block of 128 threads: the sum and the maximum of its values.
+// Returns the sum and the maximum of each block of 128 values.
 struct Reduced {
   float sum;
   float max;
 };
 std::vector<Reduced> RunReduce(const std::vector<float>& values);
-// Shuffles of a warp: for each lane {xor 5, up 3, down 2, broadcast of lane 7}, of the lanes'
-// numbers.
+// Shuffles the lane numbers of a warp: returns for each lane {xor 5, up 3, down 2, broadcast of
+// lane 7}.
 std::vector<int> RunShuffles();
-// A thread's neighbour's number, through dynamic shared memory of `bytes`.
+// Returns for each thread the number of its neighbor, exchanged through `bytes` of dynamic shared
+// memory.
 std::vector<int> RunNeighbours(int threads, int bytes);
 
-// Broken on purpose.
+// Kernels with deliberate errors.
 void RunWithHalfABarrier();
 void RunPastTheEnd();
 void RunWithDifferentCollectives();
-void RunUnshownWgmma();
+void RunUnfencedWgmma();
 std::vector<int> RunNeighboursWithoutBarrier(int threads);
 
-// Host code that takes a pointer of the device for its own.
+// Dereferences a device pointer on the host.
 void ReadDeviceMemoryOnTheHost();
 
 }  // namespace unipool::testing

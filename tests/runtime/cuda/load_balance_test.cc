@@ -30,9 +30,9 @@ TEST(CudaLoadBalance, CountsAreTakenAlike) {
   SKIP_WITHOUT_GPU();
   for (const int64_t size : {int64_t{1}, int64_t{1153}}) {
     Workbench bench;
-    ExpectOnBothDevices(TakeCounts{.counts = bench.Longs({size}, Counts(size)),
-                                   .step = bench.Longs({size}, Counts(size)),
-                                   .previous = bench.Longs({size}, Counts(size))},
+    ExpectOnBothDevices(AccumulateCounts{.counts = bench.Longs({size}, Counts(size)),
+                                         .step = bench.Longs({size}, Counts(size)),
+                                         .previous = bench.Longs({size}, Counts(size))},
                         {}, {.bfloat16 = false});
   }
 }
@@ -61,7 +61,7 @@ TEST(CudaLoadBalance, LossesAndDerivativesAgree) {
     ExpectOnBothDevices(BalanceLoss{.column_sums = Doubles(bench, "sums", {experts}),
                                     .weights = Doubles(bench, "weights", {2, experts}),
                                     .losses = Doubles(bench, "losses", {2}),
-                                    .column = bench.Poisoned({experts})},
+                                    .score_gradient = bench.Poisoned({experts})},
                         {}, {.bfloat16 = false});
   }
 }

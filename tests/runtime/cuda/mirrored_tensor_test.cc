@@ -33,17 +33,17 @@ TEST(CudaMirroredTensor, ValuesGoToTheDeviceAndBack) {
   EXPECT_EQ(b.on_host().as<int64_t>()[3], 4);
 }
 
-TEST(CudaStreamTimer, SumsPiecesUpAndForgetsWhatWasTaken) {
+TEST(CudaStreamTimer, SumsSectionsAndResetsWhenRead) {
   SKIP_WITHOUT_GPU();
   const auto stream = Stream::Create(kGpu);
   const auto timer = StreamTimer::Create(kGpu);
-  EXPECT_EQ(timer->TakeSeconds(), 0);
+  EXPECT_EQ(timer->ReadAndReset(), 0);
   for (int i = 0; i < 3; ++i) {
     timer->Start(*stream);
     timer->Stop(*stream);
   }
-  EXPECT_GT(timer->TakeSeconds(), 0);
-  EXPECT_EQ(timer->TakeSeconds(), 0);
+  EXPECT_GT(timer->ReadAndReset(), 0);
+  EXPECT_EQ(timer->ReadAndReset(), 0);
 }
 
 }  // namespace

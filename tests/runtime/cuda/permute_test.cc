@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kWidths[] = {1, 37, 72, 520};
 
-// A permutation without fixed structure: step is prime to rows.
+// A permutation without locality; the step is coprime to the number of rows.
 Tensor Shuffled(Workbench& bench, std::initializer_list<int64_t> dims, int64_t rows) {
   std::vector<int32_t> positions;
   for (int64_t i = 0; i < rows; ++i) {
@@ -51,6 +51,24 @@ TEST(CudaPermute, CombinedRowsAgreeWithAndWithoutGatesAndAddedTo) {
     op.base = bench.Random("base", {5, hidden});
     ExpectOnBothDevices(op);
   }
+}
+
+// The base is a view that is not aligned to a pack of 16 bytes, unlike rows and y.
+TEST(CudaPermute, CombinesWithAnUnalignedBase) {
+  SKIP_WITHOUT_GPU();
+  Workbench bench;
+  CombineRows op = NewCombine(bench, 5, 2, 72);
+  op.base = bench.Random("base", {5 * 72 + 1});
+  DeviceCopies copies;
+  CombineRows on_gpu = op;
+  for (Tensor* tensor : {&on_gpu.rows, &on_gpu.positions, &on_gpu.gates, &on_gpu.base, &on_gpu.y}) {
+    copies.Move(tensor, false);
+  }
+  op.base = op.base.Rows(1, 361).Reshape({5, 72});
+  on_gpu.base = on_gpu.base.Rows(1, 361).Reshape({5, 72});
+  Compute(copies.ctx(), on_gpu);
+  Compute(bench.ctx(), op);
+  ExpectClose("y", copies.Read(on_gpu.y), ToDoubles(op.y), kFloat32Tolerance);
 }
 
 TEST(CudaPermute, CombinesGradientsAgreeAlsoInPlace) {

@@ -17,8 +17,8 @@ using testing::Workbench;
 struct Shape {
   int64_t tokens, hidden;
 };
-// Empty, one row, odd rows and columns, more rows than the backward has blocks, a row too long for
-// one pack a thread.
+// Shapes: empty, one row, odd rows and columns, more rows than the backward has blocks, and a row
+// too long for one pack per thread.
 constexpr Shape kShapes[] = {{0, 64}, {1, 8}, {5, 70}, {33, 768}, {1100, 40}, {3, 8000}, {2, 1500}};
 
 TEST(RmsNormOnBothDevices, ForwardIsTheSame) {

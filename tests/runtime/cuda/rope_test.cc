@@ -24,9 +24,10 @@ struct Shape {
   int64_t tokens, columns, heads, head_dim;
 };
 
-TEST(RopeOnBothDevices, TurnsTheSameHeadsByTheSameAngles) {
+TEST(RopeOnBothDevices, RotatesTheSameHeadsByTheSameAngles) {
   SKIP_WITHOUT_GPU();
-  // The third has columns behind the heads that are turned, the fourth halves that are no packs.
+  // The third shape has columns after the rotated heads; the halves of the fourth are no multiple
+  // of a pack.
   for (const auto [tokens, columns, heads, head_dim] : {Shape{0, 64, 1, 64},
                                                         {37, 192, 3, 64},
                                                         {10, 320, 4, 64},

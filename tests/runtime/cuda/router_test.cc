@@ -1,4 +1,4 @@
-// The ops of the router: scores, choice, gates, balance. All in float32.
+// Router ops: scores, choice, gates, balance. All in float32.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct Size {
 };
 constexpr Size kSizes[] = {{0, 4}, {1, 1}, {5, 7}, {70, 96}, {300, 33}};
 
-// Logits that differ by more than two devices' exponentials do, and others that are just the same.
+// Sets logits that either are equal or differ by more than the exponentials of the two devices do.
 void Part(const RouteCase& test) {
   const int64_t experts = test.size.experts;
   for (int64_t i = 0; i < test.logits.numel(); ++i) {
@@ -46,7 +46,7 @@ TEST(CudaRouter, RoutesAgreeAtAllSizesAndScoresAlone) {
   });
 }
 
-TEST(CudaRouter, RoutesOfMoreTokensThanAreOnTheWayAtOnceAgree) {
+TEST(CudaRouter, RoutesOfMoreTokensThanTheGridHasWarpsAgree) {
   SKIP_WITHOUT_GPU();
   for (const ScoreKind kind : kScoreKinds) {
     Workbench bench;
@@ -72,7 +72,7 @@ TEST(CudaRouter, ScoresInPlaceAgree) {
   }
 }
 
-// Rows of zeros, of no positive logit and of a NaN, in registers and in memory.
+// Rows of zeros, without a positive logit, and with a NaN, in registers and in memory.
 TEST(CudaRouter, RoutesOfOddRowsAgree) {
   SKIP_WITHOUT_GPU();
   for (const int64_t experts : {7, 96, 1025}) {
@@ -119,7 +119,7 @@ TEST(CudaRouter, TheBiasMovesTowardsTheMean) {
                              .bias = bench.Random("bias", {5})});
 }
 
-// Scores with ties, both zeros, infinities and NaN.
+// Scores with ties, zeros of both signs, infinities and NaN.
 Tensor Scores(Workbench& bench, int64_t tokens, int64_t experts) {
   const Tensor scores = bench.Random("scores", {tokens, experts});
   constexpr float kOdd[] = {0.0f, -0.0f, 1.0f, 1.0f, INFINITY, -INFINITY, NAN, -NAN};
@@ -152,7 +152,7 @@ TEST(CudaRouter, SumsOverTokensAgree) {
   }
 }
 
-// So many that pieces are longer than they are meant to be.
+// More tokens than kMaxPieces pieces of the default size hold.
 TEST(CudaRouter, ColumnSumsOfManyTokensAgree) {
   SKIP_WITHOUT_GPU();
   Workbench bench;

@@ -9,7 +9,7 @@
 namespace unipool::testing {
 namespace {
 
-// Of widths that fill packs of 16 bytes and that do not.
+// Widths that are, and are not, multiples of a pack of 16 bytes.
 constexpr int64_t kWidths[] = {1, 13, 64, 1048};
 
 TEST(CudaSwiGlu, ForwardAgrees) {

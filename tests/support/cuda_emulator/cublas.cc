@@ -1,4 +1,4 @@
-// cuBLASLt where the GPU is emulated: products by the CPU's BLAS.
+// Replaces cuBLASLt in emulated builds: computes products with the CPU's BLAS.
 #include <glog/logging.h>
 
 #include <vector>

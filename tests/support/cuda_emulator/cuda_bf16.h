@@ -1,4 +1,4 @@
-// Stands in for CUDA's header where the GPU is emulated: bf16 numbers, rounded to nearest even.
+// Replaces CUDA's header in emulated builds: bf16 numbers with rounding to nearest even.
 #pragma once
 
 #include "tests/support/cuda_emulator/cuda_runtime.h"

@@ -1,5 +1,5 @@
-// Stands in for CUDA's header where the GPU is emulated: the language's words as C++, and as much
-// of the runtime as the project uses. Calls return when their work is done, whatever the stream.
+// Replaces CUDA's header in emulated builds: the keywords of CUDA as C++, and the part of the
+// runtime that UniPool uses. Calls return when their work is done, whatever the stream.
 #pragma once
 
 #include <cmath>
@@ -74,7 +74,7 @@ inline unsigned __activemask() { return 0xffffffffu; }
 
 namespace cuda_emulator {
 
-// Lane `from`'s value; `segment` lanes share one numbering.
+// Returns the value of lane `from`.
 template <typename T>
 T Shuffle(const char* what, unsigned mask, T value, int from) {
   static_assert(sizeof(T) <= kSlotBytes && std::is_trivially_copyable_v<T>);
@@ -181,7 +181,7 @@ void __stcs(T* to, T value) {
   *to = value;
 }
 
-// Threads of a block never run at the same time.
+// Threads of a block never run concurrently, so plain operations are atomic.
 template <typename T>
 T atomicAdd(T* to, std::type_identity_t<T> value) {
   static_assert(std::is_integral_v<T>, "sums of floats by atomics depend on the order");
@@ -208,7 +208,7 @@ T atomicCAS(T* to, std::type_identity_t<T> expected, std::type_identity_t<T> val
   return std::exchange(*to, *to == expected ? value : *to);
 }
 
-// CUDA has these for any two arithmetic types.
+// CUDA defines these for any two arithmetic types.
 template <typename A, typename B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
   return a < b ? a : b;

@@ -11,7 +11,8 @@
 #include <numeric>
 #include <vector>
 
-// Saves the callee-saved registers on the present stack and its top in *from, and goes on at `to`.
+// Saves the callee-saved registers on the current stack, stores its top in *from, and switches to
+// the stack `to`.
 extern "C" void unipool_switch_stack(void** from, void* to);
 asm(R"(
 .text
@@ -46,7 +47,7 @@ constexpr size_t kGuardBytes = 4096;
 
 enum class State : uint8_t { kReady, kAtWarp, kAtBlock, kDone };
 
-// What is done when the group that it was begun in is waited for.
+// Deferred work in groups: the work of a group is done when the group is waited for.
 template <typename T>
 class Groups {
  public:
@@ -57,7 +58,7 @@ class Groups {
     pending_.clear();
     closed_ = 0;
   }
-  // Does all but the work of the last `may_be_unfinished` groups; tells whether there was any.
+  // Does the work of all but the last `may_be_unfinished` groups. Returns true if there was any.
   template <typename Do>
   bool Wait(size_t may_be_unfinished, const Do& to_do) {
     if (closed_ < may_be_unfinished) return false;
@@ -75,7 +76,7 @@ class Groups {
     size_t group;
   };
   std::vector<Pending> pending_;
-  size_t closed_ = 0;  // groups
+  size_t closed_ = 0;  // number of closed groups
 };
 
 struct Copy {
@@ -90,15 +91,15 @@ struct Fiber {
   State state = State::kDone;
   Size3 place = {};
   Groups<Copy> copies;
-  bool unshown = false;  // copies have arrived since the last ShowCopies
+  bool unfenced = false;  // copies have completed since the last FenceCopies
   Groups<Product> products;
 };
 
 struct Warp {
-  const char* what = nullptr;  // the collective that lanes have come to
+  const char* what = nullptr;  // the collective that the lanes are waiting in
   int arrived = 0;
   int lanes = 0;
-  int parity = 0;  // lanes may still read the slots of the exchange before
+  int parity = 0;  // slots alternate, because lanes may still read those of the previous exchange
   alignas(16) unsigned char slots[2][kWarp * kSlotBytes];
 };
 
@@ -110,7 +111,7 @@ struct Block {
   int done = 0;
   int sums[2] = {0, 0};
   int sum_parity = 0;
-  int current = -1;  // -1 outside of a grid
+  int current = -1;  // -1 if no grid is running
   void* scheduler_top = nullptr;
   void (*call)(void*) = nullptr;
   void* context = nullptr;
@@ -164,7 +165,7 @@ void RunThread() {
   Current().state = State::kDone;
   ++g_run.done;
   Yield();
-  Stop("a finished thread went on");
+  Stop("a finished thread was resumed");
 }
 
 void SwitchTo(int thread) {
@@ -180,9 +181,10 @@ void StartThread(int thread) {
   fiber.place = {place % blockDim.x, place / blockDim.x % blockDim.y,
                  place / blockDim.x / blockDim.y};
   fiber.copies.Clear();
-  fiber.unshown = false;
+  fiber.unfenced = false;
   fiber.products.Clear();
-  // As if RunThread had been called: an odd number of words above a 16-byte boundary.
+  // The initial stack looks as if RunThread had been called: an odd number of words above a 16-byte
+  // boundary.
   auto** top = reinterpret_cast<void**>(g_run.stacks + (place + size_t{1}) * kStackBytes);
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(&RunThread);
@@ -195,7 +197,7 @@ uint32_t Random() {
   return g_run.random >> 8;
 }
 
-// Until none of its lanes can go on by itself.
+// Runs the lanes of a warp until each waits at a collective or has ended.
 void RunWarp(int warp) {
   const int begin = warp * kWarp, lanes = g_run.warps[static_cast<size_t>(warp)].lanes;
   const int first = static_cast<int>(Random() % static_cast<uint32_t>(lanes));
@@ -220,7 +222,7 @@ void RunWarp(int warp) {
   }
   g_run.current = other;
   threadIdx = Current().place;
-  Stop("threads diverged: this one waits at %s for ever, thread 0 is at %s, %d of %d have ended",
+  Stop("threads diverged: this one waits at %s forever, thread 0 is at %s, %d of %d have ended",
        NameOf(Current(), CurrentWarp()), NameOf(first, g_run.warps[0]), g_run.done, g_run.threads);
 }
 
@@ -273,7 +275,7 @@ void RunGrid(const Grid& grid, void (*call)(void*), void* context) {
   g_run.current = -1;
 }
 
-// Right before a page that nobody may touch.
+// Placed directly before an inaccessible page, so that an overrun faults.
 unsigned char* SharedMemory() {
   constexpr size_t kAlignment = 128;
   return g_run.shared_end - (g_run.shared_bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -342,20 +344,20 @@ void WaitForCopyGroups(size_t may_be_unfinished) {
       std::memset(copy.to, 0, copy.num_bytes);
     }
   });
-  Current().unshown = Current().unshown || any;
+  Current().unfenced = Current().unfenced || any;
 }
 
-void ShowCopies() { Current().unshown = false; }
+void FenceCopies() { Current().unfenced = false; }
 
 void BeginProduct(const Product& product) {
   for (int thread = 0; thread < g_run.threads; ++thread) {
-    if (!g_run.fibers[static_cast<size_t>(thread)].unshown) continue;
-    Stop("wgmma: thread %d has not shown what its cp.async wrote", thread);
+    if (!g_run.fibers[static_cast<size_t>(thread)].unfenced) continue;
+    Stop("wgmma: thread %d has not fenced what its cp.async wrote", thread);
   }
   const uint64_t operands[] = {product.a, product.b};
   const unsigned char* slots = ExchangeInWarp("wgmma", 0xffffffffu, operands, sizeof(operands));
   if (std::memcmp(slots, operands, sizeof(operands)) != 0) {
-    Stop("wgmma: its operands are not those of lane 0");
+    Stop("wgmma: the operands differ from those of lane 0");
   }
   Current().products.Begin(product);
 }

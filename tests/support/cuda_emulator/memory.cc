@@ -16,11 +16,12 @@ namespace {
 constexpr size_t kPage = 4096;
 constexpr size_t kAlignment = 256;
 constexpr unsigned char kCanary = 0xa5;
-constexpr size_t kPoisonedBytes = size_t{1} << 20;  // of large memory only the front
+// of larger memory only the begin is filled with NaN
+constexpr size_t kPoisonedBytes = size_t{1} << 20;
 
 size_t RoundUp(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-// Pages [begin, begin + mapped) without the guards; the memory lies at their end.
+// Pages [begin, begin + mapped) without the guard pages; the memory is at their end.
 struct Allocation {
   unsigned char* begin;
   size_t mapped;
@@ -28,7 +29,7 @@ struct Allocation {
 };
 
 std::recursive_mutex g_mutex;
-int g_accesses = 0;  // of the thread that holds the mutex
+int g_accesses = 0;  // number of DeviceAccess objects of the thread that holds the mutex
 
 std::map<unsigned char*, Allocation>& Allocations() {
   static auto* allocations = new std::map<unsigned char*, Allocation>;
@@ -76,11 +77,11 @@ void* AllocateDevice(size_t bytes) {
 void FreeDevice(void* data) {
   DeviceAccess access;
   const auto found = Allocations().find(static_cast<unsigned char*>(data));
-  if (found == Allocations().end()) Stop("cudaFree(%p): not the device's memory", data);
+  if (found == Allocations().end()) Stop("cudaFree(%p): not device memory", data);
   const auto [begin, mapped, bytes] = found->second;
   if (!AllAre(begin, found->first, kCanary)) Stop("bytes before device memory %p changed", data);
   if (!AllAre(found->first + bytes, begin + mapped, kCanary)) {
-    Stop("bytes behind device memory %p of %zu bytes changed", data, bytes);
+    Stop("bytes after device memory %p of %zu bytes changed", data, bytes);
   }
   Allocations().erase(found);
   munmap(begin - kPage, mapped + 2 * kPage);

@@ -1,22 +1,21 @@
-// Memory of the emulated device: starts as NaN, has a page on either side that nobody may touch,
-// and can be touched by kernels and copies only: host code that reads a device pointer gets
-// SIGSEGV.
+// Memory of the emulated device. It starts as NaN, has an inaccessible page on either side, and is
+// accessible only to kernels and copies: host code that reads a device pointer gets SIGSEGV.
 #pragma once
 
 #include <cstddef>
 
 namespace cuda_emulator {
 
-// Null when the system refuses.
+// Returns null if the system refuses.
 void* AllocateDevice(size_t bytes);
-// Ends the process where bytes beside the memory were written, or it is not the device's.
+// Aborts if bytes beside the allocation were written, or if `data` is not device memory.
 void FreeDevice(void* data);
-// True where [data, data + bytes) lies in one allocation of the device.
+// Returns true if [data, data + bytes) lies in one allocation of the device.
 bool IsDevice(const void* data, size_t bytes);
-// Zeroes without making pages real; data and bytes as IsDevice has them.
+// Fills [data, data + bytes), which must lie in one allocation; zeroing does not commit pages.
 void FillDevice(void* data, int value, size_t bytes);
 
-// While it lives, device memory can be touched by this thread, and no other thread has one.
+// Gives this thread exclusive access to device memory during its lifetime.
 class DeviceAccess {
  public:
   DeviceAccess();

@@ -25,7 +25,7 @@ Fragments FragmentsOf(const unsigned char* slots, int lane) {
   return fragments;
 }
 
-// A[row][k] and B[k][column] from the lanes that hold them.
+// Returns A[row][k] and B[k][column] from the fragments of the lanes that hold them.
 float AOf(const unsigned char* slots, int row, int k) {
   const int lane = row % 8 * 4 + k % 8 / 2;
   return HalfOf(FragmentsOf(slots, lane).a[row / 8 + k / 8 * 2], k % 2);
@@ -52,7 +52,7 @@ void LoadMatrices(const char* what, int count, bool transposed, uint32_t* out,
     }
     out[matrix] = uint32_t{halves[1]} << 16 | halves[0];
   }
-  // The rows are read here, before any lane goes on to overwrite them.
+  // All lanes have read their rows before any of them continues and overwrites memory.
   ExchangeInWarp(what, kAllLanes, nullptr, 0);
 }
 

@@ -22,11 +22,12 @@ struct CUevent_st {
 namespace cuda_emulator {
 namespace {
 
-// Two, or as many as UNIPOOL_EMULATED_GPUS says; of them as many as CUDA_VISIBLE_DEVICES names.
+// Number of devices: UNIPOOL_EMULATED_GPUS or 2; at most the number of devices in
+// CUDA_VISIBLE_DEVICES.
 int Devices() {
   static const int devices = [] {
-    const char* const told = std::getenv("UNIPOOL_EMULATED_GPUS");
-    const int all = told != nullptr ? std::atoi(told) : 2;
+    const char* const setting = std::getenv("UNIPOOL_EMULATED_GPUS");
+    const int all = setting != nullptr ? std::atoi(setting) : 2;
     const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
     if (visible == nullptr) return all;
     const std::string names = visible;
@@ -36,19 +37,19 @@ int Devices() {
   return devices;
 }
 constexpr int kMultiprocessors = 3;  // few, so that small tests fill them several times
-constexpr size_t kSharedWithoutAsking = 48 << 10;
-constexpr size_t kSharedOfABlock = 227 << 10;
+constexpr size_t kDefaultSharedBytes = 48 << 10;
+constexpr size_t kMaxSharedPerBlock = 227 << 10;
 
 thread_local int g_device = 0;
 thread_local cudaError_t g_last = cudaSuccess;
 
-cudaError_t Note(cudaError_t error) {
+cudaError_t SetLast(cudaError_t error) {
   if (error != cudaSuccess) g_last = error;
   return error;
 }
 
-// Kernels that asked for more shared memory than every kernel may use, and how much. Only touched
-// under DeviceAccess.
+// Kernels for which more than the default maximum of shared memory is allowed, and how much.
+// Accessed only under DeviceAccess.
 std::map<const void*, size_t>& AllowedShared() {
   static auto* allowed = new std::map<const void*, size_t>;
   return *allowed;
@@ -56,7 +57,7 @@ std::map<const void*, size_t>& AllowedShared() {
 
 void CheckPlace(const char* what, const void* data, size_t bytes, bool device) {
   if (bytes == 0 || IsDevice(data, bytes) == device) return;
-  Stop("cudaMemcpy: the %s, %zu bytes at %p, is %s the device's memory", what, bytes, data,
+  Stop("cudaMemcpy: the %s, %zu bytes at %p, is %s device memory", what, bytes, data,
        device ? "not" : "in");
 }
 
@@ -68,12 +69,12 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, void (*
   const size_t num_threads = size_t{threads.x} * threads.y * threads.z;
   if (num_threads == 0 || num_threads > kMaxThreads || blocks.x == 0 || blocks.y == 0 ||
       blocks.z == 0 || blocks.y > 65535 || blocks.z > 65535) {
-    return Note(cudaErrorInvalidConfiguration);
+    return SetLast(cudaErrorInvalidConfiguration);
   }
   DeviceAccess access;
-  if (config.dynamicSmemBytes > kSharedWithoutAsking &&
+  if (config.dynamicSmemBytes > kDefaultSharedBytes &&
       config.dynamicSmemBytes > AllowedShared()[kernel]) {
-    return Note(cudaErrorInvalidValue);
+    return SetLast(cudaErrorInvalidValue);
   }
   RunGrid({.blocks = {blocks.x, blocks.y, blocks.z},
            .threads = {threads.x, threads.y, threads.z},
@@ -85,7 +86,7 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const void* kernel, void (*
 }  // namespace cuda_emulator
 
 using cuda_emulator::DeviceAccess;
-using cuda_emulator::Note;
+using cuda_emulator::SetLast;
 
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
@@ -120,7 +121,7 @@ cudaError_t cudaDeviceGetPCIBusId(char* bus_id, int bytes, int device) {
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= cuda_emulator::Devices()) return Note(cudaErrorInvalidDevice);
+  if (device < 0 || device >= cuda_emulator::Devices()) return SetLast(cudaErrorInvalidDevice);
   cuda_emulator::g_device = device;
   return cudaSuccess;
 }
@@ -136,10 +137,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 0;
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = static_cast<int>(cuda_emulator::kSharedOfABlock);
+      *value = static_cast<int>(cuda_emulator::kMaxSharedPerBlock);
       return cudaSuccess;
   }
-  return Note(cudaErrorInvalidValue);
+  return SetLast(cudaErrorInvalidValue);
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated GPU");
@@ -154,7 +155,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   *data = cuda_emulator::AllocateDevice(bytes);
-  return Note(*data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
+  return SetLast(*data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void* data) {
   if (data != nullptr) cuda_emulator::FreeDevice(data);
@@ -163,7 +164,7 @@ cudaError_t cudaFree(void* data) {
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
   constexpr size_t kPage = 4096;
   *data = std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage);
-  return Note(*data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
+  return SetLast(*data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
   *device = host;
@@ -241,7 +242,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
   DeviceAccess access;
   const auto bytes = static_cast<size_t>(value);
-  if (bytes > cuda_emulator::kSharedOfABlock) return Note(cudaErrorInvalidValue);
+  if (bytes > cuda_emulator::kMaxSharedPerBlock) return SetLast(cudaErrorInvalidValue);
   cuda_emulator::AllowedShared()[kernel] = bytes;
   return cudaSuccess;
 }

@@ -1,4 +1,4 @@
-// The functions of the emulated CUDA runtime, for cuda_runtime.h.
+// Functions of the emulated CUDA runtime, included by cuda_runtime.h.
 #pragma once
 
 #include <cstddef>

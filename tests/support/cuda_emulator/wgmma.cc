@@ -9,7 +9,7 @@ using cuda_emulator::Product;
 
 constexpr uint64_t kSwizzle128 = 1;
 
-// A matrix descriptor's fields, in bytes.
+// The fields of a matrix descriptor, in bytes.
 struct Descriptor {
   explicit Descriptor(uint64_t bits)
       : address((bits & 0x3fff) << 4),
@@ -20,14 +20,14 @@ struct Descriptor {
   size_t address, leading, stride;
 };
 
-// Element [outer][inner] of an operand. The swizzle works on addresses: bits 4..6 are xored with
-// bits 7..9.
+// Returns element [outer][inner] of an operand. The swizzle applies to addresses: bits 4..6 are
+// xored with bits 7..9.
 float ElementAt(const Descriptor& at, bool across, int outer, int inner) {
   size_t offset = at.address;
-  if (across) {  // 64 outer elements a panel, eight inner rows a stride
+  if (across) {  // 64 outer elements per panel, eight inner rows per stride
     offset += static_cast<size_t>(outer) / 64 * at.leading + static_cast<size_t>(outer) % 64 * 2;
     offset += static_cast<size_t>(inner) / 8 * at.stride + static_cast<size_t>(inner) % 8 * 128;
-  } else {  // eight outer rows a stride
+  } else {  // eight outer rows per stride
     offset += static_cast<size_t>(outer) / 8 * at.stride + static_cast<size_t>(outer) % 8 * 128;
     offset += static_cast<size_t>(inner) * 2;
   }
@@ -37,7 +37,7 @@ float ElementAt(const Descriptor& at, bool across, int outer, int inner) {
   return __builtin_bit_cast(float, uint32_t{bits} << 16);
 }
 
-// The running thread's part.
+// Computes the running thread's part of the product.
 void Run(const Product& product) {
   const Descriptor a(product.a), b(product.b);
   const int lane = cuda_emulator::Lane(), first_row = cuda_emulator::WarpOfGroup() * 16 + lane / 4;

@@ -1,5 +1,5 @@
-// runtime/ptx_cuda.h where the GPU is emulated: the same functions, lane by lane as the PTX manual
-// lays out their fragments.
+// Replaces runtime/ptx_cuda.h in emulated builds: the same functions, computed lane by lane with
+// the fragment layouts of the PTX manual.
 #pragma once
 
 #include <cuda_runtime.h>

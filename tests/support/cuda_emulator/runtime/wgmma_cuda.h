@@ -1,6 +1,6 @@
-// runtime/wgmma_cuda.h where the GPU is emulated: the same functions, which read the operands'
-// places as the PTX manual lays out matrix descriptors. A product runs when its group is waited
-// for, the latest that it may on a GPU.
+// Replaces runtime/wgmma_cuda.h in emulated builds: the same functions, which decode matrix
+// descriptors as the PTX manual defines them. A product runs when its group is waited for, the
+// latest time that a GPU allows.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace unipool {
 inline constexpr bool kHasWgmma = true;
 
 uint64_t WgmmaOperand(const void* first, int panel_bytes);
-inline void ShowSharedToWgmma() { cuda_emulator::ShowCopies(); }
+inline void FenceSharedForWgmma() { cuda_emulator::FenceCopies(); }
 inline void BeginWgmma() {}
 inline void CommitWgmma() { cuda_emulator::CloseProductGroup(); }
 template <int kYoungest>
@@ -20,7 +20,7 @@ void WaitWgmma() {
   cuda_emulator::WaitForProductGroups(kYoungest);
 }
 
-inline void TakeWgmmaSum(float&) {}
+inline void PinWgmmaSum(float&) {}
 
 // `columns` is a multiple of 8.
 void BeginProduct(int columns, bool a_across, bool b_across, float* d, uint64_t a, uint64_t b,
