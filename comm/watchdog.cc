@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "runtime/clock.h"
 
 namespace unipool {
 namespace {
@@ -24,10 +25,6 @@ constexpr std::chrono::seconds kGathering(2);
 constexpr std::chrono::seconds kTelling(3);
 // Waits below this are part of the work.
 constexpr std::chrono::milliseconds kShortWait(300);
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // "rank 0 waits 3.2 s for rank 2 in AllReduce #4 of group 'world' (step 3, gradients)".
 std::string WaitInWords(int rank, const CallLog::Call& call) {
