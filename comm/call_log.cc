@@ -65,15 +65,15 @@ uint64_t CallLog::Begin(const char* name, const std::string& group, uint64_t num
 
 void CallLog::End(uint64_t index) {
   const std::lock_guard lock(mutex_);
-  // A later call may have taken the place meanwhile.
+  // A later call may have overwritten the entry.
   if (num_calls_ - index <= kCalls) calls_[index % kCalls].end = Clock::now();
 }
 
-void CallLog::NoteMissing(const std::string& group, uint64_t number, const MissingRanks& missing) {
+void CallLog::SetMissing(const std::string& group, uint64_t number, const MissingRanks& missing) {
   const std::lock_guard lock(mutex_);
   for (uint64_t i = num_calls_ - std::min(num_calls_, kCalls); i < num_calls_; ++i) {
     Call& call = calls_[i % kCalls];
-    if (call.number == number && call.is_under_way() && group == call.group.data()) {
+    if (call.number == number && call.is_pending() && group == call.group.data()) {
       call.missing = missing;
     }
   }
@@ -88,10 +88,10 @@ std::vector<CallLog::Call> CallLog::Calls() const {
   return calls;
 }
 
-std::optional<CallLog::Call> CallLog::OldestUnderWay() const {
+std::optional<CallLog::Call> CallLog::OldestPending() const {
   const std::lock_guard lock(mutex_);
   for (uint64_t i = num_calls_ - std::min(num_calls_, kCalls); i < num_calls_; ++i) {
-    if (calls_[i % kCalls].is_under_way()) return calls_[i % kCalls];
+    if (calls_[i % kCalls].is_pending()) return calls_[i % kCalls];
   }
   return std::nullopt;
 }
@@ -101,8 +101,8 @@ uint64_t CallLog::num_calls() const {
   return num_calls_;
 }
 
-std::string CallLog::NowInWords() const {
-  const std::optional<Call> call = OldestUnderWay();
+std::string CallLog::CurrentActivity() const {
+  const std::optional<Call> call = OldestPending();
   return call.has_value() ? call->ToString() : progress_.Read().ToString();
 }
 

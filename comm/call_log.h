@@ -1,6 +1,6 @@
-// What a rank does together with others: the last calls on all of its groups, which of them are
-// under way, and whom they wait for. Written by the threads that make the calls, without
-// allocating; read by the watchdog.
+// The most recent collective calls of a rank on all of its groups: which of them are pending and
+// which ranks they wait for. The threads that make calls write it without allocating; the watchdog
+// reads it. All methods are thread-safe.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@
 
 namespace unipool {
 
-// Ranks of the world that a call waits for: each once, the lowest few of them.
+// World ranks that a call waits for: a sorted set that keeps the lowest few. Not thread-safe.
 class MissingRanks {
  public:
   void Add(int rank);
@@ -35,20 +35,21 @@ class CallLog {
   using Clock = std::chrono::steady_clock;
 
   struct Call {
-    const char* name = nullptr;  // a string literal, as in "AllReduce"
-    std::array<char, 16> group = {};
-    uint64_t number = 0;  // within its group
-    Progress::Snapshot progress;
+    const char* name = nullptr;       // a string literal, as in "AllReduce"
+    std::array<char, 16> group = {};  // the group's name, cut to 15 characters
+    uint64_t number = 0;              // counted from 0 within its group
+    Progress::Snapshot progress;      // of the rank when the call began
     Clock::time_point start;
-    Clock::time_point end;  // the epoch while it is under way
-    MissingRanks missing;   // as of the last look, a part of a second ago
+    Clock::time_point end;  // the epoch while the call is pending
+    MissingRanks missing;   // as of the last SetMissing, a fraction of a second ago
 
-    bool is_under_way() const { return end == Clock::time_point{}; }
+    bool is_pending() const { return end == Clock::time_point{}; }
     // "AllToAllV #17 of group 'expert' (step 12, forward of layer 3)".
     std::string ToString() const;
   };
 
-  // The time of a call. `log` may be null.
+  // Records a call that lasts as long as the scope. `log` is borrowed; if null, nothing is
+  // recorded.
   class Scope {
    public:
     Scope(CallLog* log, const char* name, const std::string& group, uint64_t number);
@@ -61,23 +62,25 @@ class CallLog {
     uint64_t index_ = 0;
   };
 
-  // The same in two parts, for calls that end elsewhere: End takes what Begin gave.
+  // The same in two parts, for a call that ends on another thread or device. Begin returns the
+  // index that End takes. `name` is a string literal.
   uint64_t Begin(const char* name, const std::string& group, uint64_t number);
   void End(uint64_t index);
 
-  // Where this rank is in its work; its owner's to write.
+  // Progress of this rank, written by the thread that trains.
   Progress& progress() { return progress_; }
   const Progress& progress() const { return progress_; }
 
-  // For a call that is under way.
-  void NoteMissing(const std::string& group, uint64_t number, const MissingRanks& missing);
+  // Sets the ranks that the pending call `number` of `group` waits for.
+  void SetMissing(const std::string& group, uint64_t number, const MissingRanks& missing);
 
-  // Oldest first; at most kCalls.
+  // The last kCalls calls, oldest first.
   std::vector<Call> Calls() const;
-  std::optional<Call> OldestUnderWay() const;
-  // That call as text, or the progress where no call is under way.
-  std::string NowInWords() const;
-  // So far: what does not grow stands still.
+  // The oldest pending call among them.
+  std::optional<Call> OldestPending() const;
+  // The oldest pending call as text, or the rank's progress if no call is pending.
+  std::string CurrentActivity() const;
+  // Number of calls begun so far; an unchanged value means no new call.
   uint64_t num_calls() const;
 
  private:

@@ -1,4 +1,4 @@
-// Which GPU a rank has, as all ranks of a job know it.
+// A name for a physical GPU that is unique within a job.
 #pragma once
 
 #include <string>
@@ -7,8 +7,9 @@
 
 namespace unipool {
 
-// Equal for two ranks that share a GPU, and else for none. Defined in builds with CUDA only:
-// callers elsewhere are inside `if constexpr (kWithCuda)`.
+// "BOOT_ID/PCI_BUS_ID": equal on two ranks if and only if they use the same GPU. The part before
+// the '/' identifies the host. Defined in builds with CUDA only: callers elsewhere are inside
+// `if constexpr (kWithCuda)`.
 std::string GpuIdentity(Device gpu);
 
 }  // namespace unipool

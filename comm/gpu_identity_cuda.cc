@@ -7,7 +7,7 @@
 namespace unipool {
 
 std::string GpuIdentity(Device gpu) {
-  // Of the running system: containers of one host may have names of their own.
+  // The boot id, since containers on one host may have different host names.
   std::string host;
   std::ifstream("/proc/sys/kernel/random/boot_id") >> host;
   char bus_id[32] = "";

@@ -8,15 +8,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "comm/gpu_identity.h"
+#include "comm/mixed_device_communicator.h"
 #include "comm/staged_communicator.h"
-#include "comm/two_memories_communicator.h"
 #include "runtime/build_config.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-// Collective: every rank's text, by rank.
+// Returns the text of every rank, by rank. Collective.
 using Gather = std::function<absl::StatusOr<std::vector<std::string>>(const std::string& mine)>;
 
 std::string IdentityOf(Device gpu) {
@@ -31,26 +31,28 @@ int CountIf(const std::vector<std::string>& texts,
   return static_cast<int>(std::count_if(texts.begin(), texts.end(), is_counted));
 }
 
-// The first two ranks that have one GPU, in words; nothing where each has its own.
-std::string SharersInWords(const std::vector<std::string>& identities) {
+// Returns an error that names the first two ranks that share a GPU, or "" if no ranks do.
+std::string SharedGpuError(const std::vector<std::string>& identities) {
   for (size_t r = 0; r < identities.size(); ++r) {
     const auto same = std::find(identities.begin(), identities.begin() + r, identities[r]);
     const auto first = same - identities.begin();
     if (first == static_cast<ptrdiff_t>(r)) continue;
-    return absl::StrCat("ranks ", first, " and ", r, " have one GPU (", identities[r], ")");
+    return absl::StrCat("ranks ", first, " and ", r, " share GPU ", identities[r],
+                        "; start at most one rank per GPU");
   }
   return "";
 }
 
-// The first rank's text that is not empty, with that rank.
-std::string FirstComplaint(const std::vector<std::string>& texts) {
-  for (size_t r = 0; r < texts.size(); ++r) {
-    if (!texts[r].empty()) return absl::StrCat("rank ", r, ": ", texts[r]);
+// Returns the first error that is not empty, with its rank, or "".
+std::string FirstError(const std::vector<std::string>& errors) {
+  for (size_t r = 0; r < errors.size(); ++r) {
+    if (!errors[r].empty()) return absl::StrCat("rank ", r, ": ", errors[r]);
   }
   return "";
 }
 
-// Ranks of GPUs over NCCL, in `made`; or why that cannot be, alike on all ranks.
+// Connects the ranks over NCCL and stores the result in `made`. Returns "", or the reason why NCCL
+// cannot be used, with the same text on all ranks. Collective.
 absl::StatusOr<std::string> TryNccl(int rank, int size, const Gather& gather,
                                     const NcclSession::Options& options, GpuRanks* made) {
   ASSIGN_OR_RETURN(const std::vector<std::string> identities, gather(IdentityOf(options.gpu)));
@@ -58,19 +60,19 @@ absl::StatusOr<std::string> TryNccl(int rank, int size, const Gather& gather,
   made->ranks_on_host =
       CountIf(identities, [&](const std::string& other) { return HostOf(other) == HostOf(mine); });
   made->ranks_on_gpu = CountIf(identities, [&](const std::string& other) { return other == mine; });
-  if (std::string sharers = SharersInWords(identities); !sharers.empty()) return sharers;
+  if (std::string error = SharedGpuError(identities); !error.empty()) return error;
   absl::StatusOr<std::unique_ptr<NcclSession>> session = NcclSession::Create(options);
   ASSIGN_OR_RETURN(std::vector<std::string> texts, gather(std::string(session.status().message())));
-  if (std::string complaint = FirstComplaint(texts); !complaint.empty()) return complaint;
+  if (std::string error = FirstError(texts); !error.empty()) return error;
   absl::StatusOr<std::string> id = rank == 0 ? (*session)->NewId() : std::string();
   ASSIGN_OR_RETURN(texts, gather(std::string(id.status().message())));
-  if (std::string complaint = FirstComplaint(texts); !complaint.empty()) return complaint;
+  if (std::string error = FirstError(texts); !error.empty()) return error;
   ASSIGN_OR_RETURN(texts, gather(*id));
   absl::StatusOr<std::unique_ptr<Communicator>> ranks =
       (*session)->CreateWorld(texts[0], rank, size);
   ASSIGN_OR_RETURN(texts, gather(std::string(ranks.status().message())));
-  if (std::string complaint = FirstComplaint(texts); !complaint.empty()) {
-    return absl::InternalError(complaint);
+  if (std::string error = FirstError(texts); !error.empty()) {
+    return absl::InternalError(error);
   }
   made->session = std::move(*session);
   made->ranks = std::move(*ranks);
@@ -90,11 +92,11 @@ absl::StatusOr<GpuRanks> MakeGpuRanks(std::unique_ptr<Communicator> host,
   ASSIGN_OR_RETURN(const std::string why_not,
                    TryNccl(host->rank(), host->size(), gather, options, &made));
   if (why_not.empty()) {
-    made.ranks = CreateTwoMemoriesCommunicator(std::move(made.ranks), std::move(host), options.gpu);
+    made.ranks = CreateMixedDeviceCommunicator(std::move(made.ranks), std::move(host), options.gpu);
     return made;
   }
   LOG_IF(WARNING, host->rank() == 0)
-      << "no NCCL, exchanges go through the host's memory: " << why_not;
+      << "NCCL is not used, so exchanges go through host memory and are slower: " << why_not;
   ASSIGN_OR_RETURN(made.ranks, CreateStagedCommunicator(std::move(host), options.gpu));
   return made;
 }
@@ -106,9 +108,9 @@ absl::StatusOr<GpuRanks> MakeGpuRanks(Rendezvous& rendezvous, const NcclSession:
                    TryNccl(rendezvous.rank(), rendezvous.size(), gather, options, &made));
   if (!why_not.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("ranks that MPI did not start need NCCL: ", why_not));
+        absl::StrCat("ranks started without MPI need NCCL: ", why_not));
   }
-  made.ranks = CreateTwoMemoriesCommunicator(std::move(made.ranks), nullptr, options.gpu);
+  made.ranks = CreateMixedDeviceCommunicator(std::move(made.ranks), nullptr, options.gpu);
   return made;
 }
 
@@ -118,7 +120,7 @@ std::vector<std::string> GatherTexts(Communicator& ranks, const std::string& min
   std::vector<int64_t> sizes(size);
   int64_t my_size = static_cast<int64_t>(mine.size());
   ranks.AllGather(Tensor::Of(&my_size, {1}), Tensor::Of(sizes.data(), {size}), *stream);
-  // Collectives move numbers: every text is padded to the longest one's words.
+  // AllGather needs equal sizes, so every text is padded to the longest one, in units of int64.
   const int64_t longest = *std::max_element(sizes.begin(), sizes.end());
   const int64_t words = longest / int64_t{sizeof(int64_t)} + 1;
   std::vector<int64_t> text(words), texts(words * size);

@@ -1,5 +1,5 @@
-// How ranks on GPUs talk: over NCCL where each has a GPU of its own and the library is there, else
-// through the host's memory.
+// Chooses how ranks with GPUs communicate: over NCCL if each rank has its own GPU and the library
+// is found on all of them, else through host memory.
 #pragma once
 
 #include <functional>
@@ -15,21 +15,24 @@
 namespace unipool {
 
 struct GpuRanks {
-  std::unique_ptr<NcclSession> session;  // null where they talk through the host; outlives `ranks`
-  std::unique_ptr<Communicator> ranks;
-  int ranks_on_host = 1;
-  int ranks_on_gpu = 1;
+  std::unique_ptr<NcclSession> session;  // null if NCCL is not used; must outlive `ranks`
+  std::unique_ptr<Communicator> ranks;   // the world; takes tensors of the GPU and of the host
+  int ranks_on_host = 1;                 // number of ranks on this rank's host
+  int ranks_on_gpu = 1;                  // number of ranks that share this rank's GPU
 };
 
-// Over the ranks of `host`, which is taken over and carries tensors of the host. Falls back, with a
-// warning on rank 0, where NCCL cannot be used; a single rank needs none. Collective.
+// Takes ownership of `host`, a communicator of host tensors over the same ranks. If NCCL cannot be
+// used, falls back to staging through host memory, with a warning on rank 0. A single rank uses
+// neither NCCL nor a transport. Collective. RESOURCE_EXHAUSTED without pinned memory; INTERNAL or
+// DEADLINE_EXCEEDED if NCCL fails to connect the ranks.
 absl::StatusOr<GpuRanks> MakeGpuRanks(std::unique_ptr<Communicator> host,
                                       const NcclSession::Options& options);
-// Over the ranks of a rendezvous, where only NCCL can carry anything: FAILED_PRECONDITION, alike on
-// all ranks, where it cannot. Collective.
+// Over the ranks of a rendezvous, which have no transport but NCCL. Collective.
+// FAILED_PRECONDITION, with the same message on all ranks, if NCCL cannot be used; errors of
+// Rendezvous::Gather and of NCCL otherwise.
 absl::StatusOr<GpuRanks> MakeGpuRanks(Rendezvous& rendezvous, const NcclSession::Options& options);
 
-// Every rank's text, by rank, on all ranks. Collective.
+// Returns the text of every rank, by rank, on all ranks. Collective.
 std::vector<std::string> GatherTexts(Communicator& ranks, const std::string& mine);
 
 }  // namespace unipool

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "comm/host_name.h"
 
 namespace unipool {
 namespace {
@@ -26,7 +27,7 @@ HostCommunicator::HostCommunicator(std::string name, int rank, int size, Shared 
 void HostCommunicator::AllReduce(Tensor x, ReduceOp op, Stream& stream) {
   if (size_ == 1) return;
   stream.Run([this, call = NextCall("AllReduce"), x, op] {
-    const auto noted = Noted(call);
+    const auto scope = Record(call);
     DoAllReduce(call, x, op);
   });
 }
@@ -35,7 +36,7 @@ void HostCommunicator::ReduceScatter(Tensor input, Tensor output, Stream& stream
   CheckReduceScatter(*this, input, output);
   if (size_ == 1) return stream.Run([input, output] { CopyTo(input, input.bytes(), output); });
   stream.Run([this, call = NextCall("ReduceScatter"), input, output] {
-    const auto noted = Noted(call);
+    const auto scope = Record(call);
     DoReduceScatter(call, input, output);
   });
 }
@@ -44,7 +45,7 @@ void HostCommunicator::AllGather(Tensor input, Tensor output, Stream& stream) {
   CheckAllGather(*this, input, output);
   if (size_ == 1) return stream.Run([input, output] { CopyTo(input, input.bytes(), output); });
   stream.Run([this, call = NextCall("AllGather"), input, output] {
-    const auto noted = Noted(call);
+    const auto scope = Record(call);
     DoAllGather(call, input, output);
   });
 }
@@ -59,7 +60,7 @@ void HostCommunicator::AllToAllV(Tensor input, absl::Span<const int64_t> send_ro
   }
   stream.Run([this, call = NextCall("AllToAllV"), input, send = send_rows.data(), output,
               recv = recv_rows.data()] {
-    const auto noted = Noted(call);
+    const auto scope = Record(call);
     DoAllToAllV(call, input, send, output, recv);
   });
 }
@@ -68,7 +69,7 @@ void HostCommunicator::Broadcast(Tensor x, int root, Stream& stream) {
   CHECK(0 <= root && root < size_) << root << " of " << size_;
   if (size_ == 1) return;
   stream.Run([this, call = NextCall("Broadcast"), x, root] {
-    const auto noted = Noted(call);
+    const auto scope = Record(call);
     DoBroadcast(call, x, root);
   });
 }
@@ -76,20 +77,23 @@ void HostCommunicator::Broadcast(Tensor x, int root, Stream& stream) {
 void HostCommunicator::Barrier() {
   if (size_ == 1) return;
   const Call call = NextCall("Barrier");
-  const auto noted = Noted(call);
+  const auto scope = Record(call);
   DoBarrier(call);
 }
 
-std::string HostCommunicator::LateMessage(Call call, const MissingRanks& missing) const {
-  std::string message = absl::StrCat(
-      "rank ", shared_.world_rank, " waited ", absl::FormatDuration(shared_.deadline), " for rank ",
-      missing.ToString(), " in ", call.name, " #", call.number, " of group '", name_, "'");
-  if (shared_.log == nullptr) return message;
-  return absl::StrCat(message, " (", shared_.log->progress().Read().ToString(), ")");
+std::string HostCommunicator::TimeoutMessage(Call call, const MissingRanks& missing) const {
+  const std::string progress =
+      shared_.log == nullptr ? ""
+                             : absl::StrCat(" (", shared_.log->progress().Read().ToString(), ")");
+  return absl::StrCat("rank ", shared_.world_rank, " on ", HostName(), " waited ",
+                      absl::FormatDuration(shared_.deadline), " for rank ", missing.ToString(),
+                      " in ", call.name, " #", call.number, " of group '", name_, "'", progress,
+                      "; check the log and the host of rank ", missing.ToString(),
+                      ", then restart from the last checkpoint");
 }
 
-void HostCommunicator::NoteMissing(Call call, const MissingRanks& missing) const {
-  if (shared_.log != nullptr) shared_.log->NoteMissing(name_, call.number, missing);
+void HostCommunicator::SetMissing(Call call, const MissingRanks& missing) const {
+  if (shared_.log != nullptr) shared_.log->SetMissing(name_, call.number, missing);
 }
 
 }  // namespace unipool

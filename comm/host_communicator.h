@@ -1,6 +1,6 @@
-// What communicators over host memory share: the checks, the numbers of the operations, the way
-// onto the stream, and the answers of a group of one rank, which needs no transport. Operations
-// that are on different streams may be under way at once; their numbers keep them apart.
+// Base class of communicators over host memory. It checks arguments, numbers the operations, runs
+// them on the stream, and handles a group of one rank, which needs no transport. Operations on
+// different streams may be pending at the same time; their numbers tell them apart.
 #pragma once
 
 #include <memory>
@@ -14,11 +14,11 @@ namespace unipool {
 
 class HostCommunicator : public Communicator {
  public:
-  // What communicators of one rank have in common.
+  // Settings shared by all groups of one rank.
   struct Shared {
-    int world_rank;           // by which it is known to people
-    absl::Duration deadline;  // of each wait for other ranks
-    CallLog* log = nullptr;   // where calls are noted, if anywhere; borrowed
+    int world_rank;           // the rank that errors name
+    absl::Duration deadline;  // maximum duration of each wait for other ranks
+    CallLog* log = nullptr;   // records the calls unless null; borrowed, must outlive all groups
   };
 
   int rank() const final { return rank_; }
@@ -34,7 +34,8 @@ class HostCommunicator : public Communicator {
   void Barrier() final;
 
  protected:
-  // One operation: its name, and how many of this group came before it.
+  // One operation: its name (a string literal), and the number of operations of this group before
+  // it.
   struct Call {
     const char* name;
     uint64_t number;
@@ -42,8 +43,8 @@ class HostCommunicator : public Communicator {
 
   HostCommunicator(std::string name, int rank, int size, Shared shared);
 
-  // The transports. Each runs on the stream's thread, among at least two ranks, on checked
-  // arguments.
+  // Implemented by each transport. Called on the stream's thread, in groups of at least two ranks,
+  // with checked arguments. A wait beyond the deadline is fatal, with TimeoutMessage.
   virtual void DoAllReduce(Call call, const Tensor& x, ReduceOp op) = 0;
   virtual void DoReduceScatter(Call call, const Tensor& input, const Tensor& output) = 0;
   virtual void DoAllGather(Call call, const Tensor& input, const Tensor& output) = 0;
@@ -52,16 +53,17 @@ class HostCommunicator : public Communicator {
   virtual void DoBroadcast(Call call, const Tensor& x, int root) = 0;
   virtual void DoBarrier(Call call) = 0;
 
-  // The time of a call in the log.
-  CallLog::Scope Noted(Call call) { return {shared_.log, call.name, name_, call.number}; }
+  // Records the call in the log while the returned scope lives.
+  CallLog::Scope Record(Call call) { return {shared_.log, call.name, name_, call.number}; }
   Call NextCall(const char* name) { return Call{name, next_number_++}; }
   absl::Duration deadline() const { return shared_.deadline; }
   const Shared& shared() const { return shared_; }
   const std::string& name() const { return name_; }
-  // The line that ends a wait beyond the deadline.
-  std::string LateMessage(Call call, const MissingRanks& missing) const;
-  // What is missing after a wait that is no longer a short one, to be told by others.
-  void NoteMissing(Call call, const MissingRanks& missing) const;
+  // The error of a wait beyond the deadline: rank, host, operation, progress, and what to do.
+  std::string TimeoutMessage(Call call, const MissingRanks& missing) const;
+  // Sets in the log which ranks a long pending call waits for, so that the watchdog can report
+  // them.
+  void SetMissing(Call call, const MissingRanks& missing) const;
 
  private:
   const std::string name_;

@@ -1,4 +1,4 @@
-// What the environment says of a process's place in a launch without MPI.
+// Reads the rank of a process from the environment variables of torchrun and srun.
 #include <cstdlib>
 
 #include "absl/strings/numbers.h"
@@ -9,18 +9,19 @@
 namespace unipool {
 namespace {
 
-// A number of at least `least` and below `limit`.
-absl::StatusOr<int> Number(const char* name, int least, int limit, const char* launcher) {
+// Reads an integer variable in [minimum, limit). `launcher` sets it.
+absl::StatusOr<int> ReadInteger(const char* name, int minimum, int limit, const char* launcher) {
   const char* const text = std::getenv(name);
   if (text == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat(name, " is not set, but other variables of a launch by ", launcher,
-                     " are; expected all of them, or none for a single process"));
+                     " are; set it, or unset all of them to run a single process"));
   }
   int value = 0;
-  if (absl::SimpleAtoi(text, &value) && least <= value && value < limit) return value;
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, " = '", text, "': expected a number from ", least, " to ", limit - 1));
+  if (absl::SimpleAtoi(text, &value) && minimum <= value && value < limit) return value;
+  return absl::InvalidArgumentError(absl::StrCat(name, " = '", text,
+                                                 "' is out of range; set it to a number from ",
+                                                 minimum, " to ", limit - 1));
 }
 
 constexpr int kMaxRanks = 1 << 20;
@@ -33,18 +34,19 @@ constexpr Names kSlurm = {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "srun
 
 bool IsSet(const char* name) { return std::getenv(name) != nullptr; }
 
-// torchrun keeps a store of its own at MASTER_PORT on rank 0's host: the next port is ours then.
+// With its agent store, torchrun itself listens at MASTER_PORT on the host of rank 0, so the
+// rendezvous uses the next port.
 absl::StatusOr<std::string> MasterAddress(const char* launcher) {
   const char* const host = std::getenv("MASTER_ADDR");
   if (host == nullptr || *host == '\0') {
     return absl::InvalidArgumentError(
         absl::StrCat("MASTER_ADDR is not set, but other variables of a launch by ", launcher,
-                     " are; expected the host of rank 0, or UNIPOOL_RENDEZVOUS"));
+                     " are; set it to the host of rank 0, or set UNIPOOL_RENDEZVOUS"));
   }
-  ASSIGN_OR_RETURN(const int port, Number("MASTER_PORT", 1, 65535, launcher));
+  ASSIGN_OR_RETURN(const int port, ReadInteger("MASTER_PORT", 1, 65535, launcher));
   const char* const store = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
-  const bool is_taken = store != nullptr && absl::string_view(store) == "True";
-  return absl::StrCat("tcp://", host, ":", is_taken ? port + 1 : port);
+  const bool torchrun_listens = store != nullptr && absl::string_view(store) == "True";
+  return absl::StrCat("tcp://", host, ":", torchrun_listens ? port + 1 : port);
 }
 
 }  // namespace
@@ -54,22 +56,24 @@ absl::StatusOr<std::optional<LaunchIdentity>> LaunchIdentityFromEnvironment() {
   const bool by_torchrun = IsSet("RANK") || IsSet("WORLD_SIZE");
   if (!by_torchrun && rendezvous == nullptr) return std::nullopt;
   const Names& names = by_torchrun ? kTorchrun : kSlurm;
-  LaunchIdentity place;
-  ASSIGN_OR_RETURN(place.size, Number(names.size, 1, kMaxRanks, names.launcher));
-  ASSIGN_OR_RETURN(place.rank, Number(names.rank, 0, place.size, names.launcher));
-  ASSIGN_OR_RETURN(place.local_rank, Number(names.local_rank, 0, place.size, names.launcher));
-  if (place.size == 1) return place;
+  LaunchIdentity identity;
+  ASSIGN_OR_RETURN(identity.size, ReadInteger(names.size, 1, kMaxRanks, names.launcher));
+  ASSIGN_OR_RETURN(identity.rank, ReadInteger(names.rank, 0, identity.size, names.launcher));
+  ASSIGN_OR_RETURN(identity.local_rank,
+                   ReadInteger(names.local_rank, 0, identity.size, names.launcher));
+  if (identity.size == 1) return identity;
   if (rendezvous == nullptr) {
-    ASSIGN_OR_RETURN(place.address, MasterAddress(names.launcher));
-    return place;
+    ASSIGN_OR_RETURN(identity.address, MasterAddress(names.launcher));
+    return identity;
   }
-  place.address = rendezvous;
-  if (place.address.rfind("tcp://", 0) != 0 && place.address.rfind("file:///", 0) != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("UNIPOOL_RENDEZVOUS = '", place.address,
-                     "': expected tcp://host:port, or file:///path with a path of this run's own"));
+  identity.address = rendezvous;
+  if (identity.address.rfind("tcp://", 0) != 0 && identity.address.rfind("file:///", 0) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "UNIPOOL_RENDEZVOUS = '", identity.address,
+        "' is not an address; set it to tcp://HOST:PORT of rank 0, or to file:///PATH on a shared "
+        "file system, with another path for each start"));
   }
-  return place;
+  return identity;
 }
 
 }  // namespace unipool

@@ -20,80 +20,85 @@ void CopyBytes(const void* from, int64_t bytes, void* to) {
   if (bytes > 0 && from != to) std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
-class MeetingTable;
+class OperationTable;
 
-// What a rank shows to the others for the time of one operation.
+// What a rank publishes to the other ranks for the duration of one operation. Pointers are
+// borrowed.
 struct Post {
   const char* call_name = nullptr;
   char* data = nullptr;
   int64_t elements = 0;
   const int64_t* send_rows = nullptr;
   int color = 0;
-  std::shared_ptr<MeetingTable> new_table = nullptr;
+  std::shared_ptr<OperationTable> new_table = nullptr;
 };
 
-// Where the ranks of a group meet, once before and once after they read each other's memory.
-// Operation n has meeting n modulo kMeetings until all have left it, so operations that are under
-// way on different streams do not mix.
-class MeetingTable {
+// Synchronizes the ranks of a group before and after they read each other's memory. Operation n
+// uses slot n modulo kSlots until all ranks have finished it, so operations that are pending on
+// different streams do not mix.
+class OperationTable {
  public:
-  explicit MeetingTable(int size) : size_(size) {
-    for (uint64_t p = 0; p < kMeetings; ++p) {
-      meetings_[p] = Meeting{
-          .number = p, .posts = std::vector<Post>(size), .came = Flags(size), .left = Flags(size)};
+  explicit OperationTable(int size) : size_(size) {
+    for (uint64_t p = 0; p < kSlots; ++p) {
+      slots_[p] = Slot{.number = p,
+                       .posts = std::vector<Post>(size),
+                       .arrived = Flags(size),
+                       .finished = Flags(size)};
     }
   }
 
-  // Shows `post` until Leave and waits until everyone has come. Returns everyone's posts, or
-  // nothing after the deadline, with the ranks that were missing.
-  Post* Meet(uint64_t number, int rank, Post post, absl::Duration deadline, MissingRanks* missing) {
+  // Publishes `post` until Finish and waits until all ranks have published theirs. Returns the
+  // posts of all ranks, or null after the deadline, with the missing ranks.
+  Post* Publish(uint64_t number, int rank, Post post, absl::Duration deadline,
+                MissingRanks* missing) {
     std::unique_lock lock(mutex_);
-    Meeting& meeting = meetings_[number % kMeetings];
+    Slot& slot = slots_[number % kSlots];
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(deadline);
-    if (!changed_.wait_until(lock, until, [&] { return meeting.number == number; })) {
-      *missing = Unset(meeting.left);
+    if (!changed_.wait_until(lock, until, [&] { return slot.number == number; })) {
+      *missing = Unset(slot.finished);
       return nullptr;
     }
-    meeting.posts[rank] = std::move(post);
-    meeting.came[rank] = true;
-    if (++meeting.num_came == size_) changed_.notify_all();
-    if (!changed_.wait_until(lock, until, [&] { return meeting.num_came == size_; })) {
-      *missing = Unset(meeting.came);
+    slot.posts[rank] = std::move(post);
+    slot.arrived[rank] = true;
+    if (++slot.num_arrived == size_) changed_.notify_all();
+    if (!changed_.wait_until(lock, until, [&] { return slot.num_arrived == size_; })) {
+      *missing = Unset(slot.arrived);
       return nullptr;
     }
-    return meeting.posts.data();
+    return slot.posts.data();
   }
 
-  // Waits until everyone is here: then nobody reads my memory any more. False after the deadline.
-  bool Leave(uint64_t number, int rank, absl::Duration deadline, MissingRanks* missing) {
+  // Waits until all ranks have finished, after which no rank reads this rank's memory. Returns
+  // false after the deadline, with the missing ranks.
+  bool Finish(uint64_t number, int rank, absl::Duration deadline, MissingRanks* missing) {
     std::unique_lock lock(mutex_);
-    Meeting& meeting = meetings_[number % kMeetings];
-    meeting.left[rank] = true;
-    if (++meeting.num_left == size_) {
-      Clear(meeting);
+    Slot& slot = slots_[number % kSlots];
+    slot.finished[rank] = true;
+    if (++slot.num_finished == size_) {
+      Clear(slot);
       return true;
     }
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(deadline);
-    if (changed_.wait_until(lock, until, [&] { return meeting.number != number; })) return true;
-    *missing = Unset(meeting.left);
+    if (changed_.wait_until(lock, until, [&] { return slot.number != number; })) return true;
+    *missing = Unset(slot.finished);
     return false;
   }
 
  private:
-  static constexpr uint64_t kMeetings = 8;
+  static constexpr uint64_t kSlots = 8;
   using Flags = std::vector<char>;
-  struct Meeting {
-    uint64_t number = 0;  // of the operation that it serves
+  struct Slot {
+    uint64_t number = 0;  // of the operation that uses the slot
     std::vector<Post> posts;
-    Flags came, left;
-    int num_came = 0, num_left = 0;
+    Flags arrived, finished;
+    int num_arrived = 0, num_finished = 0;
   };
 
-  void Clear(Meeting& meeting) {
-    meeting.number += kMeetings;
-    meeting.num_came = meeting.num_left = 0;
-    std::fill(meeting.came.begin(), meeting.came.end(), false);
-    std::fill(meeting.left.begin(), meeting.left.end(), false);
+  void Clear(Slot& slot) {
+    slot.number += kSlots;
+    slot.num_arrived = slot.num_finished = 0;
+    std::fill(slot.arrived.begin(), slot.arrived.end(), false);
+    std::fill(slot.finished.begin(), slot.finished.end(), false);
     changed_.notify_all();
   }
 
@@ -108,14 +113,14 @@ class MeetingTable {
   const int size_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::array<Meeting, kMeetings> meetings_;
+  std::array<Slot, kSlots> slots_;
 };
 
 class LocalCommunicator : public HostCommunicator {
  public:
-  // The table is shared: the last rank to go takes it away, and nobody knows who that will be.
+  // The ranks share the table; the last one to be destroyed frees it.
   LocalCommunicator(std::string name, int rank, int size, Shared shared,
-                    std::shared_ptr<MeetingTable> table)
+                    std::shared_ptr<OperationTable> table)
       : HostCommunicator(std::move(name), rank, size, shared), table_(std::move(table)) {}
 
   std::unique_ptr<Communicator> Split(int color, const std::string& group_name) override;
@@ -130,43 +135,44 @@ class LocalCommunicator : public HostCommunicator {
   void DoBarrier(Call call) override;
 
  private:
-  Post* Meet(Call call, Post post);
-  void Leave(Call call);
+  Post* Publish(Call call, Post post);
+  void Finish(Call call);
 
-  const std::shared_ptr<MeetingTable> table_;
+  const std::shared_ptr<OperationTable> table_;
 };
 
-// Pointers into everyone's tensors; one list for each stream's thread, grown once.
+// Scratch for pointers into the tensors of all ranks: one list per thread, which only grows.
 absl::Span<void*> Pointers(int size) {
   thread_local std::vector<void*> pointers;
   if (static_cast<int>(pointers.size()) < size) pointers.resize(size);
   return absl::MakeSpan(pointers.data(), size);
 }
 
-Post* LocalCommunicator::Meet(Call call, Post post) {
+Post* LocalCommunicator::Publish(Call call, Post post) {
   post.call_name = call.name;
   MissingRanks missing;
-  Post* posts = table_->Meet(call.number, rank(), std::move(post), deadline(), &missing);
-  if (posts == nullptr) LOG(FATAL) << LateMessage(call, missing);
+  Post* posts = table_->Publish(call.number, rank(), std::move(post), deadline(), &missing);
+  if (posts == nullptr) LOG(FATAL) << TimeoutMessage(call, missing);
   for (int r = 0; r < size(); ++r) {
     CHECK_STREQ(posts[r].call_name, call.name)
-        << ": rank " << r << " and rank " << rank() << " in operation #" << call.number
-        << " of group '" << name() << "'";
+        << ": rank " << r << " and rank " << rank() << " call different operations as #"
+        << call.number << " of group '" << name() << "'; all ranks must make the same calls";
   }
   return posts;
 }
 
-void LocalCommunicator::Leave(Call call) {
+void LocalCommunicator::Finish(Call call) {
   MissingRanks missing;
-  if (!table_->Leave(call.number, rank(), deadline(), &missing)) {
-    LOG(FATAL) << LateMessage(call, missing);
+  if (!table_->Finish(call.number, rank(), deadline(), &missing)) {
+    LOG(FATAL) << TimeoutMessage(call, missing);
   }
 }
 
-// Rank r reduces the r-th part of everyone's x and writes it to all: a part is touched by one rank
-// only, so no rank waits for another in between.
+// Rank r reduces part r of the x of all ranks and writes the result to all of them. Each part is
+// touched by one rank only, so the ranks need not synchronize in between.
 void LocalCommunicator::DoAllReduce(Call call, const Tensor& x, ReduceOp op) {
-  const Post* posts = Meet(call, Post{.data = static_cast<char*>(x.data), .elements = x.numel()});
+  const Post* posts =
+      Publish(call, Post{.data = static_cast<char*>(x.data), .elements = x.numel()});
   const int64_t begin = PartBegin(x.numel(), size(), rank());
   const int64_t end = PartBegin(x.numel(), size(), rank() + 1);
   const absl::Span<void*> parts = Pointers(size());
@@ -176,12 +182,12 @@ void LocalCommunicator::DoAllReduce(Call call, const Tensor& x, ReduceOp op) {
   }
   Reduce(
       {.dtype = x.dtype, .op = op, .numel = end - begin, .contributions = parts, .outputs = parts});
-  Leave(call);
+  Finish(call);
 }
 
 void LocalCommunicator::DoReduceScatter(Call call, const Tensor& input, const Tensor& output) {
   const Post* posts =
-      Meet(call, Post{.data = static_cast<char*>(input.data), .elements = input.numel()});
+      Publish(call, Post{.data = static_cast<char*>(input.data), .elements = input.numel()});
   const absl::Span<void*> parts = Pointers(size());
   for (int r = 0; r < size(); ++r) {
     CHECK_EQ(posts[r].elements, input.numel()) << "of rank " << r;
@@ -193,23 +199,23 @@ void LocalCommunicator::DoReduceScatter(Call call, const Tensor& input, const Te
           .numel = output.numel(),
           .contributions = parts,
           .outputs = {&mine, 1}});
-  Leave(call);
+  Finish(call);
 }
 
 void LocalCommunicator::DoAllGather(Call call, const Tensor& input, const Tensor& output) {
   const Post* posts =
-      Meet(call, Post{.data = static_cast<char*>(input.data), .elements = input.numel()});
+      Publish(call, Post{.data = static_cast<char*>(input.data), .elements = input.numel()});
   for (int r = 0; r < size(); ++r) {
     CHECK_EQ(posts[r].elements, input.numel()) << "of rank " << r;
     CopyBytes(posts[r].data, input.bytes(), static_cast<char*>(output.data) + r * input.bytes());
   }
-  Leave(call);
+  Finish(call);
 }
 
 void LocalCommunicator::DoAllToAllV(Call call, const Tensor& input, const int64_t* send_rows,
                                     const Tensor& output, const int64_t* recv_rows) {
   const int64_t row_bytes = RowBytes(input);
-  const Post* posts = Meet(
+  const Post* posts = Publish(
       call,
       Post{.data = static_cast<char*>(input.data), .elements = row_bytes, .send_rows = send_rows});
   char* to = static_cast<char*>(output.data);
@@ -221,24 +227,25 @@ void LocalCommunicator::DoAllToAllV(Call call, const Tensor& input, const int64_
     CopyBytes(posts[r].data + first * row_bytes, recv_rows[r] * row_bytes, to);
     to += recv_rows[r] * row_bytes;
   }
-  Leave(call);
+  Finish(call);
 }
 
 void LocalCommunicator::DoBroadcast(Call call, const Tensor& x, int root) {
-  const Post* posts = Meet(call, Post{.data = static_cast<char*>(x.data), .elements = x.numel()});
+  const Post* posts =
+      Publish(call, Post{.data = static_cast<char*>(x.data), .elements = x.numel()});
   CHECK_EQ(posts[root].elements, x.numel()) << "of rank " << root;
   CopyBytes(posts[root].data, x.bytes(), x.data);
-  Leave(call);
+  Finish(call);
 }
 
 void LocalCommunicator::DoBarrier(Call call) {
-  Meet(call, Post{});
-  Leave(call);
+  Publish(call, Post{});
+  Finish(call);
 }
 
 std::unique_ptr<Communicator> LocalCommunicator::Split(int color, const std::string& group_name) {
   const Call call = NextCall("Split");
-  Post* posts = Meet(call, Post{.color = color});
+  Post* posts = Publish(call, Post{.color = color});
   int new_rank = 0, new_size = 0, leader = -1;
   for (int r = 0; r < size(); ++r) {
     if (posts[r].color != color) continue;
@@ -246,12 +253,12 @@ std::unique_ptr<Communicator> LocalCommunicator::Split(int color, const std::str
     if (r < rank()) ++new_rank;
     ++new_size;
   }
-  auto table = leader == rank() ? std::make_shared<MeetingTable>(new_size) : nullptr;
-  Leave(call);
-  const Call handing = NextCall("Split");
-  posts = Meet(handing, Post{.new_table = table});
+  auto table = leader == rank() ? std::make_shared<OperationTable>(new_size) : nullptr;
+  Finish(call);
+  const Call handover = NextCall("Split");
+  posts = Publish(handover, Post{.new_table = table});
   table = posts[leader].new_table;
-  Leave(handing);
+  Finish(handover);
   return std::make_unique<LocalCommunicator>(group_name, new_rank, new_size, shared(),
                                              std::move(table));
 }
@@ -260,7 +267,7 @@ std::unique_ptr<Communicator> LocalCommunicator::Split(int color, const std::str
 
 std::vector<std::unique_ptr<Communicator>> CreateLocalCommunicators(int size,
                                                                     absl::Duration deadline) {
-  auto table = std::make_shared<MeetingTable>(size);
+  auto table = std::make_shared<OperationTable>(size);
   std::vector<std::unique_ptr<Communicator>> communicators;
   for (int r = 0; r < size; ++r) {
     communicators.push_back(std::make_unique<LocalCommunicator>(

@@ -1,5 +1,5 @@
-// Ranks that are threads of one process: one rank for a run without mpirun, several for tests. Also
-// the plainest statement of what each collective means: sums are taken in rank order.
+// Ranks that are threads of one process: a single rank for runs without mpirun, several for tests.
+// It is also the reference for what each collective computes: sums are taken in rank order.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,8 @@
 
 namespace unipool {
 
-// The members of one group, in rank order. Hand each to its own thread.
+// Returns the members of a new group named 'world', in rank order; each is used by one thread.
+// `deadline` bounds each wait for another rank.
 std::vector<std::unique_ptr<Communicator>> CreateLocalCommunicators(int size,
                                                                     absl::Duration deadline);
 

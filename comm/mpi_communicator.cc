@@ -18,10 +18,10 @@
 #include "comm/rank_order_reduce.h"
 #include "runtime/stream.h"
 
-// Only MPI_Isend, MPI_Irecv and MPI_Testall carry data. On shared memory (2 and 4 ranks, 4 KB to
-// 16 MB) they are as fast as the library's collectives where those only move data, and up to five
-// times faster where they reduce. They allocate nothing in a warm call, can name the rank that is
-// missing, keep operations on different streams apart by their tags, and reduce in rank order.
+// Data moves by MPI_Isend, MPI_Irecv and MPI_Testall only. On shared memory (2 and 4 ranks, 4 KB to
+// 16 MB) this is as fast as the library's collectives that only move data, and up to five times
+// faster than those that reduce. A warm call allocates nothing, a timeout can name the missing
+// rank, tags separate operations on different streams, and reductions are in rank order.
 namespace unipool {
 namespace {
 
@@ -41,22 +41,21 @@ namespace {
     if (mpi_code != MPI_SUCCESS) MpiFail(#expression, __LINE__, mpi_code); \
   } while (false)
 
-// As glog declares it: to clang, the standard attribute is not part of a function's type.
+// GNU attribute as in glog's declaration: for clang, [[noreturn]] is not part of a function's type.
 __attribute__((noreturn)) void AbortAllRanks() { AbortMpi(128 + SIGABRT); }
 __attribute__((noreturn)) void AbortThisRank() { std::abort(); }
 
-// MPI is one for the process, and so is what it says of the process's place: written by
-// InitializeMpi, only read after it.
+// MPI exists once per process, hence a global: InitializeMpi writes it, later calls only read it.
 LocalRank local_rank_of_process = {0, 1};
 
-// Messages under way together. Memory is kept from use to use.
+// Messages of one operation that are pending at the same time. Reuses its memory.
 class Messages {
  public:
-  // Those of operation `number`; the ones before must have been waited for.
+  // Starts operation `number`. The messages of the operation before must have been waited for.
   void Open(MPI_Comm comm, uint64_t number) {
     CHECK(requests_.empty());
     comm_ = comm;
-    tag_ = static_cast<int>(number % 32768);  // the largest tag that every MPI has
+    tag_ = static_cast<int>(number % 32768);  // 32767 is the largest tag that MPI guarantees
   }
 
   void Send(const void* data, int64_t bytes, int to) {
@@ -75,19 +74,20 @@ class Messages {
     }
   }
 
-  // False after the deadline, with the ranks whose messages are still missing. A long wait calls
-  // on_slow() now and then.
+  // Waits for all messages. Returns false after the deadline; UnfinishedPeers then names the ranks.
+  // Calls on_slow() four times a second during a long wait.
   template <typename OnSlow>
   bool Wait(absl::Duration deadline, OnSlow on_slow) {
     using Clock = std::chrono::steady_clock;
     constexpr std::chrono::milliseconds kSlow(250);
     const auto until = Clock::now() + absl::ToChronoNanoseconds(deadline);
     auto slow = Clock::now() + kSlow;
-    // A yield costs microseconds even where no other thread wants the core. Beside compute a wait
-    // is asleep: who yields to compute gets the core back after milliseconds, who sleeps at once.
-    const bool aside = OnSideThread();
-    const int tests_per_pause = aside ? 1 : 64;
-    constexpr std::chrono::microseconds kNap(20);
+    // A yield costs microseconds even if no other thread wants the core, hence 64 tests per yield.
+    // A side thread sleeps instead: after a yield to compute threads, it would get the core back
+    // milliseconds later, but after a sleep the scheduler runs it immediately.
+    const bool on_side_thread = OnSideThread();
+    const int tests_per_pause = on_side_thread ? 1 : 64;
+    constexpr std::chrono::microseconds kSleep(20);
     for (int tests = 1; !TestAll(); ++tests) {
       if (tests % tests_per_pause != 0) continue;
       const auto now = Clock::now();
@@ -96,8 +96,8 @@ class Messages {
         on_slow();
         slow = now + kSlow;
       }
-      if (aside) {
-        std::this_thread::sleep_for(kNap);
+      if (on_side_thread) {
+        std::this_thread::sleep_for(kSleep);
       } else {
         sched_yield();
       }
@@ -107,7 +107,8 @@ class Messages {
     return true;
   }
 
-  // The ranks, named by `names`, whose messages are still under way.
+  // Peers with pending messages, translated by `names` from ranks of the group to ranks of the
+  // world.
   MissingRanks UnfinishedPeers(const std::vector<int>& names) {
     MissingRanks missing;
     for (size_t i = 0; i < requests_.size(); ++i) {
@@ -119,7 +120,8 @@ class Messages {
   }
 
  private:
-  static constexpr int64_t kMaxBytes = int64_t{1} << 30;  // of one message: MPI counts are int
+  static constexpr int64_t kMaxBytes = int64_t{1}
+                                       << 30;  // of one message, because MPI counts are int
 
   MPI_Request* Add(int peer) {
     peers_.push_back(peer);
@@ -139,7 +141,7 @@ class Messages {
   std::vector<int> peers_;
 };
 
-// What an operation needs beside its tensors; one for each stream's thread, grown once.
+// Memory that operations need besides their tensors: one object per thread, which only grows.
 struct Scratch {
   Messages messages[2];
   std::vector<char> bytes;
@@ -153,7 +155,7 @@ Scratch& ThreadScratch(int64_t bytes, int ranks) {
   return scratch;
 }
 
-// The ranks of a group as ranks of the world.
+// World ranks of the members of a group, by rank in the group.
 std::vector<int> WorldRanks(MPI_Comm comm) {
   MPI_Group group = MPI_GROUP_NULL, world = MPI_GROUP_NULL;
   MPI_CHECK(MPI_Comm_group(comm, &group));
@@ -200,13 +202,14 @@ class MpiCommunicator : public HostCommunicator {
     const Tensor& input;
     int64_t element_bytes;
     int64_t chunk;  // elements of each part in one round
-    char* slots;    // [2, ranks, chunk]: what the others send for my part
+    char* slots;    // [2, ranks, chunk]: receive buffers for this rank's part, by round parity
   };
 
   MpiCommunicator(MPI_Comm comm, const std::string& name, int rank, int size, Shared shared)
       : HostCommunicator(name, rank, size, shared), comm_(comm), world_ranks_(WorldRanks(comm)) {}
 
-  // The i-th rank after me, and the i-th before me: no two ranks start with the same peer.
+  // The i-th rank after this one and the i-th before it, so that no two ranks start with the same
+  // peer.
   int After(int i) const { return (rank() + i) % size(); }
   int Before(int i) const { return (rank() - i + size()) % size(); }
   void Wait(Call call, Messages& messages);
@@ -237,7 +240,7 @@ MpiCommunicator::~MpiCommunicator() {
 }
 
 std::unique_ptr<Communicator> MpiCommunicator::Split(int color, const std::string& group_name) {
-  // MPI_Comm_split knows no deadline, so the ranks meet under one first.
+  // MPI_Comm_split has no deadline, so a barrier with one comes first.
   Barrier();
   MPI_Comm part = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split(comm_, color, rank(), &part));
@@ -245,13 +248,13 @@ std::unique_ptr<Communicator> MpiCommunicator::Split(int color, const std::strin
 }
 
 void MpiCommunicator::Wait(Call call, Messages& messages) {
-  const auto note = [&] { NoteMissing(call, messages.UnfinishedPeers(world_ranks_)); };
-  if (messages.Wait(deadline(), note)) return;
-  LOG(FATAL) << LateMessage(call, messages.UnfinishedPeers(world_ranks_));
+  const auto on_slow = [&] { SetMissing(call, messages.UnfinishedPeers(world_ranks_)); };
+  if (messages.Wait(deadline(), on_slow)) return;
+  LOG(FATAL) << TimeoutMessage(call, messages.UnfinishedPeers(world_ranks_));
 }
 
 void MpiCommunicator::DoAllReduce(Call call, const Tensor& x, ReduceOp op) {
-  // Below this one exchange of everything is faster than two exchanges of parts.
+  // Up to this size, one exchange of whole tensors is faster than two exchanges of parts.
   constexpr int64_t kMaxWholeBytes = 16384;
   if (x.bytes() <= kMaxWholeBytes) return ReduceWhole(call, x, op);
   const int64_t begin = PartBegin(x.numel(), size(), rank());
@@ -283,8 +286,8 @@ void MpiCommunicator::DoReduceScatter(Call call, const Tensor& input, const Tens
   ReduceMyPart(call, input, ReduceOp::kSum, Bytes(output));
 }
 
-// In rounds, so that the scratch stays small and what came is reduced while it is in the cache; the
-// next round is under way meanwhile.
+// Works in rounds, so that scratch stays small and received data are reduced while they are in the
+// cache. The messages of the next round are pending during the reduction of this one.
 void MpiCommunicator::ReduceMyPart(Call call, const Tensor& input, ReduceOp op, char* output) {
   constexpr int64_t kChunkBytes = 1 << 18;
   const int64_t element_bytes = static_cast<int64_t>(SizeOf(input.dtype));
@@ -339,7 +342,7 @@ void MpiCommunicator::PostRound(const Rounds& rounds, int64_t round, Messages& m
   }
 }
 
-// Everyone's part of x to everyone.
+// Sends this rank's part of x to all ranks and receives theirs.
 void MpiCommunicator::GatherParts(Call call, const Tensor& x) {
   const int64_t element_bytes = static_cast<int64_t>(SizeOf(x.dtype));
   const auto first_byte = [&](int r) { return PartBegin(x.numel(), size(), r) * element_bytes; };
@@ -386,8 +389,8 @@ void MpiCommunicator::DoAllToAllV(Call call, const Tensor& input, const int64_t*
   Wait(call, messages);
 }
 
-// The root deals out parts and all pass them on, so its link carries the tensor twice, not once for
-// each rank.
+// The root sends each rank one part, and then all ranks exchange parts. The root's link carries the
+// tensor twice, instead of once for each rank.
 void MpiCommunicator::DoBroadcast(Call call, const Tensor& x, int root) {
   const int64_t element_bytes = static_cast<int64_t>(SizeOf(x.dtype));
   const auto first_byte = [&](int r) { return PartBegin(x.numel(), size(), r) * element_bytes; };
@@ -404,7 +407,7 @@ void MpiCommunicator::DoBroadcast(Call call, const Tensor& x, int root) {
   GatherParts(call, x);
 }
 
-// Each tells each: a rank that is missing is then known by name.
+// Every rank sends to every other one, so that a timeout can name the missing rank.
 void MpiCommunicator::DoBarrier(Call call) {
   Scratch& scratch = ThreadScratch(size(), 0);
   Messages& messages = scratch.messages[0];
@@ -429,7 +432,8 @@ bool LaunchedByMpi() {
 void InitializeMpi() {
   int provided = MPI_THREAD_SINGLE;
   MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided));
-  CHECK_EQ(provided, MPI_THREAD_MULTIPLE) << "this MPI cannot serve several streams";
+  CHECK_EQ(provided, MPI_THREAD_MULTIPLE)
+      << "this MPI library lacks MPI_THREAD_MULTIPLE; use Open MPI 4 built with thread support";
   google::InstallFailureFunction(&AbortAllRanks);
   MPI_Comm host = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host));

@@ -1,4 +1,4 @@
-// Ranks that are processes under mpirun or srun, over MPI.
+// Ranks that are processes started by mpirun or srun, connected by MPI. Tensors are in host memory.
 #pragma once
 
 #include <memory>
@@ -14,25 +14,28 @@ namespace unipool {
 class CallLog;
 class Messenger;
 
-// True when this process was started by mpirun or srun with a PMI that Open MPI understands.
+// Returns true if mpirun started this process, or srun with a PMI that Open MPI supports.
 bool LaunchedByMpi();
-// MPI_Init_thread and MPI_Finalize; once a process, from the main thread.
+// MPI_Init_thread and MPI_Finalize. Each is called once per process, by the main thread. Between
+// the two, a failed CHECK or LOG(FATAL) on any rank ends all ranks.
 void InitializeMpi();
 void FinalizeMpi();
-// Ends all ranks at once with this exit code.
+// Ends all ranks immediately with this exit code.
 [[noreturn]] void AbortMpi(int exit_code);
-// Rank among the ranks on this host, and how many those are. After InitializeMpi.
+// Rank of this process among the ranks on its host, and their number. Valid after InitializeMpi.
 struct LocalRank {
   int rank;
   int size;
 };
 LocalRank MpiLocalRank();
 
-// All ranks of the job. `deadline` bounds each wait for other ranks. Calls are noted in `log`,
-// which is borrowed and may be null.
+// Returns the group of all ranks of the job, named 'world'. `deadline` bounds each wait for other
+// ranks. `log` records the calls unless it is null; it is borrowed and must outlive the
+// communicator and its groups. Collective; to be destroyed before FinalizeMpi.
 std::unique_ptr<Communicator> CreateMpiWorld(absl::Duration deadline, CallLog* log = nullptr);
 
-// Between the watchdogs of all ranks. Collective; to be destroyed before FinalizeMpi.
+// Returns the channel between the watchdogs of all ranks. Collective; to be destroyed before
+// FinalizeMpi.
 std::unique_ptr<Messenger> CreateMpiMessenger();
 
 }  // namespace unipool

@@ -1,4 +1,4 @@
-// Messages between watchdogs, on an MPI communicator of their own.
+// Messages between watchdogs, on a separate MPI communicator.
 #include <glog/logging.h>
 #include <mpi.h>
 
@@ -14,7 +14,8 @@
 namespace unipool {
 namespace {
 
-// Errors are no matter here: whoever cannot be reached does not answer, which is what is asked.
+// Ignores MPI errors: a rank that cannot be reached sends no message, and the watchdog reports
+// that.
 class MpiMessenger : public Messenger {
  public:
   explicit MpiMessenger(MPI_Comm comm) : comm_(comm) {
@@ -22,7 +23,8 @@ class MpiMessenger : public Messenger {
   }
   ~MpiMessenger() override { MPI_Comm_free(&comm_); }
 
-  // Once: what is sent stays, since a rank that is stopped never takes it.
+  // To be called once. The buffer is kept until destruction, since a stopped rank may never receive
+  // the message.
   void SendToAll(const std::string& text) override {
     sent_ = text.substr(0, kMaxBytes);
     int rank = 0, size = 0;
@@ -37,9 +39,10 @@ class MpiMessenger : public Messenger {
   }
 
   std::optional<Message> Receive() override {
-    int there = 0, bytes = 0;
+    int has_message = 0, bytes = 0;
     MPI_Status status;
-    if (MPI_Iprobe(MPI_ANY_SOURCE, 0, comm_, &there, &status) != MPI_SUCCESS || there == 0) {
+    if (MPI_Iprobe(MPI_ANY_SOURCE, 0, comm_, &has_message, &status) != MPI_SUCCESS ||
+        has_message == 0) {
       return std::nullopt;
     }
     MPI_Get_count(&status, MPI_BYTE, &bytes);

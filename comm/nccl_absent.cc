@@ -1,10 +1,11 @@
-// comm/nccl_communicator.h in builds without NCCL.
+// Implements comm/nccl_communicator.h in builds without NCCL.
 #include "comm/nccl_communicator.h"
 
 namespace unipool {
 
 absl::StatusOr<std::unique_ptr<NcclSession>> NcclSession::Create(Options /*options*/) {
-  return absl::UnavailableError("this build has no NCCL");
+  return absl::UnavailableError(
+      "this build has no NCCL; install nccl.h and build again with -DUNIPOOL_WITH_NCCL=ON");
 }
 
 }  // namespace unipool

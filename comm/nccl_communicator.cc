@@ -17,7 +17,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "comm/grown_memory.h"
+#include "comm/growing_buffer.h"
+#include "comm/host_name.h"
 #include "comm/nccl_functions.h"
 #include "runtime/check_cuda.h"
 #include "runtime/copy.h"
@@ -25,8 +26,8 @@
 #include "runtime/status.h"
 #include "runtime/stream_cuda.h"
 
-// Communicators are non-blocking: a call of NCCL may return before it is done, and is asked after
-// until it is, so that a rank that does not come meets a deadline and not a hang.
+// Communicators are non-blocking: an NCCL call may return before it is complete, and its state is
+// then polled. So a missing rank leads to a timeout instead of a hang inside NCCL.
 namespace unipool {
 namespace {
 
@@ -49,13 +50,18 @@ class Session : public NcclSession {
   absl::StatusOr<std::string> NewId() override;
   absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(const std::string& id, int rank,
                                                             int size) override;
-  void NoteDoneCalls() override;
-  void ActOnErrors() override;
+  void RecordCompletedCalls() override;
+  void CheckForErrors() override;
 
   const NcclFunctions& nccl() const { return functions_; }
   Device gpu() const { return options_.gpu; }
   CallLog& log() const { return *options_.log; }
   const Options& options() const { return options_; }
+  // "rank 3 on node1, cuda:1".
+  std::string RankName() const {
+    return absl::StrCat("rank ", options_.world_rank, " on ", HostName(), ", ",
+                        ToString(options_.gpu));
+  }
 
   void Add(ncclComm_t comm) {
     const std::lock_guard lock(mutex_);
@@ -65,21 +71,22 @@ class Session : public NcclSession {
     const std::lock_guard lock(mutex_);
     std::erase(comms_, comm);
   }
-  // Calls NCCL. A communicator that does not block has a job of its own for each call, which NCCL
-  // guards against no second thread: not even one that asks for errors.
-  template <typename Ask>
-  ncclResult_t Alone(const Ask& ask) const {
+  // Calls NCCL under the lock. For each call of a non-blocking communicator NCCL starts a job that
+  // it does not protect against other threads, not even against one that asks for errors.
+  template <typename NcclCall>
+  ncclResult_t CallLocked(const NcclCall& call) const {
     const std::lock_guard lock(nccl_mutex_);
-    return ask();
+    return call();
   }
-  // Until what was asked of `comm` is done: its result, or ncclInProgress after the deadline.
-  ncclResult_t Settle(ncclComm_t comm, absl::Duration deadline) const;
-  // Call `index` of the log is done when the stream has come so far.
-  void EndAfter(uint64_t index, cudaStream_t stream);
-  // Ends the process. Whoever comes second waits for the end.
-  [[noreturn]] void Lose(ncclResult_t error, const std::string& where);
-  void WaitWhereLost() const {
-    while (is_lost_) pause();
+  // Polls until the last call on `comm` is complete. Returns its result, or ncclInProgress after
+  // the deadline.
+  ncclResult_t WaitUntilDone(ncclComm_t comm, absl::Duration deadline) const;
+  // Ends call `index` of the log when the GPU has completed the work now on the stream.
+  void EndWhenComplete(uint64_t index, cudaStream_t stream);
+  // Reports `error` and ends the process. A second caller blocks until the process ends.
+  [[noreturn]] void EndProcess(ncclResult_t error, const std::string& activity);
+  void BlockIfEnding() const {
+    while (is_ending_) pause();
   }
 
  private:
@@ -93,15 +100,15 @@ class Session : public NcclSession {
 
   const Options options_;
   const NcclFunctions functions_;
-  std::atomic<bool> is_lost_ = false;
-  mutable std::timed_mutex nccl_mutex_;  // taken after mutex_
+  std::atomic<bool> is_ending_ = false;
+  mutable std::timed_mutex nccl_mutex_;  // lock order: mutex_, then nccl_mutex_
   std::mutex mutex_;
   std::vector<ncclComm_t> comms_;
   std::array<Pending, 256> pending_;
   uint64_t next_pending_ = 0;
 };
 
-// Of tensors of the GPU only.
+// Takes GPU tensors only.
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(Session& session, ncclComm_t comm, std::string name, int rank, int size);
@@ -121,10 +128,11 @@ class NcclCommunicator : public Communicator {
   std::unique_ptr<Communicator> Split(int color, const std::string& name) override;
 
  private:
-  // Makes each kind of call once: channels and connections are set up by it.
+  // Makes each kind of call once, so that NCCL sets up its channels and connections.
   void WarmUp();
-  // Waits until NCCL has taken what was asked for.
-  void Settle(const std::string& what);
+  // Waits until NCCL has enqueued the call; a timeout or an error ends the process. `activity` is
+  // the call as errors describe it.
+  void WaitUntilEnqueued(const std::string& activity);
   template <typename Enqueue>
   void Call(const char* call_name, Stream& stream, Enqueue enqueue);
 
@@ -132,8 +140,8 @@ class NcclCommunicator : public Communicator {
   const ncclComm_t comm_;
   const std::string name_;
   const int rank_, size_;
-  const std::unique_ptr<Stream> stream_;  // of calls that are not the caller's
-  GrownMemory numbers_, more_numbers_;    // int32 [ranks]
+  const std::unique_ptr<Stream> stream_;  // for calls without a stream: Barrier, Split, WarmUp
+  GrowingBuffer numbers_, more_numbers_;  // scratch, int32 [size]
   uint64_t next_number_ = 0;
 };
 
@@ -150,7 +158,7 @@ ncclDataType_t TypeOf(DType dtype) {
     case DType::kBFloat16:
       return ncclBfloat16;
   }
-  LOG(FATAL) << "no type of NCCL's for " << Name(dtype);
+  LOG(FATAL) << "NCCL has no type for " << Name(dtype);
   return ncclInt8;
 }
 
@@ -166,9 +174,9 @@ absl::StatusOr<std::string> Session::NewId() {
   ncclUniqueId id;
   const ncclResult_t result = functions_.GetUniqueId(&id);
   if (result == ncclSuccess) return std::string(id.internal, sizeof(id.internal));
-  return absl::InternalError(absl::StrCat("rank ", options_.world_rank,
-                                          ": ncclGetUniqueId: ", functions_.GetErrorString(result),
-                                          ": ", functions_.GetLastError(nullptr)));
+  return absl::InternalError(
+      absl::StrCat(RankName(), ": ncclGetUniqueId: ", functions_.GetErrorString(result), ": ",
+                   functions_.GetLastError(nullptr), "; set NCCL_DEBUG=INFO for details"));
 }
 
 absl::StatusOr<std::unique_ptr<Communicator>> Session::CreateWorld(const std::string& id, int rank,
@@ -181,45 +189,48 @@ absl::StatusOr<std::unique_ptr<Communicator>> Session::CreateWorld(const std::st
   config.blocking = 0;
   ncclComm_t comm = nullptr;
   ncclResult_t result = functions_.CommInitRankConfig(&comm, size, unique_id, rank, &config);
-  if (result == ncclInProgress) result = Settle(comm, options_.deadline);
+  if (result == ncclInProgress) result = WaitUntilDone(comm, options_.deadline);
   if (result == ncclSuccess) {
     return std::make_unique<NcclCommunicator>(*this, comm, "world", rank, size);
   }
-  const std::string where =
-      absl::StrCat("rank ", options_.world_rank, " on ", ToString(options_.gpu));
+  const std::string this_rank = RankName();
   const std::string last_error = functions_.GetLastError(comm);
   if (comm != nullptr) functions_.CommAbort(comm);
   if (result == ncclInProgress) {
     return absl::DeadlineExceededError(absl::StrCat(
-        where, ": NCCL did not bring ", size, " ranks together within ",
-        absl::FormatDuration(options_.deadline), "; NCCL_DEBUG=INFO tells whom it tried to reach"));
+        this_rank, ": NCCL did not connect ", size, " ranks within ",
+        absl::FormatDuration(options_.deadline),
+        "; set NCCL_DEBUG=INFO to see the addresses it uses and NCCL_SOCKET_IFNAME to choose the "
+        "network"));
   }
-  return absl::InternalError(absl::StrCat(
-      where, ": ncclCommInitRankConfig: ", functions_.GetErrorString(result), ": ", last_error));
+  return absl::InternalError(
+      absl::StrCat(this_rank, ": ncclCommInitRankConfig: ", functions_.GetErrorString(result), ": ",
+                   last_error, "; set NCCL_DEBUG=INFO for details"));
 }
 
-ncclResult_t Session::Settle(ncclComm_t comm, absl::Duration deadline) const {
+ncclResult_t Session::WaitUntilDone(ncclComm_t comm, absl::Duration deadline) const {
   const auto until = Clock::now() + absl::ToChronoNanoseconds(deadline);
   while (true) {
-    WaitWhereLost();
+    BlockIfEnding();
     ncclResult_t state = ncclSuccess;
-    NCCL_CHECK(functions_, Alone([&] { return functions_.CommGetAsyncError(comm, &state); }));
+    NCCL_CHECK(functions_, CallLocked([&] { return functions_.CommGetAsyncError(comm, &state); }));
     if (state != ncclInProgress || Clock::now() > until) return state;
     sched_yield();
   }
 }
 
-void Session::EndAfter(uint64_t index, cudaStream_t stream) {
+void Session::EndWhenComplete(uint64_t index, cudaStream_t stream) {
   const std::lock_guard lock(mutex_);
   Pending& pending = pending_[next_pending_++ % pending_.size()];
-  // The oldest call is not known to be done: it, not this one, is what a watchdog wants to see.
+  // All events are in use. The oldest call matters to the watchdog, so this one is recorded as
+  // done.
   if (pending.is_used) return log().End(index);
   CUDA_CHECK(cudaEventRecord(pending.event, stream));
   pending.call = index;
   pending.is_used = true;
 }
 
-void Session::NoteDoneCalls() {
+void Session::RecordCompletedCalls() {
   const std::lock_guard lock(mutex_);
   UseDevice(options_.gpu);
   for (Pending& pending : pending_) {
@@ -232,24 +243,25 @@ void Session::NoteDoneCalls() {
   }
 }
 
-void Session::ActOnErrors() {
+void Session::CheckForErrors() {
   ncclResult_t error = ncclSuccess;
   {
     const std::lock_guard lock(mutex_);
-    if (is_lost_) return;
-    // A call that does not come back is seen by its place in the log.
+    if (is_ending_) return;
+    // If another thread is stuck in NCCL, the watchdog sees its pending call in the log.
     const std::unique_lock nccl_lock(nccl_mutex_, std::chrono::milliseconds(100));
     if (!nccl_lock.owns_lock()) return;
     for (size_t i = 0; i < comms_.size() && !IsError(error); ++i) {
       NCCL_CHECK(functions_, functions_.CommGetAsyncError(comms_[i], &error));
     }
   }
-  if (IsError(error)) Lose(error, log().NowInWords());
+  if (IsError(error)) EndProcess(error, log().CurrentActivity());
 }
 
-void Session::Lose(ncclResult_t error, const std::string& where) {
-  if (is_lost_.exchange(true)) WaitWhereLost();
-  // Kernels that wait for the lost rank end; NCCL may take long over it, or for ever.
+void Session::EndProcess(ncclResult_t error, const std::string& activity) {
+  if (is_ending_.exchange(true)) BlockIfEnding();
+  // Aborting ends the kernels that wait for the lost rank. NCCL may take long or never return,
+  // hence another thread and a limit of 5 seconds.
   std::atomic<bool> aborted = false;
   std::thread([this, &aborted] {
     AbortAll();
@@ -257,11 +269,12 @@ void Session::Lose(ncclResult_t error, const std::string& where) {
   }).detach();
   for (int i = 0; i < 50 && !aborted; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  const std::string words = absl::StrCat("rank ", options_.world_rank, " on ",
-                                         ToString(options_.gpu), " lost another rank in ", where,
-                                         ": NCCL says ", functions_.GetErrorString(error));
-  if (options_.on_lost) options_.on_lost(words);
-  LOG(FATAL) << words;
+  const std::string text =
+      absl::StrCat(RankName(), " lost another rank in ", activity, ": NCCL reports '",
+                   functions_.GetErrorString(error),
+                   "'; check the logs of the other ranks, then restart from the last checkpoint");
+  if (options_.on_error) options_.on_error(text);
+  LOG(FATAL) << text;
   std::abort();
 }
 
@@ -271,7 +284,7 @@ void Session::AbortAll() {
     const std::lock_guard lock(mutex_);
     comms = comms_;
   }
-  // Whether the thread that is inside of NCCL comes out of it or not.
+  // Aborts after one second even if another thread is still inside NCCL.
   const std::unique_lock nccl_lock(nccl_mutex_, std::chrono::seconds(1));
   for (ncclComm_t comm : comms) functions_.CommAbort(comm);
 }
@@ -284,8 +297,8 @@ NcclCommunicator::NcclCommunicator(Session& session, ncclComm_t comm, std::strin
       rank_(rank),
       size_(size),
       stream_(Stream::Create(session.gpu(), Stream::Kind::kSide)),
-      numbers_(GrownMemory::Kind::kOnGpu, session.gpu()),
-      more_numbers_(GrownMemory::Kind::kOnGpu, session.gpu()) {
+      numbers_(GrowingBuffer::Kind::kOnGpu, session.gpu()),
+      more_numbers_(GrowingBuffer::Kind::kOnGpu, session.gpu()) {
   session_.Add(comm_);
   WarmUp();
 }
@@ -294,10 +307,10 @@ NcclCommunicator::~NcclCommunicator() {
   session_.Remove(comm_);
   const NcclFunctions& nccl = session_.nccl();
   stream_->Synchronize();
-  // Together with the others, if they come; what is left of the run does not depend on it.
-  const absl::Duration patience = std::min(session_.options().deadline, absl::Seconds(10));
+  // CommFinalize is collective. If the other ranks do not take part in time, abort instead.
+  const absl::Duration timeout = std::min(session_.options().deadline, absl::Seconds(10));
   ncclResult_t result = nccl.CommFinalize(comm_);
-  if (result == ncclInProgress) result = session_.Settle(comm_, patience);
+  if (result == ncclInProgress) result = session_.WaitUntilDone(comm_, timeout);
   if (result == ncclSuccess) {
     nccl.CommDestroy(comm_);
   } else {
@@ -305,33 +318,37 @@ NcclCommunicator::~NcclCommunicator() {
   }
 }
 
-void NcclCommunicator::Settle(const std::string& what) {
-  // The watchdog knows more than the call that waits, so that this one has a little more patience.
+void NcclCommunicator::WaitUntilEnqueued(const std::string& activity) {
+  // Longer than the watchdog's deadline, because the watchdog's report says more.
   const absl::Duration deadline = session_.options().deadline + absl::Seconds(20);
-  const ncclResult_t result = session_.Settle(comm_, deadline);
-  if (IsError(result)) session_.Lose(result, what);
+  const ncclResult_t result = session_.WaitUntilDone(comm_, deadline);
+  if (IsError(result)) session_.EndProcess(result, activity);
   if (result == ncclInProgress) {
-    LOG(FATAL) << "rank " << session_.options().world_rank << " waited "
-               << absl::FormatDuration(deadline) << " in " << what;
+    LOG(FATAL) << session_.RankName() << " waited " << absl::FormatDuration(deadline) << " in "
+               << activity << "; check the logs of the other ranks, then restart from the last "
+               << "checkpoint";
   }
 }
 
-// One operation: noted, enqueued by `enqueue`, and under way in the log until the GPU has done it.
+// Enqueues one operation by `enqueue` and records it in the log, pending until the GPU completes
+// it.
 template <typename Enqueue>
 void NcclCommunicator::Call(const char* call_name, Stream& stream, Enqueue enqueue) {
-  session_.WaitWhereLost();
+  session_.BlockIfEnding();
   const uint64_t number = next_number_++;
   const uint64_t index = session_.log().Begin(call_name, name_, number);
   const cudaStream_t cuda_stream = CudaStream(stream);
-  const ncclResult_t result = session_.Alone([&] { return enqueue(session_.nccl(), cuda_stream); });
+  const ncclResult_t result =
+      session_.CallLocked([&] { return enqueue(session_.nccl(), cuda_stream); });
   if (result != ncclSuccess) {
-    const std::string what = absl::StrCat(call_name, " #", number, " of group '", name_, "' (",
-                                          session_.log().progress().Read().ToString(), ")");
-    if (result == ncclRemoteError || result == ncclSystemError) session_.Lose(result, what);
+    const std::string activity = absl::StrCat(call_name, " #", number, " of group '", name_, "' (",
+                                              session_.log().progress().Read().ToString(), ")");
+    if (result == ncclRemoteError || result == ncclSystemError)
+      session_.EndProcess(result, activity);
     NCCL_CHECK(session_.nccl(), result);
-    Settle(what);
+    WaitUntilEnqueued(activity);
   }
-  session_.EndAfter(index, cuda_stream);
+  session_.EndWhenComplete(index, cuda_stream);
 }
 
 void NcclCommunicator::AllReduce(Tensor x, ReduceOp op, Stream& stream) {
@@ -425,16 +442,16 @@ std::unique_ptr<Communicator> NcclCommunicator::Split(int color, const std::stri
   stream_->Synchronize();
   const auto size = std::count(colors.begin(), colors.end(), color);
   const auto rank = std::count(colors.begin(), colors.begin() + rank_, color);
-  const std::string what = absl::StrCat("Split into '", name, "' of group '", name_, "'");
+  const std::string activity = absl::StrCat("Split into '", name, "' of group '", name_, "'");
   ncclComm_t part = nullptr;
-  NCCL_CHECK(session_.nccl(), session_.Alone([&] {
+  NCCL_CHECK(session_.nccl(), session_.CallLocked([&] {
     return session_.nccl().CommSplit(comm_, color, rank_, &part, nullptr);
   }));
-  // The new communicator may be there only when the old one is done with it.
-  Settle(what);
-  CHECK(part != nullptr) << what;
-  const ncclResult_t result = session_.Settle(part, session_.options().deadline);
-  if (result != ncclSuccess) session_.Lose(result, what);
+  // `part` may be set only when the call on the old communicator is complete.
+  WaitUntilEnqueued(activity);
+  CHECK(part != nullptr) << activity;
+  const ncclResult_t result = session_.WaitUntilDone(part, session_.options().deadline);
+  if (result != ncclSuccess) session_.EndProcess(result, activity);
   return std::make_unique<NcclCommunicator>(session_, part, name, static_cast<int>(rank),
                                             static_cast<int>(size));
 }
@@ -443,7 +460,7 @@ std::unique_ptr<Communicator> NcclCommunicator::Split(int color, const std::stri
 
 absl::StatusOr<std::unique_ptr<NcclSession>> NcclSession::Create(Options options) {
   CHECK(options.gpu.type == DeviceType::kCuda && options.log != nullptr);
-  // Else connections of algorithms that large tensors take are made in the first step.
+  // Otherwise NCCL connects the algorithms for large tensors only in the first step.
   setenv("NCCL_RUNTIME_CONNECT", "0", 0);
   ASSIGN_OR_RETURN(const NcclFunctions functions, LoadNcclFunctions());
   return std::make_unique<Session>(std::move(options), functions);

@@ -1,6 +1,7 @@
-// Ranks that are processes with a GPU each, over NCCL. The library is opened when asked for, so the
-// program starts without it. Calls on tensors of the GPU only enqueue. NCCL promises no order of
-// sums: every rank gets the same bits, but another number of ranks, or machine, may get others.
+// Ranks that are processes with their own GPUs, over NCCL. The library is opened at run time, so
+// the program also starts without it. Calls enqueue on the stream and do not wait for the GPU. NCCL
+// guarantees no order of summation: all ranks get the same bits, but another number of ranks, or
+// another machine, may get different ones.
 #pragma once
 
 #include <functional>
@@ -15,33 +16,38 @@
 
 namespace unipool {
 
-// NCCL in this process: the library, all communicators, and an eye on them. Outlives them.
+// NCCL in this process: owns the library, makes the communicators and checks them for errors. Must
+// outlive its communicators.
 class NcclSession {
  public:
   struct Options {
     Device gpu;
-    int world_rank;           // by which it is known to people
-    absl::Duration deadline;  // of the making of a communicator, and of each call's enqueueing
-    CallLog* log;             // borrowed; a call is under way in it until the GPU has done it
-    // Ends the process, with words for people, when NCCL reports an error: a rank is lost. Called
-    // once, by the thread that notices.
-    std::function<void(const std::string& words)> on_lost;
+    int world_rank;  // the rank that errors name
+    absl::Duration
+        deadline;  // maximum duration of creating a communicator, and of enqueueing a call
+    CallLog* log;  // records calls, pending until the GPU has completed them; borrowed
+    // Called at most once, on any thread, with a one-line error when NCCL reports that another rank
+    // is lost. Should end the process; if it returns or is null, the session aborts.
+    std::function<void(const std::string& error)> on_error;
   };
 
-  // UNAVAILABLE where this build or machine has no NCCL, or too old a one.
+  // UNAVAILABLE if this build or this machine has no NCCL of version 2.18 or later.
   static absl::StatusOr<std::unique_ptr<NcclSession>> Create(Options options);
   virtual ~NcclSession() = default;
 
-  // What all ranks of a new world must know, from one of them.
+  // Returns the id of a new world. One rank calls it and sends the id to all others. INTERNAL if
+  // NCCL fails.
   virtual absl::StatusOr<std::string> NewId() = 0;
-  // Of tensors on the GPU. Collective. Every kind of call is made once, so that nothing is set up
-  // in a step. DEADLINE_EXCEEDED where a rank does not come.
+  // Returns the communicator of all ranks, named 'world', for tensors on the GPU. It makes each
+  // kind of call once, so that training steps set up no connections. Collective. DEADLINE_EXCEEDED
+  // if a rank does not call it in time, INTERNAL if NCCL fails.
   virtual absl::StatusOr<std::unique_ptr<Communicator>> CreateWorld(const std::string& id, int rank,
                                                                     int size) = 0;
-  // Both from any thread, often: the watchdog's. Notes in the log which calls are done, and acts on
-  // errors that came meanwhile.
-  virtual void NoteDoneCalls() = 0;
-  virtual void ActOnErrors() = 0;
+  // Thread-safe; the watchdog calls both several times a second. The first ends completed calls in
+  // the log; the second ends the process, by Options::on_error, if NCCL reports an asynchronous
+  // error.
+  virtual void RecordCompletedCalls() = 0;
+  virtual void CheckForErrors() = 0;
 
  protected:
   NcclSession() = default;

@@ -7,8 +7,8 @@
 namespace unipool {
 namespace {
 
-// ncclCommSplit came with it.
-constexpr int kOldestVersion = NCCL_VERSION(2, 18, 0);
+// The first version with ncclCommSplit.
+constexpr int kMinVersion = NCCL_VERSION(2, 18, 0);
 
 }  // namespace
 
@@ -23,10 +23,11 @@ absl::StatusOr<NcclFunctions> LoadNcclFunctions() {
 #undef UNIPOOL_FIND
   int version = 0;
   if (functions.GetVersion != nullptr) functions.GetVersion(&version);
-  if (version < kOldestVersion || missing != nullptr) {
-    return absl::UnavailableError(absl::StrCat(
-        library.name(), " is NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100,
-        missing != nullptr ? absl::StrCat(", without ", missing) : "", "; expected at least 2.18"));
+  if (version < kMinVersion || missing != nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat(library.name(), " is NCCL ", version / 10000, ".", version / 100 % 100, ".",
+                     version % 100, missing != nullptr ? absl::StrCat(" without ", missing) : "",
+                     "; install 2.18 or later, or set UNIPOOL_NCCL to such a libnccl.so.2"));
   }
   return functions;
 }

@@ -1,4 +1,4 @@
-// The functions of libnccl, found at run time. For nccl_communicator.cc only.
+// The functions of libnccl, loaded at run time. For nccl_communicator.cc only.
 #pragma once
 
 #include <nccl.h>
@@ -29,10 +29,10 @@ struct NcclFunctions {
 #undef UNIPOOL_DECLARE
 };
 
-// UNAVAILABLE where there is no library, or none that is new enough.
+// UNAVAILABLE if the library is missing, incomplete or older than 2.18.
 absl::StatusOr<NcclFunctions> LoadNcclFunctions();
 
-// What a call of NCCL says beside success, and that it is not done yet.
+// Returns false for success and for calls that are still in progress.
 inline bool IsError(ncclResult_t result) {
   return result != ncclSuccess && result != ncclInProgress;
 }

@@ -23,12 +23,11 @@ absl::StatusOr<NcclLibrary> NcclLibrary::Open() {
     if (handle != nullptr) return NcclLibrary(name, handle);
     if (first_error.empty()) first_error = dlerror();
   }
-  return absl::UnavailableError(absl::StrCat("NCCL was not found (", first_error, "); expected ",
-                                             named != nullptr
-                                                 ? "UNIPOOL_NCCL to name it"
-                                                 : "libnccl.so.2 on LD_LIBRARY_PATH, in "
-                                                   "/usr/local/cuda/lib64, or where "
-                                                   "UNIPOOL_NCCL says"));
+  return absl::UnavailableError(absl::StrCat(
+      "NCCL was not found (", first_error, "); ",
+      named != nullptr ? "set UNIPOOL_NCCL to the path of libnccl.so.2, or unset it"
+                       : "install NCCL 2.18 or later, or set UNIPOOL_NCCL to the path of "
+                         "libnccl.so.2"));
 }
 
 void* NcclLibrary::Find(const char* function) const { return dlsym(handle_, function); }

@@ -7,15 +7,15 @@
 
 namespace unipool {
 
-// Opened once and kept to the end of the process.
+// A handle of the library, which stays open until the process ends. Copies share it.
 class NcclLibrary {
  public:
-  // The file that UNIPOOL_NCCL names, else libnccl.so.2 where the loader finds it, else in
-  // /usr/local/cuda/lib64. UNAVAILABLE, saying what was tried.
+  // Opens the file that the environment variable UNIPOOL_NCCL names; if it is unset, libnccl.so.2
+  // on the loader's path, then in /usr/local/cuda/lib64. UNAVAILABLE, with the loader's error.
   static absl::StatusOr<NcclLibrary> Open();
 
   const std::string& name() const { return name_; }
-  // Null where the library has no such function.
+  // Returns null if the library has no such function.
   void* Find(const char* function) const;
 
  private:

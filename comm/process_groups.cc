@@ -12,14 +12,14 @@ namespace unipool {
 absl::Status CheckExpertParallel(int expert_parallel, int ranks) {
   if (expert_parallel == 0) return absl::OkStatus();
   if (expert_parallel > 0 && ranks % expert_parallel == 0) return absl::OkStatus();
-  std::vector<int> fitting;
+  std::vector<int> divisors;
   for (int divisor = 1; divisor <= ranks; ++divisor) {
-    if (ranks % divisor == 0) fitting.push_back(divisor);
+    if (ranks % divisor == 0) divisors.push_back(divisor);
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("parallel.expert_parallel = ", expert_parallel, " with ", ranks,
-                   ranks == 1 ? " rank" : " ranks", ": expected a divisor of that number (",
-                   absl::StrJoin(fitting, ", "), "), or 0 for all ranks"));
+      absl::StrCat("parallel.expert_parallel = ", expert_parallel, " does not divide ", ranks,
+                   ranks == 1 ? " rank" : " ranks", "; set it to one of ",
+                   absl::StrJoin(divisors, ", "), ", or to 0 for all ranks"));
 }
 
 absl::StatusOr<ProcessGroups> ProcessGroups::Create(std::unique_ptr<Communicator> world,

@@ -1,7 +1,7 @@
-// Who works with whom. The world of R ranks is a grid: R = replicas x expert_parallel. A row (the
-// expert group) holds every expert once, sharded; a column (the expert_data group) holds the
-// replicas of the same experts. Every rank has its own data, and dense weights are replicated on
-// all.
+// The communication groups of a run. The world of R ranks is a grid: R = replicas x
+// expert_parallel. A row (the `expert` group) holds every expert once, sharded; a column (the
+// `expert_data` group) holds replicas of the same experts. Every rank has its own slice of the
+// batch, and dense weights are replicated on all ranks.
 //   rank = replica * expert_parallel + position
 #pragma once
 
@@ -12,22 +12,22 @@
 
 namespace unipool {
 
-// INVALID_ARGUMENT, naming what fits, where `expert_parallel` ranks cannot share a copy of the
-// experts among `ranks`.
+// INVALID_ARGUMENT, with the values that are possible, unless `expert_parallel` is 0 or a positive
+// divisor of `ranks`.
 absl::Status CheckExpertParallel(int expert_parallel, int ranks);
 
 class ProcessGroups {
  public:
-  // `expert_parallel` = ranks that share one copy of the experts; 0 means all ranks. It must divide
-  // the number of ranks. Collective. Takes the world over.
+  // `expert_parallel` is the number of ranks that share one copy of the experts; 0 means all ranks.
+  // Takes ownership of `world`. Collective. INVALID_ARGUMENT as CheckExpertParallel.
   static absl::StatusOr<ProcessGroups> Create(std::unique_ptr<Communicator> world,
                                               int expert_parallel);
 
-  // Ranks with their own slices of the global batch: all of them.
+  // All ranks. Each has its own slice of the global batch.
   Communicator& world() const { return *world_; }
-  // Ranks that together hold each expert once. My position in it decides which experts are mine.
+  // The ranks that together hold each expert once. A rank's position in it determines its experts.
   Communicator& expert() const { return *expert_; }
-  // Ranks that hold the same experts as I do.
+  // The ranks that hold the same experts as this rank.
   Communicator& expert_data() const { return *expert_data_; }
 
  private:

@@ -8,7 +8,7 @@
 namespace unipool {
 namespace {
 
-// Small enough to stay in the first-level cache while all ranks' contributions pass over it.
+// Small enough to stay in the L1 cache while the contributions of all ranks are added to it.
 constexpr int64_t kBlockBytes = 8192;
 
 template <typename T>
@@ -55,7 +55,7 @@ void Reduce(const RankOrderReduce& reduce) {
       break;
   }
   LOG(FATAL) << "cannot reduce " << Name(reduce.dtype)
-             << ": expected a type that sums exactly enough";
+             << " tensors; convert them to float32 before the call";
 }
 
 }  // namespace unipool

@@ -1,6 +1,6 @@
-// The one rule of every reduction between ranks: contributions are taken in rank order, whatever
-// the transport and whoever does the sum. So all ranks get the same bits, every run gets the same
-// bits, and ranks that are threads get the bits of ranks that are processes.
+// The reduction that all host transports share: contributions are added in rank order, whichever
+// rank computes the sum. Hence all ranks get the same bits, all runs with as many ranks get the
+// same bits, and so do ranks that are threads and ranks that are processes.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,13 @@
 
 namespace unipool {
 
-// Elements [PartBegin(numel, parts, r), PartBegin(numel, parts, r + 1)) are the r-th of `parts`
-// parts whose sizes differ by at most one.
+// First element of part `part` when `numel` elements are split into `parts` parts whose sizes
+// differ by at most one. PartBegin(numel, parts, parts) is numel.
 int64_t PartBegin(int64_t numel, int parts, int part);
 
-// The same `numel` elements on every rank: contributions[r] points to those of rank r. Writes the
-// result to each of `outputs`, which may be among the contributions.
+// Reduces `numel` elements: contributions[r] points to those of rank r. Writes the result to each
+// of `outputs`, which may be among the contributions. float32, float64, int32 or int64; bfloat16 is
+// a CHECK failure, since its sums would lose too much precision.
 struct RankOrderReduce {
   DType dtype;
   ReduceOp op;

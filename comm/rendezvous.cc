@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "comm/host_name.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -24,18 +25,19 @@ namespace {
 
 constexpr uint32_t kMagic = 0x314c5055;  // "UPL1": the version is its last letter
 
-// What a rank says when it calls rank 0, and the answer: how its claim was taken.
-struct Hello {
+// The first message of a rank to rank 0, and the reply of rank 0.
+struct JoinRequest {
   uint32_t magic;
   int32_t rank;
   int32_t size;
   int32_t unused;
-  uint64_t token;  // of the file that it read; 0 without one
+  uint64_t token;  // from the rendezvous file; 0 without a file
 };
-enum class Answer : int32_t { kWelcome, kOtherSize, kRankIsTaken, kOtherToken };
+enum class JoinReply : int32_t { kAccepted, kSizeDiffers, kRankIsTaken, kTokenDiffers };
 
+// Where rank 0 listens.
 struct Target {
-  std::vector<std::string> hosts;  // one of them answers
+  std::vector<std::string> hosts;  // addresses of the same host; at least one can be reached
   int port = 0;
   uint64_t token = 0;
 };
@@ -48,7 +50,8 @@ absl::StatusOr<Target> ParseTcp(const std::string& address) {
       !absl::SimpleAtoi(rest.substr(colon + 1), &target.port) || target.port < 1 ||
       target.port > 65535) {
     return absl::InvalidArgumentError(
-        absl::StrCat(address, ": expected tcp://host:port with a port from 1 to 65535"));
+        absl::StrCat("rendezvous address ", address,
+                     " is malformed; use tcp://HOST:PORT with a port from 1 to 65535"));
   }
   target.hosts = {std::string(rest.substr(0, colon))};
   return target;
@@ -64,160 +67,182 @@ uint64_t NewToken() {
   return token | 1;
 }
 
-// "unipool-rendezvous 1", the port, the token, and the addresses of rank 0's host, a line each.
+// Writes the rendezvous file: "unipool-rendezvous 1", the port, the token, and the addresses of
+// rank 0's host, one per line.
 absl::Status WriteFile(const std::string& path, const Target& target) {
-  const std::string aside = absl::StrCat(path, ".", getpid());
-  std::ofstream(aside) << "unipool-rendezvous 1\n"
-                       << target.port << "\n"
-                       << target.token << "\n"
-                       << absl::StrJoin(target.hosts, "\n") << "\n";
-  if (std::rename(aside.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  const std::string temporary = absl::StrCat(path, ".", getpid());
+  std::ofstream(temporary) << "unipool-rendezvous 1\n"
+                           << target.port << "\n"
+                           << target.token << "\n"
+                           << absl::StrJoin(target.hosts, "\n") << "\n";
+  if (std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("UNIPOOL_RENDEZVOUS: cannot write ", path, ": ", std::strerror(errno)));
+      absl::StrCat("UNIPOOL_RENDEZVOUS: cannot write ", path, ": ", std::strerror(errno),
+                   "; choose a path in a folder that exists and is shared by all hosts"));
 }
 
 std::optional<Target> ReadFile(const std::string& path) {
   std::ifstream file(path);
-  std::string head;
+  std::string header;
   Target target;
-  if (!std::getline(file, head) || head != "unipool-rendezvous 1") return std::nullopt;
+  if (!std::getline(file, header) || header != "unipool-rendezvous 1") return std::nullopt;
   if (!(file >> target.port >> target.token)) return std::nullopt;
   for (std::string host; file >> host;) target.hosts.push_back(host);
   return target;
 }
 
-std::string AgeInWords(const std::string& path) {
-  struct stat facts = {};
-  if (stat(path.c_str(), &facts) != 0) return "there is no such file";
-  const absl::Duration age = absl::Now() - absl::FromTimeT(facts.st_mtime);
+// The age of the rendezvous file, as part of an error.
+std::string FileAge(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return "the file does not exist";
+  const absl::Duration age = absl::Now() - absl::FromTimeT(info.st_mtime);
   return absl::StrCat("the file is ", absl::FormatDuration(absl::Trunc(age, absl::Seconds(1))),
                       " old");
 }
 
 }  // namespace
 
-Rendezvous::Rendezvous(LaunchIdentity place, absl::Duration deadline)
-    : place_(std::move(place)), deadline_(deadline) {}
+Rendezvous::Rendezvous(LaunchIdentity identity, absl::Duration deadline)
+    : identity_(std::move(identity)), deadline_(deadline) {}
 
-absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Join(const LaunchIdentity& place,
+absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Join(const LaunchIdentity& identity,
                                                              absl::Duration deadline) {
-  std::unique_ptr<Rendezvous> self(new Rendezvous(place, deadline));
-  if (place.size > 1) {
-    RETURN_IF_ERROR(place.rank == 0 ? self->ListenForAll() : self->CallFirst());
+  std::unique_ptr<Rendezvous> self(new Rendezvous(identity, deadline));
+  if (identity.size > 1) {
+    RETURN_IF_ERROR(identity.rank == 0 ? self->AcceptRanks() : self->ConnectToRank0());
   }
   return self;
 }
 
-absl::Status Rendezvous::Late(const std::string& why) const {
-  return absl::DeadlineExceededError(absl::StrCat("rank ", place_.rank, " waited ",
-                                                  absl::FormatDuration(deadline_), " at ",
-                                                  place_.address, " for ", why));
+std::string Rendezvous::RankName() const {
+  return absl::StrCat("rank ", identity_.rank, " on ", HostName());
 }
 
-absl::Status Rendezvous::ListenForAll() {
+absl::Status Rendezvous::TimeoutError(const std::string& details) const {
+  return absl::DeadlineExceededError(absl::StrCat(RankName(), " waited ",
+                                                  absl::FormatDuration(deadline_), " at ",
+                                                  identity_.address, " for ", details));
+}
+
+absl::Status Rendezvous::AcceptRanks() {
   Target target;
-  if (IsFile(place_.address)) {
+  if (IsFile(identity_.address)) {
     target.token = NewToken();
   } else {
-    ASSIGN_OR_RETURN(target, ParseTcp(place_.address));
+    ASSIGN_OR_RETURN(target, ParseTcp(identity_.address));
   }
   absl::StatusOr<TcpSocket> listener = TcpSocket::Listen(target.port);
   if (!listener.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("rank 0 cannot listen at ", place_.address, ": ",
-                                                   listener.status().message(),
-                                                   "; expected a free port of this host"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        RankName(), " cannot listen at ", identity_.address, ": ", listener.status().message(),
+        "; choose a free port of this host by MASTER_PORT or UNIPOOL_RENDEZVOUS"));
   }
-  if (IsFile(place_.address)) {
+  if (IsFile(identity_.address)) {
     target.port = listener->port();
     target.hosts = AddressesOfThisHost();
-    RETURN_IF_ERROR(WriteFile(PathOf(place_.address), target));
+    RETURN_IF_ERROR(WriteFile(PathOf(identity_.address), target));
   }
   const absl::Time until = absl::Now() + deadline_;
-  ranks_.resize(place_.size);
+  ranks_.resize(identity_.size);
   while (true) {
     std::vector<int> missing;
-    for (int r = 1; r < place_.size; ++r) {
+    for (int r = 1; r < identity_.size; ++r) {
       if (!ranks_[r].is_open()) missing.push_back(r);
     }
     if (missing.empty()) break;
-    absl::StatusOr<TcpSocket> caller = listener->Accept(until);
-    if (!caller.ok()) return Late(absl::StrCat("rank ", absl::StrJoin(missing, ", ")));
-    RETURN_IF_ERROR(TakeIn(std::move(*caller), target.token, until));
+    absl::StatusOr<TcpSocket> connection = listener->Accept(until);
+    if (!connection.ok()) {
+      return TimeoutError(absl::StrCat("rank ", absl::StrJoin(missing, ", "),
+                                       "; check that these ranks were started and can connect to "
+                                       "this host"));
+    }
+    RETURN_IF_ERROR(AdmitRank(std::move(*connection), target.token, until));
   }
-  if (IsFile(place_.address)) unlink(PathOf(place_.address).c_str());
+  if (IsFile(identity_.address)) unlink(PathOf(identity_.address).c_str());
   return absl::OkStatus();
 }
 
-// Whoever speaks another language, or comes from another run, is sent away.
-absl::Status Rendezvous::TakeIn(TcpSocket caller, uint64_t token, absl::Time until) {
-  Hello hello = {};
+// Reads the request of a new connection and replies. Drops connections that use another protocol or
+// belong to another run; an error means that the ranks of this run contradict each other.
+absl::Status Rendezvous::AdmitRank(TcpSocket connection, uint64_t token, absl::Time until) {
+  JoinRequest request = {};
   const absl::Time soon = std::min(until, absl::Now() + absl::Seconds(5));
-  if (!caller.Receive(&hello, sizeof(hello), soon).ok() || hello.magic != kMagic) {
+  if (!connection.Receive(&request, sizeof(request), soon).ok() || request.magic != kMagic) {
     return absl::OkStatus();
   }
-  Answer answer = Answer::kWelcome;
+  JoinReply reply = JoinReply::kAccepted;
   absl::Status status;
-  if (hello.token != token) {
-    answer = Answer::kOtherToken;
-  } else if (hello.size != place_.size) {
-    answer = Answer::kOtherSize;
-    status = absl::InvalidArgumentError(absl::StrCat("rank ", hello.rank, " was started as one of ",
-                                                     hello.size, " ranks, and rank 0 as one of ",
-                                                     place_.size, "; expected the same number"));
-  } else if (hello.rank < 1 || hello.rank >= place_.size || ranks_[hello.rank].is_open()) {
-    answer = Answer::kRankIsTaken;
-    status = absl::InvalidArgumentError(absl::StrCat("two processes were started as rank ",
-                                                     hello.rank, "; expected each rank once"));
+  if (request.token != token) {
+    reply = JoinReply::kTokenDiffers;
+  } else if (request.size != identity_.size) {
+    reply = JoinReply::kSizeDiffers;
+    status = absl::InvalidArgumentError(
+        absl::StrCat("rank ", request.rank, " was started as one of ", request.size,
+                     " ranks, and rank 0 as one of ", identity_.size,
+                     "; start all ranks with the same WORLD_SIZE (or "
+                     "SLURM_NTASKS)"));
+  } else if (request.rank < 1 || request.rank >= identity_.size || ranks_[request.rank].is_open()) {
+    reply = JoinReply::kRankIsTaken;
+    status =
+        absl::InvalidArgumentError(absl::StrCat("two processes were started as rank ", request.rank,
+                                                "; give each process its own RANK (or "
+                                                "SLURM_PROCID)"));
   }
-  const bool is_told = caller.Send(&answer, sizeof(answer), soon).ok();
-  if (answer == Answer::kWelcome && is_told) ranks_[hello.rank] = std::move(caller);
+  const bool is_sent = connection.Send(&reply, sizeof(reply), soon).ok();
+  if (reply == JoinReply::kAccepted && is_sent) ranks_[request.rank] = std::move(connection);
   return status;
 }
 
-// Leaves `ranks_` empty, and says why, where it may go better in a moment.
-absl::Status Rendezvous::TryToCall(const std::string& host, int port, uint64_t token,
-                                   std::string* why) {
-  absl::StatusOr<TcpSocket> first = TcpSocket::Connect(host, port, absl::Seconds(2));
-  if (!first.ok()) {
-    *why = std::string(first.status().message());
+// Connects to rank 0 at `host` and stores the connection in `ranks_`. After a failure that may be
+// temporary, leaves `ranks_` empty, sets `error` and returns OK.
+absl::Status Rendezvous::TryConnect(const std::string& host, int port, uint64_t token,
+                                    std::string* error) {
+  absl::StatusOr<TcpSocket> connection = TcpSocket::Connect(host, port, absl::Seconds(2));
+  if (!connection.ok()) {
+    *error = std::string(connection.status().message());
     return absl::OkStatus();
   }
-  const Hello hello = {kMagic, place_.rank, place_.size, 0, token};
-  auto answer = Answer::kOtherToken;
+  const JoinRequest request = {kMagic, identity_.rank, identity_.size, 0, token};
+  auto reply = JoinReply::kTokenDiffers;
   const absl::Time soon = absl::Now() + absl::Seconds(10);
-  if (!first->Send(&hello, sizeof(hello), soon).ok() ||
-      !first->Receive(&answer, sizeof(answer), soon).ok() || answer == Answer::kOtherToken) {
-    *why = "whoever answers there is not rank 0 of this run";
+  if (!connection->Send(&request, sizeof(request), soon).ok() ||
+      !connection->Receive(&reply, sizeof(reply), soon).ok() || reply == JoinReply::kTokenDiffers) {
+    *error = "the process at that address is not rank 0 of this run";
     return absl::OkStatus();
   }
-  if (answer == Answer::kWelcome) {
-    ranks_.push_back(std::move(*first));
+  if (reply == JoinReply::kAccepted) {
+    ranks_.push_back(std::move(*connection));
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("rank ", place_.rank, " of ", place_.size, ": rank 0 at ", place_.address,
-                   answer == Answer::kOtherSize ? " was started for another number of ranks"
-                                                : " has another process as this rank"));
+      absl::StrCat(RankName(), " of ", identity_.size, ": rank 0 at ", identity_.address,
+                   reply == JoinReply::kSizeDiffers
+                       ? " was started with another number of ranks; start all ranks with the same "
+                         "WORLD_SIZE (or SLURM_NTASKS)"
+                       : " already has another process with this rank; give each process its own "
+                         "RANK (or SLURM_PROCID)"));
 }
 
-absl::Status Rendezvous::CallFirst() {
+absl::Status Rendezvous::ConnectToRank0() {
   const absl::Time until = absl::Now() + deadline_;
-  const bool is_file = IsFile(place_.address);
-  std::string why = "no answer";
+  const bool is_file = IsFile(identity_.address);
+  std::string error = "no response";
   while (true) {
     std::optional<Target> target;
     if (is_file) {
-      target = ReadFile(PathOf(place_.address));
+      target = ReadFile(PathOf(identity_.address));
     } else {
-      ASSIGN_OR_RETURN(target, ParseTcp(place_.address));
+      ASSIGN_OR_RETURN(target, ParseTcp(identity_.address));
     }
     for (size_t i = 0; target.has_value() && i < target->hosts.size(); ++i) {
-      RETURN_IF_ERROR(TryToCall(target->hosts[i], target->port, target->token, &why));
+      RETURN_IF_ERROR(TryConnect(target->hosts[i], target->port, target->token, &error));
       if (!ranks_.empty()) return absl::OkStatus();
     }
     if (absl::Now() > until) {
-      const std::string age = is_file ? ", and " + AgeInWords(PathOf(place_.address)) : "";
-      return Late(absl::StrCat("rank 0: ", why, age));
+      const std::string age = is_file ? ", and " + FileAge(PathOf(identity_.address)) : "";
+      return TimeoutError(absl::StrCat("rank 0: ", error, age,
+                                       "; check that rank 0 is running and that this host can "
+                                       "connect to its host"));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
@@ -236,27 +261,28 @@ absl::StatusOr<std::vector<std::string>> Rendezvous::Gather(const std::string& m
     text->resize(static_cast<size_t>(bytes));
     return from.Receive(text->data(), text->size(), until);
   };
-  const auto told = [&](int rank, const absl::Status& status) {
-    if (absl::IsDeadlineExceeded(status)) return Late(absl::StrCat("rank ", rank));
-    return absl::AbortedError(absl::StrCat("rank ", place_.rank, " lost rank ", rank, " at ",
-                                           place_.address, ": ", status.message()));
+  const auto error = [&](int rank, const absl::Status& status) {
+    const std::string hint = absl::StrCat("; check the log of rank ", rank);
+    if (absl::IsDeadlineExceeded(status)) return TimeoutError(absl::StrCat("rank ", rank, hint));
+    return absl::AbortedError(absl::StrCat(RankName(), " lost rank ", rank, " at ",
+                                           identity_.address, ": ", status.message(), hint));
   };
-  std::vector<std::string> all(place_.size);
-  all[place_.rank] = mine;
-  for (int r = 1; place_.rank == 0 && r < place_.size; ++r) {
+  std::vector<std::string> all(identity_.size);
+  all[identity_.rank] = mine;
+  for (int r = 1; identity_.rank == 0 && r < identity_.size; ++r) {
     if (const absl::Status status = receive(ranks_[r], &all[r]); !status.ok()) {
-      return told(r, status);
+      return error(r, status);
     }
   }
-  for (int r = 1; place_.rank == 0 && r < place_.size; ++r) {
+  for (int r = 1; identity_.rank == 0 && r < identity_.size; ++r) {
     for (const std::string& text : all) {
-      if (const absl::Status status = send(ranks_[r], text); !status.ok()) return told(r, status);
+      if (const absl::Status status = send(ranks_[r], text); !status.ok()) return error(r, status);
     }
   }
-  if (place_.rank == 0) return all;
+  if (identity_.rank == 0) return all;
   absl::Status status = send(ranks_[0], mine);
-  for (int r = 0; status.ok() && r < place_.size; ++r) status = receive(ranks_[0], &all[r]);
-  if (!status.ok()) return told(0, status);
+  for (int r = 0; status.ok() && r < identity_.size; ++r) status = receive(ranks_[0], &all[r]);
+  if (!status.ok()) return error(0, status);
   return all;
 }
 

@@ -1,6 +1,6 @@
-// How ranks find each other where there is no MPI: processes that torchrun, srun or a shell started
-// call rank 0, at an address that all know (tcp://host:port) or that rank 0 writes into a file on a
-// common file system (file:///path). The connections then serve the watchdogs.
+// Connects ranks that are not started by MPI: processes that torchrun, srun or a shell started
+// connect to rank 0, at an address that all of them have (tcp://host:port) or that rank 0 writes to
+// a file on a shared file system (file:///path). The watchdogs then use the connections.
 #pragma once
 
 #include <functional>
@@ -16,47 +16,51 @@
 
 namespace unipool {
 
-// A process's place in a launch without MPI.
+// The rank of a process in a launch without MPI, and where the ranks meet.
 struct LaunchIdentity {
   int rank = 0;
   int size = 1;
-  int local_rank = 0;   // among the ranks of its host
-  std::string address;  // of rank 0: "tcp://host:port" or "file:///path"; unused by one rank
+  int local_rank = 0;   // among the ranks on the same host
+  std::string address;  // of rank 0: "tcp://host:port" or "file:///path"; unused if size is 1
 };
 
-// What the environment says: RANK, WORLD_SIZE, LOCAL_RANK with MASTER_ADDR and MASTER_PORT, as
-// torchrun sets them; or UNIPOOL_RENDEZVOUS with those three or with SLURM_PROCID, SLURM_NTASKS,
-// SLURM_LOCALID. Nothing where none of RANK, WORLD_SIZE, UNIPOOL_RENDEZVOUS is set.
+// Reads the environment: RANK, WORLD_SIZE, LOCAL_RANK with MASTER_ADDR and MASTER_PORT, as torchrun
+// sets them; or UNIPOOL_RENDEZVOUS with these three, or with SLURM_PROCID, SLURM_NTASKS and
+// SLURM_LOCALID. Returns nullopt if none of RANK, WORLD_SIZE and UNIPOOL_RENDEZVOUS is set.
 // INVALID_ARGUMENT names a variable that is missing or wrong.
 absl::StatusOr<std::optional<LaunchIdentity>> LaunchIdentityFromEnvironment();
 
 class Rendezvous {
  public:
-  // Collective. Errors say who is missing, and are each rank's own: DEADLINE_EXCEEDED where a rank
-  // does not come within `deadline`, which bounds later calls too; INVALID_ARGUMENT for an address
-  // that cannot be used and for ranks that contradict each other.
-  static absl::StatusOr<std::unique_ptr<Rendezvous>> Join(const LaunchIdentity& place,
+  // Waits until all ranks are connected to rank 0. Collective. `deadline` bounds this call and each
+  // later one. Errors differ between ranks: DEADLINE_EXCEEDED names the ranks that did not join in
+  // time; INVALID_ARGUMENT reports an unusable address, or ranks with contradictory settings.
+  static absl::StatusOr<std::unique_ptr<Rendezvous>> Join(const LaunchIdentity& identity,
                                                           absl::Duration deadline);
 
-  int rank() const { return place_.rank; }
-  int size() const { return place_.size; }
-  // Every rank's text, by rank. Collective. ABORTED where a rank is gone.
+  int rank() const { return identity_.rank; }
+  int size() const { return identity_.size; }
+  // Returns the text of every rank, by rank. Collective. DEADLINE_EXCEEDED after the deadline,
+  // ABORTED if a rank has closed its connection.
   absl::StatusOr<std::vector<std::string>> Gather(const std::string& mine);
-  // Gives the connections to the watchdog: `on_lost` is called with a rank whose process or host
-  // is gone before it has said goodbye (by destroying its messenger), a part of a second later.
+  // Moves the connections to a messenger for the watchdog; this object can then only be destroyed.
+  // The messenger's Receive calls `on_lost` with a rank whose process has exited, or whose host
+  // cannot be reached, before it destroyed its messenger.
   std::unique_ptr<Messenger> IntoMessenger(std::function<void(int rank)> on_lost);
 
  private:
-  Rendezvous(LaunchIdentity place, absl::Duration deadline);
-  absl::Status ListenForAll();
-  absl::Status TakeIn(TcpSocket caller, uint64_t token, absl::Time until);
-  absl::Status CallFirst();
-  absl::Status TryToCall(const std::string& host, int port, uint64_t token, std::string* why);
-  absl::Status Late(const std::string& why) const;
+  Rendezvous(LaunchIdentity identity, absl::Duration deadline);
+  absl::Status AcceptRanks();
+  absl::Status AdmitRank(TcpSocket connection, uint64_t token, absl::Time until);
+  absl::Status ConnectToRank0();
+  absl::Status TryConnect(const std::string& host, int port, uint64_t token, std::string* error);
+  absl::Status TimeoutError(const std::string& details) const;
+  // "rank 3 on node1".
+  std::string RankName() const;
 
-  const LaunchIdentity place_;
+  const LaunchIdentity identity_;
   const absl::Duration deadline_;
-  std::vector<TcpSocket> ranks_;  // of rank 0: by rank; of others: that to rank 0
+  std::vector<TcpSocket> ranks_;  // on rank 0: by rank; on others: the connection to rank 0
 };
 
 }  // namespace unipool

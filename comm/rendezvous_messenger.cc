@@ -1,5 +1,5 @@
-// The watchdogs' way to each other over the connections of a rendezvous: through rank 0. A
-// connection that closes without a goodbye is a lost rank.
+// Messages between watchdogs over the connections of a rendezvous; rank 0 forwards them. A rank is
+// lost if its connection closes before it has sent a goodbye.
 #include <cstring>
 #include <utility>
 
@@ -10,15 +10,15 @@ namespace {
 
 enum class Kind : int32_t { kText, kGoodbye, kLost };
 
-struct Head {
+struct Header {
   Kind kind;
-  int32_t from;  // or who is lost
+  int32_t from;  // the sender; for kLost the lost rank
   int32_t bytes;
 };
 
 std::string Frame(Kind kind, int from, const std::string& text = "") {
-  const Head head = {kind, from, static_cast<int32_t>(text.size())};
-  std::string frame(reinterpret_cast<const char*>(&head), sizeof(head));
+  const Header header = {kind, from, static_cast<int32_t>(text.size())};
+  std::string frame(reinterpret_cast<const char*>(&header), sizeof(header));
   return frame + text;
 }
 
@@ -32,20 +32,20 @@ class RendezvousMessenger : public Messenger {
       }
     }
   }
-  ~RendezvousMessenger() override { Tell(Frame(Kind::kGoodbye, rank_), rank_); }
+  ~RendezvousMessenger() override { SendToOthers(Frame(Kind::kGoodbye, rank_), rank_); }
 
   void SendToAll(const std::string& text) override {
-    Tell(Frame(Kind::kText, rank_, text.substr(0, kMaxBytes)), rank_);
+    SendToOthers(Frame(Kind::kText, rank_, text.substr(0, kMaxBytes)), rank_);
   }
 
   std::optional<Message> Receive() override {
     for (Link& link : links_) {
       if (link.is_done) continue;
       const absl::Status status = link.socket.ReceiveSome(&link.pending);
-      if (std::optional<Message> message = TakeFrame(link)) return message;
+      if (std::optional<Message> message = NextText(link)) return message;
       if (status.ok() || link.is_done) continue;
       link.is_done = true;
-      Lose(link.rank);
+      ReportLost(link.rank);
     }
     return std::nullopt;
   }
@@ -55,32 +55,33 @@ class RendezvousMessenger : public Messenger {
     int rank;
     TcpSocket socket;
     std::string pending;
-    bool is_done;  // said goodbye, or is lost
+    bool is_done;  // has sent a goodbye, or is lost
   };
 
-  void Tell(const std::string& frame, int but) const {
+  void SendToOthers(const std::string& frame, int except) const {
     for (const Link& link : links_) {
-      if (!link.is_done && link.rank != but) link.socket.SendOrDrop(frame);
+      if (!link.is_done && link.rank != except) link.socket.SendOrDrop(frame);
     }
   }
-  void Lose(int rank) const {
-    Tell(Frame(Kind::kLost, rank), rank);
+  void ReportLost(int rank) const {
+    SendToOthers(Frame(Kind::kLost, rank), rank);
     on_lost_(rank);
   }
-  // The next text, if it is there. What is not for people is acted upon.
-  std::optional<Message> TakeFrame(Link& link) {
-    while (link.pending.size() >= sizeof(Head)) {
-      Head head;
-      std::memcpy(&head, link.pending.data(), sizeof(head));
-      const size_t size = sizeof(head) + static_cast<size_t>(head.bytes);
+  // Removes complete frames from `link.pending` up to the first text, which it returns; handles the
+  // frames of other kinds.
+  std::optional<Message> NextText(Link& link) {
+    while (link.pending.size() >= sizeof(Header)) {
+      Header header;
+      std::memcpy(&header, link.pending.data(), sizeof(header));
+      const size_t size = sizeof(header) + static_cast<size_t>(header.bytes);
       if (link.pending.size() < size) break;
-      const std::string text = link.pending.substr(sizeof(head), size - sizeof(head));
+      const std::string text = link.pending.substr(sizeof(header), size - sizeof(header));
       link.pending.erase(0, size);
-      if (head.kind == Kind::kGoodbye) link.is_done = true;
-      if (head.kind == Kind::kLost) on_lost_(head.from);
-      if (head.kind != Kind::kText) continue;
-      if (rank_ == 0) Tell(Frame(Kind::kText, head.from, text), head.from);
-      return Message{head.from, text};
+      if (header.kind == Kind::kGoodbye) link.is_done = true;
+      if (header.kind == Kind::kLost) on_lost_(header.from);
+      if (header.kind != Kind::kText) continue;
+      if (rank_ == 0) SendToOthers(Frame(Kind::kText, header.from, text), header.from);
+      return Message{header.from, text};
     }
     return std::nullopt;
   }
@@ -93,7 +94,8 @@ class RendezvousMessenger : public Messenger {
 }  // namespace
 
 std::unique_ptr<Messenger> Rendezvous::IntoMessenger(std::function<void(int rank)> on_lost) {
-  return std::make_unique<RendezvousMessenger>(place_.rank, std::move(ranks_), std::move(on_lost));
+  return std::make_unique<RendezvousMessenger>(identity_.rank, std::move(ranks_),
+                                               std::move(on_lost));
 }
 
 }  // namespace unipool

@@ -22,20 +22,20 @@
 namespace unipool {
 namespace {
 
-absl::Status Gone(const char* what) { return absl::AbortedError(what); }
+absl::Status ConnectionClosed() { return absl::AbortedError("the connection is closed"); }
 
-// OK once the socket is ready.
-absl::Status Await(int descriptor, short events, absl::Time until) {
-  pollfd wanted = {descriptor, events, 0};
+// Returns OK when the socket is ready for `events`, or DEADLINE_EXCEEDED after `until`.
+absl::Status WaitReady(int descriptor, short events, absl::Time until) {
+  pollfd request = {descriptor, events, 0};
   while (true) {
-    const absl::Duration left = until - absl::Now();
-    if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("too late");
-    const auto milliseconds = std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60000);
-    if (poll(&wanted, 1, static_cast<int>(milliseconds)) > 0) return absl::OkStatus();
+    const absl::Duration remaining = until - absl::Now();
+    if (remaining <= absl::ZeroDuration()) return absl::DeadlineExceededError("timed out");
+    const auto milliseconds = std::min<int64_t>(absl::ToInt64Milliseconds(remaining) + 1, 60000);
+    if (poll(&request, 1, static_cast<int>(milliseconds)) > 0) return absl::OkStatus();
   }
 }
 
-// A host that is cut off is noticed within 15 seconds; small messages go at once.
+// Keep-alive probes detect an unreachable host within 15 seconds; small messages are not delayed.
 void Configure(int descriptor) {
   const int on = 1, idle_seconds = 4, interval_seconds = 2, probes = 4;
   setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -78,7 +78,7 @@ absl::StatusOr<TcpSocket> TcpSocket::Listen(int port) {
 }
 
 absl::StatusOr<TcpSocket> TcpSocket::Connect(const std::string& host, int port,
-                                             absl::Duration patience) {
+                                             absl::Duration timeout) {
   addrinfo hints = {};
   hints.ai_family = AF_INET;
   hints.ai_socktype = SOCK_STREAM;
@@ -90,8 +90,8 @@ absl::StatusOr<TcpSocket> TcpSocket::Connect(const std::string& host, int port,
   Configure(connection.descriptor_);
   if (connect(connection.descriptor_, found->ai_addr, found->ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return absl::UnavailableError(std::strerror(errno));
-    if (!Await(connection.descriptor_, POLLOUT, absl::Now() + patience).ok()) {
-      return absl::UnavailableError("no answer");
+    if (!WaitReady(connection.descriptor_, POLLOUT, absl::Now() + timeout).ok()) {
+      return absl::UnavailableError("no response");
     }
     int error = 0;
     socklen_t size = sizeof(error);
@@ -115,7 +115,7 @@ absl::StatusOr<TcpSocket> TcpSocket::Accept(absl::Time until) const {
       Configure(connection.descriptor_);
       return connection;
     }
-    const absl::Status ready = Await(descriptor_, POLLIN, until);
+    const absl::Status ready = WaitReady(descriptor_, POLLIN, until);
     if (!ready.ok()) return ready;
   }
 }
@@ -129,8 +129,8 @@ absl::Status TcpSocket::Send(const void* data, size_t bytes, absl::Time until) c
       bytes -= static_cast<size_t>(sent);
       continue;
     }
-    if (!WouldBlock()) return Gone("the connection is closed");
-    const absl::Status ready = Await(descriptor_, POLLOUT, until);
+    if (!WouldBlock()) return ConnectionClosed();
+    const absl::Status ready = WaitReady(descriptor_, POLLOUT, until);
     if (!ready.ok()) return ready;
   }
   return absl::OkStatus();
@@ -145,8 +145,8 @@ absl::Status TcpSocket::Receive(void* data, size_t bytes, absl::Time until) cons
       bytes -= static_cast<size_t>(received);
       continue;
     }
-    if (received == 0 || !WouldBlock()) return Gone("the connection is closed");
-    const absl::Status ready = Await(descriptor_, POLLIN, until);
+    if (received == 0 || !WouldBlock()) return ConnectionClosed();
+    const absl::Status ready = WaitReady(descriptor_, POLLIN, until);
     if (!ready.ok()) return ready;
   }
   return absl::OkStatus();
@@ -156,14 +156,14 @@ absl::Status TcpSocket::ReceiveSome(std::string* to) const {
   char buffer[4096];
   while (true) {
     const ssize_t received = recv(descriptor_, buffer, sizeof(buffer), 0);
-    if (received == 0 || (received < 0 && !WouldBlock())) return Gone("the connection is closed");
+    if (received == 0 || (received < 0 && !WouldBlock())) return ConnectionClosed();
     if (received < 0) return absl::OkStatus();
     to->append(buffer, static_cast<size_t>(received));
   }
 }
 
 void TcpSocket::SendOrDrop(const std::string& bytes) const {
-  // Messages are far smaller than a socket's buffer, which takes all or nothing of them.
+  // Messages are far smaller than the socket's buffer, so they are not sent in part.
   [[maybe_unused]] const ssize_t sent =
       send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -172,13 +172,13 @@ std::vector<std::string> AddressesOfThisHost() {
   std::vector<std::string> addresses;
   ifaddrs* all = nullptr;
   if (getifaddrs(&all) == 0) {
-    for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
-      if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET ||
-          (one->ifa_flags & IFF_UP) == 0 || (one->ifa_flags & IFF_LOOPBACK) != 0) {
+    for (const ifaddrs* entry = all; entry != nullptr; entry = entry->ifa_next) {
+      if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != AF_INET ||
+          (entry->ifa_flags & IFF_UP) == 0 || (entry->ifa_flags & IFF_LOOPBACK) != 0) {
         continue;
       }
       char text[INET_ADDRSTRLEN] = "";
-      const auto* address = reinterpret_cast<const sockaddr_in*>(one->ifa_addr);
+      const auto* address = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
       inet_ntop(AF_INET, &address->sin_addr, text, sizeof(text));
       addresses.emplace_back(text);
     }

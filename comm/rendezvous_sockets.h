@@ -1,4 +1,4 @@
-// TCP between ranks that are not under MPI: sockets whose every wait has a deadline.
+// TCP between ranks that are not started by MPI: IPv4 sockets whose every wait has a deadline.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace unipool {
 
-// A connection or a listener; closes itself.
+// Owns a connection or a listener and closes it. Not thread-safe.
 class TcpSocket {
  public:
   TcpSocket() = default;
@@ -18,29 +18,32 @@ class TcpSocket {
   TcpSocket& operator=(TcpSocket&& other) noexcept;
   ~TcpSocket();
 
-  // On all interfaces; port 0 takes any free one. ALREADY_EXISTS where the port is in use.
+  // Listens on all interfaces; port 0 selects a free port. ALREADY_EXISTS if the port is in use.
   static absl::StatusOr<TcpSocket> Listen(int port);
-  // UNAVAILABLE, saying why, where nobody answers within `patience`.
+  // UNAVAILABLE, with the reason, if the connection is not made within `timeout`.
   static absl::StatusOr<TcpSocket> Connect(const std::string& host, int port,
-                                           absl::Duration patience);
+                                           absl::Duration timeout);
 
   bool is_open() const { return descriptor_ >= 0; }
-  int port() const;  // its own
-  // DEADLINE_EXCEEDED where nobody calls until then.
+  // The local port.
+  int port() const;
+  // Returns the next connection to this listener. DEADLINE_EXCEEDED if there is none until `until`.
   absl::StatusOr<TcpSocket> Accept(absl::Time until) const;
-  // All of it. DEADLINE_EXCEEDED, or ABORTED where the other side is gone.
+  // Transfer all `bytes`. DEADLINE_EXCEEDED after `until`; ABORTED if the peer closed the
+  // connection.
   absl::Status Send(const void* data, size_t bytes, absl::Time until) const;
   absl::Status Receive(void* data, size_t bytes, absl::Time until) const;
-  // What is there, at once: appended to `to`. ABORTED where the other side is gone.
+  // Appends the bytes that have already arrived to `to`, without waiting. ABORTED if the peer
+  // closed the connection.
   absl::Status ReceiveSome(std::string* to) const;
-  // At once, or not at all.
+  // Sends without waiting; drops the bytes if the socket cannot take them.
   void SendOrDrop(const std::string& bytes) const;
 
  private:
   int descriptor_ = -1;
 };
 
-// By which other hosts reach this one, best first; the loopback comes last.
+// IPv4 addresses by which other hosts may reach this one; the loopback address is last.
 std::vector<std::string> AddressesOfThisHost();
 
 }  // namespace unipool

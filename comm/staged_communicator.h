@@ -1,9 +1,9 @@
-// Ranks whose tensors are in GPU memory, over a communicator of host memory: for several ranks on
-// one GPU, and for machines without NCCL. A call on tensors of the GPU waits until the stream has
-// come to it, copies through pinned memory of the host, and returns when the result is on the GPU.
-// It does not run as work of the host on the stream (Stream::Run): CUDA may run such work of all
-// streams of a process one after the other, and two ranks, or two streams, that wait for each other
-// there would never end.
+// Ranks whose tensors are in GPU memory, over a communicator of host memory: for several ranks that
+// share a GPU, and for machines without NCCL. A call on GPU tensors waits for the work of its
+// stream, copies the tensors through pinned host memory, and returns when the result is on the GPU.
+// It does not run as a host function on the stream (Stream::Run), because CUDA may serialize the
+// host functions of all streams of a process: two ranks or two streams that wait for each other in
+// such functions would deadlock.
 #pragma once
 
 #include <memory>
@@ -14,9 +14,9 @@
 
 namespace unipool {
 
-// Takes `host` over; its groups (Split) are staged as well. Tensors are on `gpu` or on the host:
-// the latter go to `host` straight. Pinned memory grows to the largest tensor met, seldom.
-// RESOURCE_EXHAUSTED where there is none.
+// Takes ownership of `host`; groups made by Split are staged as well. Tensors are on `gpu` or on
+// the host; calls on host tensors go to `host` directly. Pinned buffers grow to the largest tensor.
+// RESOURCE_EXHAUSTED if they cannot be allocated; a later failure to grow is a CHECK.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateStagedCommunicator(
     std::unique_ptr<Communicator> host, Device gpu);
 

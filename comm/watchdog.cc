@@ -4,49 +4,44 @@
 
 #include <chrono>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "runtime/clock.h"
 
 namespace unipool {
 namespace {
 
 using Clock = CallLog::Clock;
 
-constexpr std::chrono::milliseconds kLook(100);
-// A look that comes so late is one of a process that was stopped, and goes on.
-constexpr std::chrono::seconds kStopped(2);
-// For the states of the others to come in.
-constexpr std::chrono::seconds kGathering(2);
-// A rank that tells needs some time for it, on a slow terminal too.
-constexpr std::chrono::seconds kTelling(3);
-// Waits below this are part of the work.
+constexpr std::chrono::milliseconds kPollInterval(100);
+// A wake-up that is later than this means that the process itself was stopped and has resumed.
+constexpr std::chrono::seconds kProcessWasStopped(2);
+// Time for the states of other ranks to arrive.
+constexpr std::chrono::seconds kGatherTime(2);
+// Time for the reporting rank to print, on a slow terminal too, before other ranks end the job.
+constexpr std::chrono::seconds kPrintTime(3);
+// Shorter waits are normal and not logged.
 constexpr std::chrono::milliseconds kShortWait(300);
 
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// "rank 0 waits 3.2 s for rank 2 in AllReduce #4 of group 'world' (step 3, gradients)".
-std::string WaitInWords(int rank, const CallLog::Call& call) {
-  std::string words = absl::StrFormat("rank %d waits %.1f s", rank, SecondsSince(call.start));
-  if (!call.missing.empty()) absl::StrAppend(&words, " for rank ", call.missing.ToString());
-  return absl::StrCat(words, " in ", call.ToString());
-}
-
-// Past calls as lines, oldest first.
-std::string RingInWords(const std::vector<CallLog::Call>& calls) {
-  std::string words;
+// Past calls, one per line, oldest first.
+std::string ToString(const std::vector<CallLog::Call>& calls) {
+  std::string text;
   for (const CallLog::Call& call : calls) {
-    const auto end = call.is_under_way() ? Clock::now() : call.end;
-    absl::StrAppendFormat(&words, "\n  %.3f s ago, %s %.3f s: %s", SecondsSince(call.start),
-                          call.is_under_way() ? "under way for" : "took",
+    const auto end = call.is_pending() ? Clock::now() : call.end;
+    absl::StrAppendFormat(&text, "\n  %.3f s ago, %s %.3f s: %s", SecondsSince(call.start),
+                          call.is_pending() ? "pending for" : "took",
                           std::chrono::duration<double>(end - call.start).count(), call.ToString());
-    if (!call.missing.empty()) absl::StrAppend(&words, ", rank ", call.missing.ToString(), " late");
+    if (!call.missing.empty()) {
+      absl::StrAppend(&text, ", waited for rank ", call.missing.ToString());
+    }
   }
-  return words;
+  return text;
+}
+
+Watchdog::Options Checked(Watchdog::Options options) {
+  CHECK_EQ(static_cast<int>(options.hosts.size()), options.size);
+  return options;
 }
 
 }  // namespace
@@ -54,10 +49,10 @@ std::string RingInWords(const std::vector<CallLog::Call>& calls) {
 Watchdog::Watchdog(const CallLog& log, std::unique_ptr<Messenger> messenger, Options options)
     : log_(log),
       messenger_(std::move(messenger)),
-      options_(std::move(options)),
-      moved_(Clock::now()),
-      looked_(moved_),
-      thread_([this] { Watch(); }) {}
+      options_(Checked(std::move(options))),
+      last_progress_(Clock::now()),
+      last_poll_(last_progress_),
+      thread_([this] { Run(); }) {}
 
 Watchdog::~Watchdog() {
   {
@@ -68,42 +63,44 @@ Watchdog::~Watchdog() {
   thread_.join();
 }
 
-void Watchdog::Watch() {
+void Watchdog::Run() {
   std::unique_lock lock(mutex_);
-  while (!changed_.wait_for(lock, kLook, [this] { return stopping_; })) {
-    NoteMoves();
-    if (options_.on_look) options_.on_look();
-    TellOfEnd();
+  while (!changed_.wait_for(lock, kPollInterval, [this] { return stopping_; })) {
+    UpdateLastProgress();
+    if (options_.on_poll) options_.on_poll();
+    LogTermination();
     ReceiveAll();
-    if (states_.empty() && !IsLate()) continue;
-    Report();
+    // A state of another rank means that this rank's watchdog or that one's has detected a hang.
+    if (states_.empty() && !DeadlineExceeded()) continue;
+    HandleHang();
     return;
   }
 }
 
-// A call that is under way has a deadline of its own.
-void Watchdog::NoteMoves() {
+// A pending call counts as progress here, because it has its own deadline.
+void Watchdog::UpdateLastProgress() {
   const auto now = Clock::now();
-  const bool was_stopped = now - std::exchange(looked_, now) > kStopped;
-  const uint64_t moves = log_.progress().changes() + log_.num_calls();
-  const bool moved = std::exchange(moves_, moves) != moves;
-  if (moved || was_stopped || log_.OldestUnderWay().has_value()) moved_ = now;
+  const bool was_stopped = now - std::exchange(last_poll_, now) > kProcessWasStopped;
+  const uint64_t activity = log_.progress().changes() + log_.num_calls();
+  const bool has_changed = std::exchange(activity_, activity) != activity;
+  if (has_changed || was_stopped || log_.OldestPending().has_value()) last_progress_ = now;
 }
 
-bool Watchdog::IsLate() const {
-  const auto longest = absl::ToChronoNanoseconds(options_.deadline);
-  const std::optional<CallLog::Call> call = log_.OldestUnderWay();
-  if (call.has_value()) return Clock::now() - call->start > longest;
-  // Nobody else may be there to wait for a rank whose file system, or device, does not answer.
-  return log_.progress().is_at_work() && Clock::now() - moved_ > longest;
+bool Watchdog::DeadlineExceeded() const {
+  const auto deadline = absl::ToChronoNanoseconds(options_.deadline);
+  const std::optional<CallLog::Call> call = log_.OldestPending();
+  if (call.has_value()) return Clock::now() - call->start > deadline;
+  // Work outside of calls counts as well: the file system or the device may hang while no other
+  // rank waits for this one.
+  return log_.progress().is_at_work() && Clock::now() - last_progress_ > deadline;
 }
 
-void Watchdog::TellOfEnd() {
-  if (end_told_ || !options_.is_ended()) return;
-  const std::optional<CallLog::Call> call = log_.OldestUnderWay();
+void Watchdog::LogTermination() {
+  if (termination_logged_ || !options_.is_terminating()) return;
+  const std::optional<CallLog::Call> call = log_.OldestPending();
   if (!call.has_value() || Clock::now() - call->start < kShortWait) return;
-  end_told_ = true;
-  LOG(WARNING) << "SIGTERM came while " << WaitInWords(options_.rank, *call);
+  termination_logged_ = true;
+  LOG(WARNING) << "received SIGTERM; " << WaitState(*call);
 }
 
 void Watchdog::ReceiveAll() {
@@ -112,45 +109,62 @@ void Watchdog::ReceiveAll() {
   }
 }
 
-std::string Watchdog::State() const {
-  const std::optional<CallLog::Call> call = log_.OldestUnderWay();
-  if (call.has_value()) return WaitInWords(options_.rank, *call);
-  return absl::StrFormat("rank %d waits for nobody: %s, for %.1f s", options_.rank,
-                         log_.progress().Read().ToString(), SecondsSince(moved_));
+std::string Watchdog::RankName(int rank) const {
+  return absl::StrCat("rank ", rank, " on ", options_.hosts[rank]);
 }
 
-// One line a rank; those that do not answer come last.
-std::string Watchdog::Summary() const {
-  std::string words = "nothing moves:";
-  std::vector<int> silent;
+// "rank 0 on node1 has waited 3.2 s for rank 2 in AllReduce #4 of group 'world' (step 3,
+// gradients)".
+std::string Watchdog::WaitState(const CallLog::Call& call) const {
+  std::string text =
+      absl::StrFormat("%s has waited %.1f s", RankName(options_.rank), SecondsSince(call.start));
+  if (!call.missing.empty()) absl::StrAppend(&text, " for rank ", call.missing.ToString());
+  return absl::StrCat(text, " in ", call.ToString());
+}
+
+std::string Watchdog::State() const {
+  const std::optional<CallLog::Call> call = log_.OldestPending();
+  if (call.has_value()) return WaitState(*call);
+  return absl::StrFormat("%s waits for no rank: %s, for %.1f s", RankName(options_.rank),
+                         log_.progress().Read().ToString(), SecondsSince(last_progress_));
+}
+
+// The error, and then a line for each rank; ranks that did not respond are last.
+std::string Watchdog::Report() const {
+  std::string report = absl::StrCat("no progress for ", absl::FormatDuration(options_.deadline),
+                                    " (parallel.deadline_seconds); check the ranks below that do "
+                                    "not respond or wait for no rank, "
+                                    "and their hosts, then restart from the last checkpoint:");
+  std::string unresponsive;
   for (int rank = 0; rank < options_.size; ++rank) {
     const auto state = states_.find(rank);
     if (state == states_.end()) {
-      silent.push_back(rank);
+      absl::StrAppend(&unresponsive, "\n  ", RankName(rank),
+                      " does not respond: its process is stopped or dead, or its host is "
+                      "unreachable");
     } else {
-      absl::StrAppend(&words, "\n  ", state->second);
+      absl::StrAppend(&report, "\n  ", state->second);
     }
   }
-  if (silent.empty()) return words;
-  return absl::StrCat(words, "\n  rank ", absl::StrJoin(silent, ", "), " ",
-                      silent.size() == 1 ? "does" : "do", " not answer: stopped, dead, or cut off");
+  return report + unresponsive;
 }
 
-// Whoever is late, or hears of somebody who is, tells all; the lowest rank heard tells people.
-void Watchdog::Report() {
+// Every rank that detects a hang, or receives the state of one that did, sends its state to all.
+// The lowest rank whose state arrived reports.
+void Watchdog::HandleHang() {
   const std::string state = State();
   messenger_->SendToAll(state);
   states_[options_.rank] = state;
-  LOG(INFO) << "the last calls of rank " << options_.rank << ":" << RingInWords(log_.Calls());
+  LOG(INFO) << "the last calls of rank " << options_.rank << ":" << ToString(log_.Calls());
   google::FlushLogFiles(google::INFO);
-  for (const auto until = Clock::now() + kGathering;
+  for (const auto until = Clock::now() + kGatherTime;
        Clock::now() < until && static_cast<int>(states_.size()) < options_.size;) {
     ReceiveAll();
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  const bool tells = states_.begin()->first == options_.rank;
-  if (!tells) std::this_thread::sleep_for(kTelling);
-  options_.on_hang(tells ? Summary() : "");
+  const bool is_reporter = states_.begin()->first == options_.rank;
+  if (!is_reporter) std::this_thread::sleep_for(kPrintTime);
+  options_.on_hang(is_reporter ? Report() : "");
 }
 
 }  // namespace unipool

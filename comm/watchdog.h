@@ -1,8 +1,9 @@
-// A thread of each rank that knows when nothing moves. When a call waits beyond the deadline, or a
-// step under way has neither called nor come to another place for as long, all ranks that still can
-// tell each other where they are; each writes its last calls to its log, and one tells in words who
-// waits for whom. It also tells what a rank waits for when the job is ended by its launcher, as
-// after the loss of a rank. A look costs microseconds, a few times a second.
+// A thread of each rank that ends the job when it makes no progress. It detects a hang if a call is
+// pending longer than the deadline, or if a step in progress has neither made a call nor changed
+// its Progress for as long. Then all ranks that still run exchange their states, each writes its
+// last calls to its log, and one of them reports which ranks wait for which. It also logs what a
+// rank waits for when the launcher terminates the job, as it does after the loss of a rank. The
+// thread wakes ten times a second, for microseconds.
 #pragma once
 
 #include <condition_variable>
@@ -14,24 +15,29 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "comm/call_log.h"
 
 namespace unipool {
 
-// Short messages between the ranks' watchdogs, beside all groups. Neither call waits for a rank.
+// Short messages between the watchdogs of all ranks, independent of the training's groups. Neither
+// method waits for another rank. Used by one thread at a time.
 class Messenger {
  public:
   static constexpr int kMaxBytes = 1024;
 
   struct Message {
-    int from;
+    int from;  // world rank
     std::string text;
   };
 
   virtual ~Messenger() = default;
+  // Sends the first kMaxBytes of `text` to all other ranks. A rank that cannot be reached is
+  // ignored.
   virtual void SendToAll(const std::string& text) = 0;
+  // Returns the next message that has arrived, if any.
   virtual std::optional<Message> Receive() = 0;
 };
 
@@ -40,42 +46,46 @@ class Watchdog {
   struct Options {
     int rank;
     int size;
-    absl::Duration deadline;                  // of a call, and of work between two
-    std::function<bool()> is_ended;           // true once somebody ends the job from outside
-    std::function<void()> on_look = nullptr;  // called at each look, where there is one
-    // Ends the job. `words` are for people, empty on all ranks but the one that tells.
-    std::function<void(const std::string& words)> on_hang;
+    std::vector<std::string> hosts;           // the host name of each rank, by rank
+    absl::Duration deadline;                  // of a pending call, and of work between two calls
+    std::function<bool()> is_terminating;     // true after SIGTERM; thread-safe
+    std::function<void()> on_poll = nullptr;  // called at each wake-up unless null
+    // Called once, after a hang; ends the job. `report` is empty on all ranks but the one that
+    // prints it. Its first line is the error; a line for each rank follows.
+    std::function<void(const std::string& report)> on_hang;
   };
 
-  // `log` is borrowed and outlives this.
+  // Starts the thread. `log` is borrowed and must outlive this object.
   Watchdog(const CallLog& log, std::unique_ptr<Messenger> messenger, Options options);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
  private:
-  void Watch();
-  void NoteMoves();
-  bool IsLate() const;
-  void TellOfEnd();
+  void Run();
+  void UpdateLastProgress();
+  bool DeadlineExceeded() const;
+  void LogTermination();
   void ReceiveAll();
-  void Report();
+  void HandleHang();
+  std::string RankName(int rank) const;
+  std::string WaitState(const CallLog::Call& call) const;
   std::string State() const;
-  std::string Summary() const;
+  std::string Report() const;
 
   const CallLog& log_;
   const std::unique_ptr<Messenger> messenger_;
   const Options options_;
-  std::map<int, std::string> states_;  // by rank; of those that told
-  uint64_t moves_ = 0;                 // of the work: places it came to, calls it made
-  CallLog::Clock::time_point moved_;   // last
-  CallLog::Clock::time_point looked_;
-  bool end_told_ = false;
+  std::map<int, std::string> states_;  // received so far, by rank
+  uint64_t activity_ = 0;              // progress changes plus calls, as of the last wake-up
+  CallLog::Clock::time_point last_progress_;
+  CallLog::Clock::time_point last_poll_;
+  bool termination_logged_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
-  std::thread thread_;  // last: it starts when everything above is ready
+  std::thread thread_;  // last, because it uses all members above
 };
 
 }  // namespace unipool

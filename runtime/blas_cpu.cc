@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "runtime/blas.h"
+#include "runtime/clock.h"
+#include "runtime/median.h"
 
 namespace unipool {
 namespace {
@@ -70,12 +72,11 @@ double MeasureSgemmFlops(int threads, int64_t size) {
   for (double& run : seconds) {
     const Clock::time_point start = Clock::now();
     RunSgemm(product);
-    run = std::chrono::duration<double>(Clock::now() - start).count();
+    run = SecondsSince(start);
   }
   SetBlasThreads(1);
-  std::nth_element(seconds.begin(), seconds.begin() + kRuns / 2, seconds.end());
   const double side = static_cast<double>(size);
-  return 2 * side * side * side / seconds[kRuns / 2];
+  return 2 * side * side * side / Median(seconds);
 }
 
 }  // namespace unipool

@@ -5,9 +5,9 @@
 namespace unipool {
 
 std::string Progress::Snapshot::ToString() const {
-  std::string words = what;
-  if (layer != kNoLayer) absl::StrAppend(&words, " of layer ", layer);
-  return step == 0 ? words : absl::StrCat("step ", step, ", ", words);
+  std::string text = what;
+  if (layer != kNoLayer) absl::StrAppend(&text, " of layer ", layer);
+  return step == 0 ? text : absl::StrCat("step ", step, ", ", text);
 }
 
 Progress::Work::Work(Progress& progress) : progress_(progress) {

@@ -1,5 +1,6 @@
-// Where a rank is in its work: "step 12, forward of layer 3". Written by the thread that does the
-// work, for nearly nothing; read by whoever has to tell why nothing moves.
+// Progress of a rank: the step and the part of it that runs, as in "step 12, forward of layer 3".
+// The thread that does the work writes it with a few relaxed atomic stores and allocates nothing;
+// any thread may read it, as the watchdog does.
 #pragma once
 
 #include <atomic>
@@ -13,15 +14,17 @@ class Progress {
   static constexpr int kNoLayer = -1;
 
   struct Snapshot {
-    int64_t step = 0;               // counted from 1; 0 before the first
+    int64_t step = 0;               // counted from 1; 0 before the first step
     const char* what = "start-up";  // a string literal
     int layer = kNoLayer;
 
+    // "step 12, forward of layer 3"; without the step before the first one, without the layer if
+    // `layer` is kNoLayer.
     std::string ToString() const;
   };
 
-  // The time of a step or a validation: work that has to move on, whatever it is at. Scopes do not
-  // overlap.
+  // Marks the scope of a step or a validation, during which the progress must change before the
+  // watchdog's deadline. Scopes do not overlap.
   class Work {
    public:
     explicit Work(Progress& progress);
@@ -34,11 +37,13 @@ class Progress {
   };
 
   void SetStep(int64_t step);
-  // `what` is a string literal.
+  // `what` is a string literal: only the pointer is kept.
   void Set(const char* what, int layer = kNoLayer);
+  // The fields are read one after the other, so a concurrent Set may show in some of them only.
   Snapshot Read() const;
+  // True inside a Work scope.
   bool is_at_work() const { return at_work_.load(std::memory_order_relaxed); }
-  // How often it was set: what does not grow stands still.
+  // Number of updates; an unchanged value means no progress.
   uint64_t changes() const { return changes_; }
 
  private:

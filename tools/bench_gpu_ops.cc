@@ -11,7 +11,9 @@
 
 #include "absl/strings/str_format.h"
 #include "runtime/arena.h"
+#include "runtime/clock.h"
 #include "runtime/copy.h"
+#include "runtime/median.h"
 #include "runtime/ops/adamw.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/compute.h"
@@ -186,15 +188,14 @@ double Bench::Seconds(const std::function<void()>& launch) {
     const auto start = std::chrono::steady_clock::now();
     for (int64_t i = 0; i < launches; ++i) launch();
     stream_->Synchronize();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return SecondsSince(start);
   };
   launch();
   const double once = timed(1);
   const auto launches = std::clamp<int64_t>(static_cast<int64_t>(batch_seconds_ / once), 1, 1000);
   std::vector<double> seconds;
   for (int i = 0; i < batches_; ++i) seconds.push_back(timed(launches) / launches);
-  std::nth_element(seconds.begin(), seconds.begin() + batches_ / 2, seconds.end());
-  return seconds[batches_ / 2];
+  return Median(seconds);
 }
 
 void Bench::Ceilings() {

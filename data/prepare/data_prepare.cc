@@ -21,6 +21,7 @@
 #include "data/prepare/text_source.h"
 #include "data/prepare/tokenize_pool.h"
 #include "data/tokenizer.h"
+#include "runtime/clock.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -30,10 +31,6 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kMaxWorkers = 1024;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 absl::Status FileError(const fs::path& path, const std::error_code& error) {
   return absl::ErrnoToStatus(error.value(), absl::StrCat(path.string(), ": cannot read"));

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "runtime/median.h"
+
 namespace unipool {
 namespace {
 
@@ -18,12 +20,6 @@ double EntropyBits(absl::Span<const double> shares) {
   double bits = 0;
   for (const double share : shares) bits -= share * std::log2(std::max(share, 1e-12));
   return bits;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 double Mean(absl::Span<const double> values) {

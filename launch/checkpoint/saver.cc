@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
+#include "runtime/clock.h"
 #include "runtime/copy.h"
 #include "runtime/device.h"
 #include "runtime/files.h"
@@ -26,19 +26,18 @@ using config::Manifest;
 
 constexpr auto kPollInterval = std::chrono::milliseconds(5);
 
-double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now() - start); }
-
 // Adds the time of a scope.
 class Stopwatch {
  public:
-  explicit Stopwatch(double* seconds) : seconds_(seconds), start_(absl::Now()) {}
+  explicit Stopwatch(double* seconds)
+      : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
   ~Stopwatch() { *seconds_ += SecondsSince(start_); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
  private:
   double* const seconds_;
-  const absl::Time start_;
+  const std::chrono::steady_clock::time_point start_;
 };
 
 // What ranks tell each other of their part: its manifest, or why there is none.
@@ -98,7 +97,7 @@ CheckpointSaver::CheckpointSaver(std::string checkpoints, const config::Checkpoi
       settings_(settings),
       world_(world),
       stream_(Stream::Create(Device{})),
-      counted_(absl::Now()),
+      counted_(std::chrono::steady_clock::now()),
       side_(Stream::Create(Device{}, Stream::Kind::kSide)) {}
 
 absl::StatusOr<std::unique_ptr<CheckpointSaver>> CheckpointSaver::Create(
@@ -125,7 +124,8 @@ void CheckpointSaver::AfterStep(const TrainingState& state) {
   // Of the save before.
   TellOfFailure(failures, due ? state.step : std::max(retry_at_, state.step + 1));
   if (!due) return;
-  totals_.between_seconds += SecondsSince(std::exchange(counted_, absl::Now()));
+  totals_.between_seconds +=
+      SecondsSince(std::exchange(counted_, std::chrono::steady_clock::now()));
   const int64_t failures_before = totals_.failures;
   Begin(state, settings_.asynchronous());
   if (!settings_.asynchronous()) Settle();
@@ -161,7 +161,7 @@ void CheckpointSaver::Settle() {
 void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   step_ = state.step;
   retry_at_ = -1;  // this is the try
-  started_ = absl::Now();
+  started_ = std::chrono::steady_clock::now();
   pieces_ = PiecesOf(state.parameters, state.optimizer, world_);
   manifest_ = Describe(state, world_);
   part_.Clear();

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,7 +16,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/pieces.h"
@@ -90,9 +90,9 @@ class CheckpointSaver {
   int64_t step_ = -1;       // of the save under way, or of the last one
   int64_t retry_at_ = -1;   // after a failure
   int64_t retry_wait_ = 1;  // steps
-  absl::Time started_;
-  absl::Time counted_;    // up to where totals_.between_seconds goes
-  absl::Status outcome_;  // of the last save, the same on all ranks
+  std::chrono::steady_clock::time_point started_;
+  std::chrono::steady_clock::time_point counted_;  // up to where totals_.between_seconds goes
+  absl::Status outcome_;                           // of the last save, the same on all ranks
   SaveTotals totals_;
   double gigabytes_per_second_ = 0;
 

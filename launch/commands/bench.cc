@@ -71,9 +71,4 @@ absl::StatusOr<MadeUpText> MakeUpText(config::Run* run) {
   return text;
 }
 
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
-
 }  // namespace unipool

@@ -4,7 +4,6 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,8 +34,6 @@ struct MadeUpText {
   std::unique_ptr<Corpus> corpus;
 };
 absl::StatusOr<MadeUpText> MakeUpText(config::Run* run);
-
-double Median(std::vector<double> values);
 
 // `unipool bench checkpoint`: saves and loads the state of a run of one step `times` times in a new
 // folder inside of `parent`, beside plain writes and reads of as many bytes. Collective.

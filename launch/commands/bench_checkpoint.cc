@@ -23,7 +23,9 @@
 #include "launch/checkpoint/saver.h"
 #include "launch/commands/bench.h"
 #include "launch/train/trainer.h"
+#include "runtime/clock.h"
 #include "runtime/files.h"
+#include "runtime/median.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -32,10 +34,6 @@ namespace {
 // Seconds of a round, by what was done; of the slowest rank.
 enum Work { kWrite, kPlainWrite, kRead, kPlainRead, kReadBack, kCopy, kNumWorks };
 using Seconds = std::array<double, kNumWorks>;
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // What `dd` and `cat` do: the floor under checkpoints.
 class PlainFile {

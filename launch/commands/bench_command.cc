@@ -28,6 +28,7 @@
 #include "model/precision.h"
 #include "runtime/blas.h"
 #include "runtime/build_config.h"
+#include "runtime/median.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/status.h"

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
+#include "runtime/median.h"
 
 namespace unipool {
 namespace {
@@ -71,10 +72,9 @@ bool DivergenceGuard::Jumps(const char* name, double value, double times,
     return false;
   }
   sorted_.assign(before.begin(), before.end());
-  const auto middle = sorted_.begin() + static_cast<int64_t>(sorted_.size()) / 2;
-  std::nth_element(sorted_.begin(), middle, sorted_.end());
-  if (value <= times * *middle) return false;
-  reason_ = absl::StrCat(name, " ", value, ", above ", times, " times the median ", *middle,
+  const double median = UpperMedianInPlace(absl::MakeSpan(sorted_));
+  if (value <= times * median) return false;
+  reason_ = absl::StrCat(name, " ", value, ", above ", times, " times the median ", median,
                          " of the last ", before.size(), " steps");
   return true;
 }

@@ -17,6 +17,7 @@
 #include "model/footprint.h"
 #include "model/precision.h"
 #include "runtime/build_config.h"
+#include "runtime/clock.h"
 #include "runtime/copy.h"
 #include "runtime/device.h"
 #include "runtime/finite_check.h"
@@ -60,10 +61,6 @@ int64_t MaxTokens(const config::Run& run, int ranks) {
   const int64_t share = (run.data().global_batch() + ranks - 1) / ranks;
   const int64_t sequences = run.data().micro_batch() == 0 ? share : run.data().micro_batch();
   return sequences * run.model().sequence();
-}
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace

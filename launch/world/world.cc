@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
+#include "comm/host_name.h"
 #include "comm/local_communicator.h"
 #include "comm/mpi_communicator.h"
 #include "comm/staged_communicator.h"
@@ -201,9 +202,11 @@ absl::Status World::MeetOnGpus(const config::Run& run, const LaunchIdentity& pla
   SetThreads(run.parallel().threads(), ranks_on_host_);
   RETURN_IF_ERROR(Group(run, std::move(ranks)));
   Watch(run, (*rendezvous)->IntoMessenger([this](int lost) {
-    nccl_->NoteDoneCalls();
+    nccl_->RecordCompletedCalls();
     EndJob(kExitLostPeer,
-           absl::StrCat("rank ", rank(), " lost rank ", lost, " in ", log_.NowInWords()));
+           absl::StrCat("rank ", rank(), " on ", HostName(), " lost rank ", lost, " in ",
+                        log_.CurrentActivity(),
+                        "; check its log and its host, then restart from the last checkpoint"));
   }));
   return absl::OkStatus();
 }
@@ -225,7 +228,7 @@ NcclSession::Options World::NcclOptions(const config::Run& run, int rank) {
           .world_rank = rank,
           .deadline = Deadline(run),
           .log = &log_,
-          .on_lost = [](const std::string& words) { EndJob(kExitLostPeer, words); }};
+          .on_error = [](const std::string& error) { EndJob(kExitLostPeer, error); }};
 }
 
 std::unique_ptr<Communicator> World::Take(GpuRanks made) {
@@ -243,15 +246,17 @@ absl::Status World::Group(const config::Run& run, std::unique_ptr<Communicator> 
 }
 
 void World::Watch(const config::Run& run, std::unique_ptr<Messenger> messenger) {
-  Watchdog::Options options{.rank = rank(),
-                            .size = size(),
-                            .deadline = Deadline(run),
-                            .is_ended = &TerminationNoted,
-                            .on_hang = [](const std::string& words) { EndJob(kExitHang, words); }};
+  Watchdog::Options options{
+      .rank = rank(),
+      .size = size(),
+      .hosts = Gather(HostName()),
+      .deadline = Deadline(run),
+      .is_terminating = &TerminationNoted,
+      .on_hang = [](const std::string& report) { EndJob(kExitHang, report); }};
   if (nccl_ != nullptr) {
-    options.on_look = [this] {
-      nccl_->NoteDoneCalls();
-      nccl_->ActOnErrors();
+    options.on_poll = [this] {
+      nccl_->RecordCompletedCalls();
+      nccl_->CheckForErrors();
     };
   }
   watchdog_ = std::make_unique<Watchdog>(log_, std::move(messenger), std::move(options));

@@ -12,7 +12,7 @@
 namespace unipool::testing {
 namespace {
 
-// Small integers: exact in every type, and told apart by rank and place.
+// Small integers: exact in every type, and different for each rank and (modulo 997) index.
 template <typename T>
 T Value(int rank, int64_t i) {
   return static_cast<T>(1000 * (rank + 1) + i % 997);
@@ -57,10 +57,10 @@ void AllReduceSums(Communicator& comm, int64_t elements) {
   EXPECT_TRUE(x == SumsOfValues<T>(comm.size(), elements)) << elements << " elements";
 }
 
-// From 0 to 4 times `scale`: some counts are zero.
+// Between 0 and 4 times `scale`; some counts are zero.
 int64_t RowsFromTo(int from, int to, int64_t scale) { return (from * from + 2 * to) % 5 * scale; }
 
-// Element c of row i that goes from one rank to another.
+// Element c of row i that rank `from` sends to rank `to`.
 float RowValue(int from, int to, int64_t i, int64_t c) {
   return static_cast<float>(((from * 8 + to) * 64 + i % 64) * 4 + c);
 }
@@ -75,7 +75,7 @@ std::vector<float> RowsBetween(int from, int to, int64_t rows) {
   return values;
 }
 
-// Runs AllToAllV with rows(from, to) rows between ranks and compares all that came.
+// Runs AllToAllV with rows(from, to) rows between ranks and compares all received rows.
 template <typename Rows>
 void Exchange(Communicator& comm, Rows rows) {
   std::vector<int64_t> send_rows, recv_rows;
@@ -104,7 +104,7 @@ void SumEveryType(Communicator& comm, int64_t elements) {
 }
 
 void TakeMaxima(Communicator& comm, int64_t elements) {
-  // The largest comes from another rank at each place.
+  // The rank with the maximum differs from index to index.
   std::vector<int64_t> x(elements), expected(elements, comm.size() - 1 - 100);
   for (int64_t i = 0; i < elements; ++i) x[i] = (comm.rank() + i) % comm.size() - 100;
   comm.AllReduce(Flat(x), ReduceOp::kMax, *Inline());
@@ -180,16 +180,17 @@ void BroadcastFromEveryRoot(Communicator& comm, int64_t elements) {
   }
 }
 
-// Nobody leaves a barrier before the last has entered, by the clock that the ranks of a host share.
+// No rank leaves a barrier before the last one has entered, by the clock that ranks on a host
+// share.
 void MeetAtBarriers(Communicator& comm) {
   for (int i = 0; i < 20; ++i) {
     if (i % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     const auto entered = std::chrono::steady_clock::now();
     comm.Barrier();
     int64_t last_entered = entered.time_since_epoch().count();
-    const int64_t left = std::chrono::steady_clock::now().time_since_epoch().count();
+    const int64_t exited = std::chrono::steady_clock::now().time_since_epoch().count();
     comm.AllReduce(Tensor::Of(&last_entered, {1}), ReduceOp::kMax, *Inline());
-    EXPECT_GE(left, last_entered);
+    EXPECT_GE(exited, last_entered);
   }
 }
 
@@ -218,7 +219,7 @@ void UseTwoStreams(Communicator& comm, int64_t elements) {
   }
 }
 
-// No element, one, some that do not divide by ranks, and messages too large to be sent ahead.
+// No element, one, sizes that ranks do not divide, and messages too large for MPI's eager protocol.
 constexpr int64_t kSizes[] = {0, 1, 7, 1000, 20001};
 
 template <void (*check)(Communicator&, int64_t)>
@@ -226,7 +227,7 @@ void ForSizes(Communicator& comm) {
   for (const int64_t size : kSizes) check(comm, size);
 }
 
-// Also a size that takes several rounds of a reduction.
+// Also a size for which a reduction takes several rounds.
 template <void (*check)(Communicator&, int64_t)>
 void ForSizesAndRounds(Communicator& comm) {
   ForSizes<check>(comm);
@@ -235,18 +236,18 @@ void ForSizesAndRounds(Communicator& comm) {
 
 constexpr CollectiveCheck kChecks[] = {
     {"AllReduceSumsEveryType", ForSizesAndRounds<SumEveryType>},
-    {"AllReduceTakesMaxima", ForSizesAndRounds<TakeMaxima>},
-    {"SumsAreTakenInRankOrder", ForSizesAndRounds<SumInRankOrder>},
-    {"ReduceScatterGivesMyPartOfTheSum", ForSizesAndRounds<ReduceScatter>},
+    {"AllReduceComputesMaxima", ForSizesAndRounds<TakeMaxima>},
+    {"SumsAreInRankOrder", ForSizesAndRounds<SumInRankOrder>},
+    {"ReduceScatterReturnsThePartOfTheRank", ForSizesAndRounds<ReduceScatter>},
     {"ReduceScatterWorksInPlace", ForSizesAndRounds<ReduceScatterInPlace>},
-    {"AllGatherBringsEveryPart", ForSizes<AllGather>},
+    {"AllGatherCopiesEveryPart", ForSizes<AllGather>},
     {"AllGatherWorksInPlace", ForSizes<AllGatherInPlace>},
-    {"AllToAllVBringsRowsInRankOrder", ForSizes<UnevenAllToAllV>},
+    {"AllToAllVReceivesRowsInRankOrder", ForSizes<UnevenAllToAllV>},
     {"AllToAllVMaySendAllToOneRank", ForSizes<AllToOne>},
     {"BroadcastWorksFromEveryRoot", ForSizes<BroadcastFromEveryRoot>},
-    {"BarriersFollowEachOther", MeetAtBarriers},
+    {"NoRankLeavesABarrierEarly", MeetAtBarriers},
     {"SplitMakesWorkingGroups", SplitInTwo},
-    {"TwoStreamsAreUnderWayAtOnce", ForSizes<UseTwoStreams>},
+    {"TwoStreamsRunConcurrently", ForSizes<UseTwoStreams>},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What every communicator must do, by exact values: one table of claims for ranks that are threads
-// and for ranks that are processes.
+// Checks that every communicator must pass, with exact values, for ranks that are threads and for
+// ranks that are processes.
 #pragma once
 
 #include <ostream>
@@ -10,8 +10,8 @@
 namespace unipool::testing {
 
 struct CollectiveCheck {
-  const char* claim;
-  void (*check)(Communicator& comm);  // all ranks call it together
+  const char* claim;                  // the name of the test
+  void (*check)(Communicator& comm);  // collective
 };
 
 absl::Span<const CollectiveCheck> CollectiveChecks();

@@ -1,4 +1,4 @@
-// Collectives among ranks that are processes, as many as the launcher started.
+// Collectives between the processes that the launcher started.
 #include <gtest/gtest.h>
 
 #include "comm/mpi_communicator.h"
@@ -21,7 +21,7 @@ INSTANTIATE_TEST_SUITE_P(, MpiCollective, ::testing::ValuesIn(testing::Collectiv
                            return params.param.claim;
                          });
 
-TEST(MpiWorld, KnowsItsPlaceOnTheHost) {
+TEST(MpiWorld, HasItsRankOnTheHost) {
   EXPECT_TRUE(LaunchedByMpi());
   const auto world = CreateMpiWorld(absl::Seconds(40));
   EXPECT_EQ(MpiLocalRank().rank, world->rank());

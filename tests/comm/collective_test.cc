@@ -1,4 +1,4 @@
-// Collectives among ranks that are threads of this process. What is asserted: collective_checks.cc.
+// Collectives between threads of this process. The checks are in collective_checks.cc.
 #include <gtest/gtest.h>
 
 #include <tuple>

@@ -1,4 +1,4 @@
-// A job whose last rank does not come to the second operation: what deadline_mpi_test looks at.
+// The job that deadline_mpi_test runs: its last rank does not take part in the second operation.
 #include <glog/logging.h>
 
 #include <chrono>

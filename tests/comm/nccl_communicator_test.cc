@@ -1,4 +1,4 @@
-// Ranks that are threads with a GPU each, over NCCL.
+// Collectives over NCCL between threads with their own GPUs.
 #include "comm/nccl_communicator.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "comm/gpu_identity.h"
+#include "comm/host_name.h"
 #include "runtime/buffer.h"
 #include "runtime/copy.h"
 #include "tests/comm/collective_checks.h"
@@ -31,7 +33,7 @@ constexpr Device kFirstGpu{DeviceType::kCuda, 0};
 #define SKIP_WITHOUT_NCCL_RANKS(ranks) \
   if (const char* why = testing::WhyNoNcclRanks(ranks); *why != '\0') GTEST_SKIP() << why
 
-// Where the callers' tensors are, and which way those of the host go.
+// Device of the tensors, and how host tensors are transferred.
 enum class Memory : uint8_t { kGpu, kHost, kHostOverGpu };
 
 class NcclCollective : public ::testing::TestWithParam<std::tuple<CollectiveCheck, int, Memory>> {};
@@ -47,11 +49,11 @@ TEST_P(NcclCollective, HoldsOnEveryRank) {
               });
 }
 
-// NCCL promises no order of sums.
+// NCCL guarantees no order of summation.
 std::vector<CollectiveCheck> ChecksOfNccl() {
   std::vector<CollectiveCheck> checks;
   for (const CollectiveCheck& check : testing::CollectiveChecks()) {
-    if (check.claim != std::string("SumsAreTakenInRankOrder")) checks.push_back(check);
+    if (check.claim != std::string("SumsAreInRankOrder")) checks.push_back(check);
   }
   return checks;
 }
@@ -75,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(Host, NcclCollective,
                                             ::testing::Values(Memory::kHost, Memory::kHostOverGpu)),
                          NameOf);
 
-TEST(NcclCommunicator, BFloat16RowsTravelAsTheyAre) {
+TEST(NcclCommunicator, BFloat16RowsAreCopiedBitForBit) {
   SKIP_WITHOUT_NCCL_RANKS(3);
   OnNcclRanks(3, HostTensors::kOverGpu, [](NcclRank rank) {
     const auto stream = Stream::Create(rank.gpu);
@@ -98,36 +100,37 @@ TEST(NcclCommunicator, BFloat16RowsTravelAsTheyAre) {
   });
 }
 
-TEST(NcclCommunicator, ACallIsUnderWayInTheLogUntilTheGpuHasDoneIt) {
+TEST(NcclCommunicator, ACallIsPendingInTheLogUntilTheGpuCompletesIt) {
   SKIP_WITHOUT_NCCL_RANKS(2);
   OnNcclRanks(2, HostTensors::kOverGpu, [](NcclRank rank) {
-    rank.session->NoteDoneCalls();
-    EXPECT_FALSE(rank.log.OldestUnderWay().has_value());
+    rank.session->RecordCompletedCalls();
+    EXPECT_FALSE(rank.log.OldestPending().has_value());
     rank.log.progress().SetStep(12);
     rank.log.progress().Set("gradients");
     rank.comm->Barrier();
-    EXPECT_EQ(rank.log.OldestUnderWay()->ToString(),
+    EXPECT_EQ(rank.log.OldestPending()->ToString(),
               "AllReduce #5 of group 'world' (step 12, gradients)");
-    rank.session->NoteDoneCalls();
-    EXPECT_FALSE(rank.log.OldestUnderWay().has_value());
+    rank.session->RecordCompletedCalls();
+    EXPECT_FALSE(rank.log.OldestPending().has_value());
   });
 }
 
-TEST(NcclSession, ARankThatDoesNotComeMeetsTheDeadline) {
+TEST(NcclSession, AMissingRankIsATimeout) {
   SKIP_WITHOUT_NCCL_RANKS(1);
   CallLog log;
   auto session = testing::NewNcclSession(kFirstGpu, absl::Milliseconds(300), &log).value();
   EXPECT_STATUS(session->CreateWorld(session->NewId().value(), 0, 2), kDeadlineExceeded,
-                "rank 0 on cuda:0: NCCL did not bring 2 ranks together within 300ms");
+                absl::StrCat("rank 0 on ", HostName(),
+                             ", cuda:0: NCCL did not connect 2 ranks within 300ms"));
 }
 
-TEST(NcclSession, GpusAreToldApart) {
+TEST(NcclSession, GpusHaveDifferentIdentities) {
   SKIP_WITHOUT_NCCL_RANKS(2);
   EXPECT_EQ(GpuIdentity(kFirstGpu), GpuIdentity(kFirstGpu));
   EXPECT_NE(GpuIdentity(kFirstGpu), GpuIdentity({DeviceType::kCuda, 1}));
 }
 
-// Of this process's environment, for a scope.
+// Sets an environment variable for a scope.
 class Setting {
  public:
   Setting(const char* name, const char* value) : name_(name) {
@@ -141,21 +144,23 @@ class Setting {
   std::string old_;
 };
 
-TEST(NcclSession, AMissingLibraryIsSaidInOneLine) {
+TEST(NcclSession, AMissingLibraryIsReportedInOneLine) {
   SKIP_WITHOUT_NCCL_RANKS(1);
   const Setting library("UNIPOOL_NCCL", "/nonexistent/libnccl.so.2");
   CallLog log;
-  EXPECT_STATUS(testing::NewNcclSession(kFirstGpu, absl::Seconds(1), &log), kUnavailable,
-                "NCCL was not found (/nonexistent/libnccl.so.2: cannot open shared object file: No "
-                "such file or directory); expected UNIPOOL_NCCL to name it");
+  EXPECT_STATUS(
+      testing::NewNcclSession(kFirstGpu, absl::Seconds(1), &log), kUnavailable,
+      "NCCL was not found (/nonexistent/libnccl.so.2: cannot open shared object file: No "
+      "such file or directory); set UNIPOOL_NCCL to the path of libnccl.so.2, or unset it");
 }
 
-TEST(NcclSession, TooOldAVersionIsRefused) {
-  if (!testing::GpuIsEmulated()) GTEST_SKIP() << "the real library has the version it has";
+TEST(NcclSession, AnOldVersionIsRefused) {
+  if (!testing::GpuIsEmulated())
+    GTEST_SKIP() << "only the emulated NCCL can report another version";
   const Setting version("FAKE_NCCL_VERSION", "21705");
   CallLog log;
   EXPECT_STATUS(testing::NewNcclSession(kFirstGpu, absl::Seconds(1), &log), kUnavailable,
-                "is NCCL 2.17.5; expected at least 2.18");
+                "is NCCL 2.17.5; install 2.18 or later");
 }
 
 }  // namespace

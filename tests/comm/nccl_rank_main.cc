@@ -1,7 +1,8 @@
-// One rank of those that nccl_processes_test starts: meets the others as the environment says, and
-// makes collectives on its GPU until something happens.
+// A rank that nccl_processes_test starts: joins the others by the environment and runs five steps
+// of collectives on its GPU.
 //   nccl_rank GPU [die=RANK | sleep=RANK | hide=RANK]
-// That rank is killed in step 3, does not come to it, or is killed where only NCCL can notice.
+// In step 3 that rank is killed, sleeps, or is killed while the others ignore the messenger, so
+// that only NCCL can detect it.
 #include <glog/logging.h>
 #include <signal.h>
 #include <unistd.h>
@@ -25,7 +26,7 @@ namespace {
 
 constexpr absl::Duration kDeadline = absl::Seconds(5);
 
-int Tell(const absl::Status& status, int exit_status) {
+int ReportError(const absl::Status& status, int exit_status) {
   std::cerr << status.message() << std::endl;
   return exit_status;
 }
@@ -40,7 +41,7 @@ void Train(const ProcessGroups& groups, Device gpu, CallLog& log, const std::str
     log.progress().Set("losses");
     if (step == 3 &&
         (event == absl::StrCat("die=", rank) || event == absl::StrCat("hide=", rank))) {
-      absl::SleepFor(absl::Milliseconds(300));  // the others wait for it by then
+      absl::SleepFor(absl::Milliseconds(300));  // until the others wait for it
       raise(SIGKILL);
     }
     if (step == 3 && event == absl::StrCat("sleep=", rank)) sleep(30);
@@ -54,39 +55,40 @@ void Train(const ProcessGroups& groups, Device gpu, CallLog& log, const std::str
 }
 
 int Main(int device, const std::string& event) {
-  const auto place = LaunchIdentityFromEnvironment();
-  if (!place.ok()) return Tell(place.status(), 2);
-  auto rendezvous = Rendezvous::Join(**place, kDeadline);
-  if (!rendezvous.ok()) return Tell(rendezvous.status(), 76);
+  const auto identity = LaunchIdentityFromEnvironment();
+  if (!identity.ok()) return ReportError(identity.status(), 2);
+  auto rendezvous = Rendezvous::Join(**identity, kDeadline);
+  if (!rendezvous.ok()) return ReportError(rendezvous.status(), 76);
   const int rank = (*rendezvous)->rank(), size = (*rendezvous)->size();
   const Device gpu{DeviceType::kCuda, device};
   CallLog log;
-  const auto end = [](const std::string& words) {
-    std::cerr << words << std::endl;
+  const auto end = [](const std::string& text) {
+    std::cerr << text << std::endl;
     std::_Exit(76);
   };
   auto made = MakeGpuRanks(
       **rendezvous,
-      {.gpu = gpu, .world_rank = rank, .deadline = kDeadline, .log = &log, .on_lost = end});
-  if (!made.ok()) return Tell(made.status(), 2);
+      {.gpu = gpu, .world_rank = rank, .deadline = kDeadline, .log = &log, .on_error = end});
+  if (!made.ok()) return ReportError(made.status(), 2);
   const auto lost = [&, hidden = event.rfind("hide", 0) == 0](int who) {
     if (hidden) return;
-    made->session->NoteDoneCalls();
-    end(absl::StrCat("rank ", rank, " lost rank ", who, " in ", log.NowInWords()));
+    made->session->RecordCompletedCalls();
+    end(absl::StrCat("rank ", rank, " lost rank ", who, " in ", log.CurrentActivity()));
   };
   const Watchdog watchdog(log, (*rendezvous)->IntoMessenger(lost),
                           {.rank = rank,
                            .size = size,
+                           .hosts = std::vector<std::string>(size, "localhost"),
                            .deadline = absl::Seconds(2),
-                           .is_ended = [] { return false; },
-                           .on_look =
+                           .is_terminating = [] { return false; },
+                           .on_poll =
                                [&] {
-                                 made->session->NoteDoneCalls();
-                                 made->session->ActOnErrors();
+                                 made->session->RecordCompletedCalls();
+                                 made->session->CheckForErrors();
                                },
                            .on_hang =
-                               [](const std::string& words) {
-                                 std::cerr << words << std::endl;
+                               [](const std::string& text) {
+                                 std::cerr << text << std::endl;
                                  std::_Exit(77);
                                }});
   const auto groups = ProcessGroups::Create(std::move(made->ranks), size % 2 == 0 ? 2 : 0).value();

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/two_memories_communicator.h"
+#include "comm/mixed_device_communicator.h"
 #include "runtime/gpu.h"
 #include "tests/support/gpu.h"
 #include "tests/support/on_ranks.h"
@@ -13,13 +13,14 @@
 namespace unipool::testing {
 namespace {
 
-// Before anything asks: of the program's environment.
+// Sets the environment before the first use of NCCL or of an emulated GPU.
 const bool prepared = [] {
   setenv("UNIPOOL_NCCL", UNIPOOL_NCCL_FOR_TESTS, 0);
   return setenv("UNIPOOL_EMULATED_GPUS", "8", 0) == 0;
 }();
 
-std::string FromFirst(Communicator& comm, std::string text) {
+// Returns the text of rank 0, of 128 bytes.
+std::string BroadcastId(Communicator& comm, std::string text) {
   std::vector<int64_t> words(128 / sizeof(int64_t));
   text.copy(reinterpret_cast<char*>(words.data()), 128);
   const auto stream = Stream::Create(Device{});
@@ -38,7 +39,7 @@ const char* WhyNoNcclRanks(int ranks) {
 absl::StatusOr<std::unique_ptr<NcclSession>> NewNcclSession(Device gpu, absl::Duration deadline,
                                                             CallLog* log) {
   return NcclSession::Create(
-      {.gpu = gpu, .world_rank = gpu.index, .deadline = deadline, .log = log, .on_lost = nullptr});
+      {.gpu = gpu, .world_rank = gpu.index, .deadline = deadline, .log = log, .on_error = nullptr});
 }
 
 void OnNcclRanks(int ranks, HostTensors host_tensors, const std::function<void(NcclRank)>& body) {
@@ -47,9 +48,9 @@ void OnNcclRanks(int ranks, HostTensors host_tensors, const std::function<void(N
     const Device gpu{DeviceType::kCuda, rank};
     CallLog log;
     auto session = NewNcclSession(gpu, absl::Seconds(30), &log).value();
-    const std::string id = FromFirst(*host, rank == 0 ? session->NewId().value() : "");
+    const std::string id = BroadcastId(*host, rank == 0 ? session->NewId().value() : "");
     if (host_tensors == HostTensors::kOverGpu) host = nullptr;
-    auto comm = CreateTwoMemoriesCommunicator(session->CreateWorld(id, rank, ranks).value(),
+    auto comm = CreateMixedDeviceCommunicator(session->CreateWorld(id, rank, ranks).value(),
                                               std::move(host), gpu);
     body(NcclRank{std::move(session), std::move(comm), gpu, log});
   });

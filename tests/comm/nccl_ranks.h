@@ -1,5 +1,5 @@
-// Runs a function on n threads, each a rank over NCCL with a GPU of its own: NCCL itself, or where
-// the GPUs are emulated the one of tests/support/fake_nccl.
+// Runs a function on n threads, each a rank over NCCL with its own GPU. With emulated GPUs, NCCL is
+// tests/support/fake_nccl.
 #pragma once
 
 #include <functional>
@@ -18,10 +18,11 @@ struct NcclRank {
   CallLog& log;
 };
 
-// Why not here, or nothing.
+// Returns why `ranks` ranks over NCCL cannot run on this machine, or "".
 const char* WhyNoNcclRanks(int ranks);
+// Runs `body` on each rank; host tensors are transferred as `host_tensors` says.
 void OnNcclRanks(int ranks, HostTensors host_tensors, const std::function<void(NcclRank)>& body);
-// A session of this thread's rank on `gpu`.
+// Creates a session for a rank on `gpu`, whose world rank is the GPU's index.
 absl::StatusOr<std::unique_ptr<NcclSession>> NewNcclSession(Device gpu, absl::Duration deadline,
                                                             CallLog* log);
 

@@ -13,7 +13,7 @@ namespace {
 
 using testing::OnRanksOwned;
 
-TEST(ProcessGroups, RanksAreAGridOfReplicasAndPositions) {
+TEST(ProcessGroups, RanksFormAGridOfReplicasAndPositions) {
   OnRanksOwned(6, [](std::unique_ptr<Communicator> world) {
     const int rank = world->rank();
     const auto groups = ProcessGroups::Create(std::move(world), 3);
@@ -56,8 +56,8 @@ TEST(ProcessGroups, ASizeThatDoesNotDivideIsRefused) {
     OnRanksOwned(4, [&](std::unique_ptr<Communicator> world) {
       EXPECT_STATUS(ProcessGroups::Create(std::move(world), expert_parallel), kInvalidArgument,
                     absl::StrCat("parallel.expert_parallel = ", expert_parallel,
-                                 " with 4 ranks: expected a divisor of that number (1, 2, 4), or "
-                                 "0 for all ranks"));
+                                 " does not divide 4 ranks; set it to one of 1, 2, 4, or to 0 for "
+                                 "all ranks"));
     });
   }
 }

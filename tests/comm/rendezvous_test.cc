@@ -1,4 +1,4 @@
-// Ranks that find each other without MPI; here they are threads.
+// The rendezvous of ranks without MPI; the ranks are threads here.
 #include "comm/rendezvous.h"
 
 #include <gtest/gtest.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "comm/host_name.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
 
@@ -24,26 +25,27 @@ using Joined = absl::StatusOr<std::unique_ptr<Rendezvous>>;
 int FreePort() { return TcpSocket::Listen(0).value().port(); }
 std::string FreeAddress() { return absl::StrCat("tcp://127.0.0.1:", FreePort()); }
 
-// What each of `places` comes to, all at once.
-std::vector<Joined> JoinAll(const std::vector<LaunchIdentity>& places, absl::Duration deadline) {
-  std::vector<Joined> joined(places.size());
+// Joins with all `identities` concurrently and returns the results.
+std::vector<Joined> JoinAll(const std::vector<LaunchIdentity>& identities,
+                            absl::Duration deadline) {
+  std::vector<Joined> joined(identities.size());
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < places.size(); ++i) {
-    threads.emplace_back([&, i] { joined[i] = Rendezvous::Join(places[i], deadline); });
+  for (size_t i = 0; i < identities.size(); ++i) {
+    threads.emplace_back([&, i] { joined[i] = Rendezvous::Join(identities[i], deadline); });
   }
   for (std::thread& thread : threads) thread.join();
   return joined;
 }
 
-std::vector<LaunchIdentity> Places(int size, const std::string& address) {
-  std::vector<LaunchIdentity> places;
-  for (int r = 0; r < size; ++r) places.push_back({r, size, r, address});
-  return places;
+std::vector<LaunchIdentity> Identities(int size, const std::string& address) {
+  std::vector<LaunchIdentity> identities;
+  for (int r = 0; r < size; ++r) identities.push_back({r, size, r, address});
+  return identities;
 }
 
-// All ranks gather "rank r" at `address`.
-void ExpectMeeting(int size, const std::string& address) {
-  std::vector<Joined> joined = JoinAll(Places(size, address), absl::Seconds(20));
+// Expects that `size` ranks join at `address` and gather their texts.
+void ExpectJoinAndGather(int size, const std::string& address) {
+  std::vector<Joined> joined = JoinAll(Identities(size, address), absl::Seconds(20));
   std::vector<std::thread> threads;
   for (Joined& rank : joined) {
     ASSERT_OK(rank);
@@ -56,18 +58,18 @@ void ExpectMeeting(int size, const std::string& address) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(Rendezvous, RanksMeetAtAPort) {
-  for (const int size : {1, 2, 7}) ExpectMeeting(size, FreeAddress());
+TEST(Rendezvous, RanksJoinAtAPort) {
+  for (const int size : {1, 2, 7}) ExpectJoinAndGather(size, FreeAddress());
 }
 
-TEST(Rendezvous, RanksMeetByAFileThatIsGoneAfterwards) {
+TEST(Rendezvous, RanksJoinByAFileThatIsRemovedAfterwards) {
   const testing::TempFolder folder;
   const std::string path = folder.Path("meet");
-  ExpectMeeting(4, "file://" + path);
+  ExpectJoinAndGather(4, "file://" + path);
   EXPECT_TRUE(folder.Names().empty());
 }
 
-// As a run that was killed leaves it.
+// The content of a file that a killed run has left.
 std::string StaleFile() {
   return absl::StrCat("unipool-rendezvous 1\n", FreePort(), "\n17\n127.0.0.1\n");
 }
@@ -75,64 +77,66 @@ std::string StaleFile() {
 TEST(Rendezvous, AStaleFileIsReplaced) {
   const testing::TempFolder folder;
   const std::string path = folder.Write("meet", StaleFile());
-  ExpectMeeting(3, "file://" + path);
+  ExpectJoinAndGather(3, "file://" + path);
 }
 
-TEST(Rendezvous, AStaleFileThatNobodyReplacesIsTold) {
+TEST(Rendezvous, AStaleFileIsReported) {
   const testing::TempFolder folder;
   const std::string path = folder.Write("meet", StaleFile());
-  const auto alone = Rendezvous::Join({1, 2, 1, "file://" + path}, absl::Milliseconds(300));
-  EXPECT_STATUS(alone, kDeadlineExceeded,
-                absl::StrCat("rank 1 waited 300ms at file://", path,
+  const auto joined = Rendezvous::Join({1, 2, 1, "file://" + path}, absl::Milliseconds(300));
+  EXPECT_STATUS(joined, kDeadlineExceeded,
+                absl::StrCat("rank 1 on ", HostName(), " waited 300ms at file://", path,
                              " for rank 0: Connection refused, and the file is "));
 }
 
-TEST(Rendezvous, AFolderThatCannotBeWrittenIsTold) {
-  const auto alone =
+TEST(Rendezvous, AnUnwritableFolderIsReported) {
+  const auto joined =
       Rendezvous::Join({0, 2, 0, "file:///nonexistent/meet"}, absl::Milliseconds(300));
-  EXPECT_STATUS(alone, kInvalidArgument,
+  EXPECT_STATUS(joined, kInvalidArgument,
                 "UNIPOOL_RENDEZVOUS: cannot write /nonexistent/meet: No such file or directory");
 }
 
-TEST(Rendezvous, APortInUseIsTold) {
+TEST(Rendezvous, APortInUseIsReported) {
   const TcpSocket taken = TcpSocket::Listen(0).value();
   const std::string address = absl::StrCat("tcp://127.0.0.1:", taken.port());
   EXPECT_STATUS(Rendezvous::Join({0, 2, 0, address}, absl::Seconds(5)), kInvalidArgument,
-                absl::StrCat("rank 0 cannot listen at ", address,
-                             ": the port is in use; expected a free port of this host"));
+                absl::StrCat("rank 0 on ", HostName(), " cannot listen at ", address,
+                             ": the port is in use; choose a free port of this host"));
 }
 
 TEST(Rendezvous, MissingRanksAreNamed) {
   const std::string address = FreeAddress();
-  std::vector<LaunchIdentity> places = Places(4, address);
-  places.erase(places.begin() + 2);
-  EXPECT_STATUS(JoinAll(places, absl::Milliseconds(500))[0], kDeadlineExceeded,
-                absl::StrCat("rank 0 waited 500ms at ", address, " for rank 2"));
+  std::vector<LaunchIdentity> identities = Identities(4, address);
+  identities.erase(identities.begin() + 2);
   EXPECT_STATUS(
-      Rendezvous::Join(places[1], absl::Milliseconds(300)), kDeadlineExceeded,
-      absl::StrCat("rank 1 waited 300ms at ", address, " for rank 0: Connection refused"));
+      JoinAll(identities, absl::Milliseconds(500))[0], kDeadlineExceeded,
+      absl::StrCat("rank 0 on ", HostName(), " waited 500ms at ", address, " for rank 2;"));
+  EXPECT_STATUS(Rendezvous::Join(identities[1], absl::Milliseconds(300)), kDeadlineExceeded,
+                absl::StrCat("rank 1 on ", HostName(), " waited 300ms at ", address,
+                             " for rank 0: Connection refused;"));
 }
 
-TEST(Rendezvous, RanksThatContradictEachOtherAreTold) {
-  std::vector<LaunchIdentity> places = Places(2, FreeAddress());
-  places[1].size = 3;
-  auto joined = JoinAll(places, absl::Seconds(10));
+TEST(Rendezvous, ContradictoryRanksAreReported) {
+  std::vector<LaunchIdentity> identities = Identities(2, FreeAddress());
+  identities[1].size = 3;
+  auto joined = JoinAll(identities, absl::Seconds(10));
   EXPECT_STATUS(joined[0], kInvalidArgument,
                 "rank 1 was started as one of 3 ranks, and rank 0 as one of 2");
-  EXPECT_STATUS(joined[1], kInvalidArgument, "was started for another number of ranks");
-  places = Places(3, FreeAddress());
-  places[2].rank = 1;
-  EXPECT_STATUS(JoinAll(places, absl::Seconds(10))[0], kInvalidArgument,
+  EXPECT_STATUS(joined[1], kInvalidArgument, "was started with another number of ranks");
+  identities = Identities(3, FreeAddress());
+  identities[2].rank = 1;
+  EXPECT_STATUS(JoinAll(identities, absl::Seconds(10))[0], kInvalidArgument,
                 "two processes were started as rank 1");
 }
 
-TEST(Rendezvous, StrangersAreSentAway) {
+TEST(Rendezvous, OtherProtocolsAreIgnored) {
   const int port = FreePort();
-  std::thread stranger([port] {
+  std::thread other_client([port] {
     for (int i = 0; i < 200; ++i) {
-      const auto there = TcpSocket::Connect("127.0.0.1", port, absl::Seconds(1));
-      const std::string words = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
-      if (there.ok() && there->Send(words.data(), words.size(), absl::InfiniteFuture()).ok()) break;
+      const auto socket = TcpSocket::Connect("127.0.0.1", port, absl::Seconds(1));
+      const std::string request = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+      if (socket.ok() && socket->Send(request.data(), request.size(), absl::InfiniteFuture()).ok())
+        break;
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
   });
@@ -142,25 +146,26 @@ TEST(Rendezvous, StrangersAreSentAway) {
         Rendezvous::Join({1, 2, 1, absl::StrCat("tcp://127.0.0.1:", port)}, absl::Seconds(20)));
   });
   EXPECT_OK(Rendezvous::Join({0, 2, 0, absl::StrCat("tcp://127.0.0.1:", port)}, absl::Seconds(20)));
-  stranger.join();
+  other_client.join();
   late.join();
 }
 
-TEST(Rendezvous, ARankThatIsGoneEndsAGathering) {
-  std::vector<Joined> joined = JoinAll(Places(2, FreeAddress()), absl::Seconds(20));
+TEST(Rendezvous, GatherFailsIfARankIsLost) {
+  std::vector<Joined> joined = JoinAll(Identities(2, FreeAddress()), absl::Seconds(20));
   joined[1].value().reset();
-  EXPECT_STATUS((*joined[0])->Gather("x"), kAborted, "rank 0 lost rank 1 at tcp://");
+  EXPECT_STATUS((*joined[0])->Gather("x"), kAborted,
+                absl::StrCat("rank 0 on ", HostName(), " lost rank 1 at tcp://"));
 }
 
-// The messengers of `size` ranks, and whom each has lost.
+// The messengers of `size` ranks, and the lost ranks that each reported.
 struct Messengers {
   explicit Messengers(int size) : lost(size) {
-    std::vector<Joined> joined = JoinAll(Places(size, FreeAddress()), absl::Seconds(20));
+    std::vector<Joined> joined = JoinAll(Identities(size, FreeAddress()), absl::Seconds(20));
     for (int r = 0; r < size; ++r) {
       ranks.push_back((*joined[r])->IntoMessenger([this, r](int who) { lost[r].push_back(who); }));
     }
   }
-  // The texts that come to `rank` in a while.
+  // The messages that `rank` receives within 100 ms.
   std::vector<std::string> Receive(int rank) {
     std::vector<std::string> texts;
     for (int i = 0; i < 20; ++i) {
@@ -175,7 +180,7 @@ struct Messengers {
   std::vector<std::vector<int>> lost;
 };
 
-TEST(RendezvousMessenger, TextsReachAll) {
+TEST(RendezvousMessenger, MessagesReachAllRanks) {
   Messengers messengers(3);
   messengers.ranks[1]->SendToAll("here");
   messengers.ranks[0]->SendToAll("there");
@@ -184,7 +189,7 @@ TEST(RendezvousMessenger, TextsReachAll) {
   EXPECT_THAT(messengers.Receive(1), ::testing::ElementsAre("0: there"));
 }
 
-TEST(RendezvousMessenger, AGoodbyeIsNoLoss) {
+TEST(RendezvousMessenger, ARankThatSaysGoodbyeIsNotLost) {
   Messengers messengers(3);
   messengers.ranks[1].reset();
   messengers.Receive(0);
@@ -194,12 +199,12 @@ TEST(RendezvousMessenger, AGoodbyeIsNoLoss) {
   EXPECT_TRUE(messengers.lost[2].empty());
 }
 
-TEST(RendezvousMessenger, ALostRankIsToldToAll) {
-  std::vector<Joined> joined = JoinAll(Places(3, FreeAddress()), absl::Seconds(20));
+TEST(RendezvousMessenger, ALostRankIsReportedToAll) {
+  std::vector<Joined> joined = JoinAll(Identities(3, FreeAddress()), absl::Seconds(20));
   std::vector<int> lost_by_first, lost_by_last;
   const auto first = (*joined[0])->IntoMessenger([&](int r) { lost_by_first.push_back(r); });
   const auto last = (*joined[2])->IntoMessenger([&](int r) { lost_by_last.push_back(r); });
-  joined[1].value().reset();  // as when its process ends: nobody says goodbye
+  joined[1].value().reset();  // closes without a goodbye, as a process that is killed
   for (int i = 0; i < 400 && lost_by_last.empty(); ++i) {
     EXPECT_FALSE(first->Receive().has_value());
     EXPECT_FALSE(last->Receive().has_value());
@@ -209,8 +214,8 @@ TEST(RendezvousMessenger, ALostRankIsToldToAll) {
   EXPECT_EQ(lost_by_last, std::vector<int>{1});
 }
 
-// What the environment says when it holds nothing but `variables`.
-absl::StatusOr<std::optional<LaunchIdentity>> PlaceOf(
+// LaunchIdentityFromEnvironment with no other variables of a launch than `variables`.
+absl::StatusOr<std::optional<LaunchIdentity>> IdentityFrom(
     const std::map<std::string, std::string>& variables) {
   for (const char* name :
        {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "UNIPOOL_RENDEZVOUS",
@@ -231,34 +236,35 @@ std::map<std::string, std::string> Torchrun() {
 
 TEST(LaunchIdentity, IsReadFromTorchrun) {
   auto variables = Torchrun();
-  auto place = PlaceOf(variables).value().value();
-  EXPECT_EQ(std::tuple(place.rank, place.size, place.local_rank), std::tuple(3, 8, 1));
-  EXPECT_EQ(place.address, "tcp://node1:29500");
+  auto identity = IdentityFrom(variables).value().value();
+  EXPECT_EQ(std::tuple(identity.rank, identity.size, identity.local_rank), std::tuple(3, 8, 1));
+  EXPECT_EQ(identity.address, "tcp://node1:29500");
   variables["TORCHELASTIC_USE_AGENT_STORE"] = "True";
-  EXPECT_EQ(PlaceOf(variables).value().value().address, "tcp://node1:29501");
+  EXPECT_EQ(IdentityFrom(variables).value().value().address, "tcp://node1:29501");
 }
 
-TEST(LaunchIdentity, IsReadFromSlurmWhereARendezvousIsSet) {
+TEST(LaunchIdentity, IsReadFromSlurmIfARendezvousIsSet) {
   std::map<std::string, std::string> variables = {
       {"SLURM_PROCID", "5"}, {"SLURM_NTASKS", "6"}, {"SLURM_LOCALID", "2"}};
-  EXPECT_FALSE(PlaceOf(variables).value().has_value());
+  EXPECT_FALSE(IdentityFrom(variables).value().has_value());
   variables["UNIPOOL_RENDEZVOUS"] = "file:///scratch/meet";
-  const auto place = PlaceOf(variables).value().value();
-  EXPECT_EQ(std::tuple(place.rank, place.size, place.local_rank), std::tuple(5, 6, 2));
-  EXPECT_EQ(place.address, "file:///scratch/meet");
+  const auto identity = IdentityFrom(variables).value().value();
+  EXPECT_EQ(std::tuple(identity.rank, identity.size, identity.local_rank), std::tuple(5, 6, 2));
+  EXPECT_EQ(identity.address, "file:///scratch/meet");
 }
 
-TEST(LaunchIdentity, IsThatOfASingleProcessWithoutALauncher) {
-  EXPECT_FALSE(PlaceOf({}).value().has_value());
-  EXPECT_FALSE(PlaceOf({{"MASTER_ADDR", "node1"}, {"LOCAL_RANK", "0"}}).value().has_value());
-  EXPECT_EQ(PlaceOf({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}}).value()->size, 1);
+TEST(LaunchIdentity, IsAbsentWithoutALauncher) {
+  EXPECT_FALSE(IdentityFrom({}).value().has_value());
+  EXPECT_FALSE(IdentityFrom({{"MASTER_ADDR", "node1"}, {"LOCAL_RANK", "0"}}).value().has_value());
+  EXPECT_EQ(IdentityFrom({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}}).value()->size,
+            1);
 }
 
-TEST(LaunchIdentity, VariablesThatAreMissingOrWrongAreNamed) {
+TEST(LaunchIdentity, MissingAndWrongVariablesAreNamed) {
   for (const auto& [name, value] : Torchrun()) {
     auto variables = Torchrun();
     variables.erase(name);
-    EXPECT_STATUS(PlaceOf(variables), kInvalidArgument, name + " is not set");
+    EXPECT_STATUS(IdentityFrom(variables), kInvalidArgument, name + " is not set");
   }
   const std::pair<const char*, const char*> wrong[] = {
       {"RANK", "8"},        {"RANK", "x"},
@@ -267,8 +273,8 @@ TEST(LaunchIdentity, VariablesThatAreMissingOrWrongAreNamed) {
   for (const auto& [name, value] : wrong) {
     auto variables = Torchrun();
     variables[name] = value;
-    EXPECT_STATUS(PlaceOf(variables), kInvalidArgument,
-                  absl::StrCat(name, " = '", value, "': expected "));
+    EXPECT_STATUS(IdentityFrom(variables), kInvalidArgument,
+                  absl::StrCat(name, " = '", value, "' is "));
   }
 }
 

@@ -1,4 +1,4 @@
-// Ranks that are threads and have their tensors on GPUs, through memory of the host.
+// Collectives of GPU tensors through host memory, between threads of this process.
 #include "comm/staged_communicator.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ namespace {
 using testing::CollectiveCheck;
 using testing::GpuOf;
 
-// Runs `body(comm, gpu)` on ranks whose GPUs are dealt out over all there are.
+// Runs `body(comm, gpu)` on ranks that are distributed over all GPUs.
 template <typename Body>
 void OnGpuRanks(int ranks, Body body) {
   testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> host) {
@@ -48,7 +48,7 @@ INSTANTIATE_TEST_SUITE_P(, StagedCollective,
                                   std::to_string(std::get<1>(params.param));
                          });
 
-// A tensor of `values` on the GPU, and its memory.
+// A tensor with `values` on the GPU, and its memory.
 template <typename T>
 struct OnGpu {
   OnGpu(Device gpu, std::vector<T> host, Stream& stream)
@@ -66,11 +66,11 @@ struct OnGpu {
   Tensor tensor;
 };
 
-TEST(StagedCommunicator, BFloat16RowsTravelAsTheyAre) {
+TEST(StagedCommunicator, BFloat16RowsAreCopiedBitForBit) {
   SKIP_WITHOUT_GPU();
   OnGpuRanks(3, [](std::unique_ptr<Communicator> comm, Device gpu) {
     const auto stream = Stream::Create(gpu);
-    // Row r goes to rank r, of any bits: they are moved, not computed with.
+    // Row r goes to rank r. Rows contain NaN patterns, since nothing computes with them.
     const auto row = [](int from, int to) {
       return std::vector<BFloat16>{BFloat16{static_cast<uint16_t>(0x7f80 + from)},
                                    BFloat16{static_cast<uint16_t>(0x4000 + to)}};
@@ -89,7 +89,7 @@ TEST(StagedCommunicator, BFloat16RowsTravelAsTheyAre) {
   });
 }
 
-TEST(StagedCommunicator, CallsFollowEachOtherOnAStream) {
+TEST(StagedCommunicator, CallsOnAStreamRunInOrder) {
   SKIP_WITHOUT_GPU();
   OnGpuRanks(4, [](std::unique_ptr<Communicator> comm, Device gpu) {
     const auto first = Stream::Create(gpu);
@@ -105,7 +105,7 @@ TEST(StagedCommunicator, CallsFollowEachOtherOnAStream) {
   });
 }
 
-TEST(StagedCommunicator, TensorsOfTheHostGoAmongTheWorkOfTheStream) {
+TEST(StagedCommunicator, CallsOnHostTensorsFollowTheStream) {
   SKIP_WITHOUT_GPU();
   OnGpuRanks(2, [](std::unique_ptr<Communicator> comm, Device gpu) {
     const auto stream = Stream::Create(gpu);
@@ -129,7 +129,7 @@ TEST(StagedCommunicatorDeathTest, ATensorOfAnotherGpuIsRefused) {
       comm->AllReduce(Tensor::Of(&x, {1}, other), ReduceOp::kSum, *stream);
     });
   };
-  EXPECT_DEATH(call(), "cuda:7 for a rank on cuda:0");
+  EXPECT_DEATH(call(), "a tensor on cuda:7 for a rank on cuda:0");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Ranks that are processes and share GPUs, through memory of the host. What is asserted:
-// collective_checks.cc.
+// Collectives of GPU tensors through host memory, between processes that may share GPUs. The checks
+// are in collective_checks.cc.
 #include <gtest/gtest.h>
 
 #include <utility>

@@ -1,5 +1,5 @@
-// Ranks as objects of one process, whose watchdogs talk over a list in memory. Over processes:
-// tests/launch/train/faults_test.py.
+// Watchdogs of several ranks in one process, with messages through memory. Ranks that are
+// processes: tests/launch/train/faults_test.py.
 #include "comm/watchdog.h"
 
 #include <gmock/gmock.h>
@@ -48,112 +48,122 @@ class MailMessenger : public Messenger {
   const int rank_;
 };
 
+std::vector<std::string> Hosts(int size) {
+  std::vector<std::string> hosts;
+  for (int r = 0; r < size; ++r) hosts.push_back("node" + std::to_string(r));
+  return hosts;
+}
+
 class WatchdogTest : public ::testing::Test {
  protected:
-  // Watchdogs of some ranks of `size`, with a deadline of half a second.
-  void Start(int size, const std::vector<int>& ranks, bool is_ended = false) {
+  // Starts the watchdogs of `ranks` out of `size` ranks, with a deadline of half a second.
+  void Start(int size, const std::vector<int>& ranks, bool is_terminating = false) {
     mail_.inboxes.resize(size);
-    words_.resize(size, "none");
+    reports_.resize(size, "none");
     for (const int rank : ranks) {
-      watchdogs_.push_back(
-          std::make_unique<Watchdog>(logs_[rank], std::make_unique<MailMessenger>(mail_, rank),
-                                     Watchdog::Options{.rank = rank,
-                                                       .size = size,
-                                                       .deadline = absl::Milliseconds(500),
-                                                       .is_ended = [is_ended] { return is_ended; },
-                                                       .on_hang =
-                                                           [this, rank](const std::string& words) {
-                                                             const std::lock_guard lock(mutex_);
-                                                             words_[rank] = words;
-                                                           }}));
+      watchdogs_.push_back(std::make_unique<Watchdog>(
+          logs_[rank], std::make_unique<MailMessenger>(mail_, rank),
+          Watchdog::Options{.rank = rank,
+                            .size = size,
+                            .hosts = Hosts(size),
+                            .deadline = absl::Milliseconds(500),
+                            .is_terminating = [is_terminating] { return is_terminating; },
+                            .on_hang =
+                                [this, rank](const std::string& report) {
+                                  const std::lock_guard lock(mutex_);
+                                  reports_[rank] = report;
+                                }}));
     }
   }
 
-  // What each rank's on_hang got, after `seconds`.
-  std::vector<std::string> WordsAfter(double seconds) {
+  // The argument of each rank's on_hang after `seconds`; "none" if it was not called.
+  std::vector<std::string> ReportsAfter(double seconds) {
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
     watchdogs_.clear();
-    return words_;
+    return reports_;
   }
 
   CallLog logs_[3];
   Mail mail_;
   std::mutex mutex_;
-  std::vector<std::string> words_;
+  std::vector<std::string> reports_;
   std::vector<std::unique_ptr<Watchdog>> watchdogs_;
 };
 
-TEST_F(WatchdogTest, OneRankTellsOfAllAndOfThoseThatDoNotAnswer) {
+TEST_F(WatchdogTest, OneRankReportsAllStatesAndUnresponsiveRanks) {
   logs_[0].progress().SetStep(4);
   logs_[0].progress().Set("reading data");
   const CallLog::Scope scope(&logs_[1], "AllReduce", "world", 7);
   MissingRanks missing;
   missing.Add(0);
   missing.Add(2);
-  logs_[1].NoteMissing("world", 7, missing);
+  logs_[1].SetMissing("world", 7, missing);
   Start(3, {0, 1});
-  const std::vector<std::string> words = WordsAfter(3.5);
-  EXPECT_THAT(words[0],
-              MatchesRegex("nothing moves:\n  rank 0 waits for nobody: step 4, reading data, for "
-                           ".* s\n  rank 1 waits .* s for rank 0, 2 in AllReduce #7 of group "
-                           "'world' \\(start-up\\)\n  rank 2 does not answer: .*"));
-  EXPECT_EQ(words[1], "");
+  const std::vector<std::string> reports = ReportsAfter(3.5);
+  EXPECT_THAT(
+      reports[0],
+      MatchesRegex("no progress for 500ms [^\n]*:\n  rank 0 on node0 waits for no rank: step "
+                   "4, reading data, for .* s\n  rank 1 on node1 has waited .* s for rank 0, "
+                   "2 in AllReduce #7 of group 'world' \\(start-up\\)\n  rank 2 on node2 does "
+                   "not respond: .*"));
+  EXPECT_EQ(reports[1], "");
 }
 
-TEST_F(WatchdogTest, WorkThatStandsStillIsAHangOfOneRankToo) {
+TEST_F(WatchdogTest, WorkWithoutProgressIsAHangOfASingleRank) {
   const Progress::Work work(logs_[0].progress());
   logs_[0].progress().SetStep(4);
   logs_[0].progress().Set("forward", 2);
   Start(1, {0});
-  EXPECT_THAT(WordsAfter(1.5),
-              ElementsAre(MatchesRegex("nothing moves:\n  rank 0 waits for nobody: "
-                                       "step 4, forward of layer 2, for .* s")));
+  EXPECT_THAT(
+      ReportsAfter(1.5),
+      ElementsAre(MatchesRegex("no progress for 500ms [^\n]*:\n  rank 0 on node0 waits for no "
+                               "rank: step 4, forward of layer 2, for .* s")));
 }
 
-TEST_F(WatchdogTest, BetweenStepsARankMayTakeItsTime) {
+TEST_F(WatchdogTest, NoDeadlineAppliesBetweenSteps) {
   { const Progress::Work work(logs_[0].progress()); }
   Start(1, {0});
-  EXPECT_THAT(WordsAfter(1), ElementsAre("none"));
+  EXPECT_THAT(ReportsAfter(1), ElementsAre("none"));
 }
 
-TEST_F(WatchdogTest, WorkThatComesToAnotherPlaceMoves) {
+TEST_F(WatchdogTest, ChangingTheProgressIsProgress) {
   const Progress::Work work(logs_[0].progress());
   Start(1, {0});
   for (int layer = 0; layer < 10; ++layer) {
     logs_[0].progress().Set("forward", layer);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
+  EXPECT_THAT(ReportsAfter(0), ElementsAre("none"));
 }
 
-TEST_F(WatchdogTest, WorkThatMakesCallsMoves) {
+TEST_F(WatchdogTest, MakingCallsIsProgress) {
   const Progress::Work work(logs_[0].progress());
   Start(1, {0});
   for (int i = 0; i < 4; ++i) {
     { const CallLog::Scope scope(&logs_[0], "AllReduce", "world", i); }
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
   }
-  EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
+  EXPECT_THAT(ReportsAfter(0), ElementsAre("none"));
 }
 
-TEST_F(WatchdogTest, ShortCallsAreNoHang) {
+TEST_F(WatchdogTest, ShortCallsAreNotAHang) {
   Start(1, {0});
   for (int i = 0; i < 10; ++i) {
     const CallLog::Scope scope(&logs_[0], "Barrier", "world", i);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  EXPECT_THAT(WordsAfter(0), ElementsAre("none"));
+  EXPECT_THAT(ReportsAfter(0), ElementsAre("none"));
 }
 
-TEST_F(WatchdogTest, SaysWhatWasWaitedForWhenTheJobIsEnded) {
+TEST_F(WatchdogTest, LogsTheWaitWhenTheJobIsTerminated) {
   ::testing::internal::CaptureStderr();
   {
     const CallLog::Scope scope(&logs_[0], "Barrier", "world", 3);
     Start(1, {0}, true);
-    EXPECT_THAT(WordsAfter(0.48), ElementsAre("none"));
+    EXPECT_THAT(ReportsAfter(0.48), ElementsAre("none"));
   }
   EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              HasSubstr("SIGTERM came while rank 0 waits 0."));
+              HasSubstr("received SIGTERM; rank 0 on node0 has waited 0."));
 }
 
 }  // namespace

@@ -376,11 +376,11 @@ TEST_F(RunConfig, ExpertParallelDividesTheRanks) {
   auto run = Load(kGood, {"parallel.expert_parallel=2"});
   ASSERT_OK(run);
   EXPECT_OK(CheckRanks(*run, 4));
-  EXPECT_STATUS(
-      CheckRanks(*run, 3), kInvalidArgument,
-      "parallel.expert_parallel = 2 with 3 ranks: expected a divisor of that number (1, 3), "
-      "or 0 for all ranks");
-  EXPECT_STATUS(CheckRanks(*run, 1), kInvalidArgument, "= 2 with 1 rank: expected a divisor");
+  EXPECT_STATUS(CheckRanks(*run, 3), kInvalidArgument,
+                "parallel.expert_parallel = 2 does not divide 3 ranks; set it to one of 1, 3, "
+                "or to 0 for all ranks");
+  EXPECT_STATUS(CheckRanks(*run, 1), kInvalidArgument,
+                "= 2 does not divide 1 rank; set it to one of 1, ");
   run->mutable_parallel()->set_expert_parallel(0);
   EXPECT_OK(CheckRanks(*run, 7));
 }

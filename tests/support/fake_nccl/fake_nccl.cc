@@ -1,6 +1,6 @@
-// NCCL for ranks of one host that are processes or threads and whose GPUs are emulated: each pair
-// of ranks has a Unix socket. Only non-blocking communicators: what was asked for goes on whenever
-// it is asked after (ncclCommGetAsyncError), and ends with ncclRemoteError where a rank is gone.
+// A replacement of NCCL for emulated GPUs, between processes or threads of one host: each pair of
+// ranks has a Unix socket. Supports non-blocking communicators only. An operation advances in
+// ncclCommGetAsyncError and fails with ncclRemoteError if another rank has exited.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -24,7 +24,8 @@ namespace {
 
 using Bytes = std::vector<char>;
 
-// What one rank sends to each and gets from each, and what comes of it.
+// The bytes that one rank sends to and receives from each rank, and the function that completes the
+// operation with the received bytes.
 struct Operation {
   explicit Operation(int ranks) : out(ranks), in(ranks), sent(ranks), received(ranks) {}
   std::vector<Bytes> out, in;
@@ -56,7 +57,7 @@ void ReduceAs(const Bytes& from, ncclRedOp_t op, Bytes* to) {
   }
 }
 
-// Of all ranks' contributions, in rank order.
+// Reduces the contributions of all ranks, in rank order.
 Bytes Reduce(const std::vector<Bytes>& all, ncclDataType_t type, ncclRedOp_t op) {
   Bytes result = all[0];
   for (size_t r = 1; r < all.size(); ++r) {
@@ -87,9 +88,9 @@ struct ncclComm {
   ncclComm(std::string its_name, int its_rank, int its_size, int its_device);
   ~ncclComm() { Close(); }
 
-  // Begins what all ranks do together; `operation` has room for all of them.
+  // Begins a collective operation, whose vectors have an entry for each rank.
   ncclResult_t Start(Operation operation);
-  // One more look at everything that is under way.
+  // Advances the pending operation as far as the sockets allow.
   void Progress();
   void Close();
 
@@ -103,8 +104,8 @@ struct ncclComm {
 
  private:
   void Connect();
-  void Move(int peer);
-  bool IsMoved(int peer) const {
+  void Transfer(int peer);
+  bool IsTransferred(int peer) const {
     return operation_.sent[peer] == operation_.out[peer].size() &&
            operation_.received[peer] == operation_.in[peer].size();
   }
@@ -113,7 +114,7 @@ struct ncclComm {
 
   int listener_ = -1;
   std::vector<int> sockets_;
-  bool connected_ = false, under_way_ = false, is_closed_ = false;
+  bool is_connected_ = false, is_pending_ = false, is_closed_ = false;
   Operation operation_;
 };
 
@@ -141,7 +142,7 @@ void ncclComm::Close() {
   if (listener_ >= 0) close(std::exchange(listener_, -1));
 }
 
-// Each rank calls those below it, and tells them who calls.
+// Each rank connects to the lower ranks and sends them its rank.
 void ncclComm::Connect() {
   for (int peer = 0; peer < rank; ++peer) {
     if (sockets_[peer] >= 0) continue;
@@ -163,18 +164,18 @@ void ncclComm::Connect() {
     fcntl(socket, F_SETFL, O_NONBLOCK);
     sockets_[peer] = socket;
   }
-  connected_ = true;
+  is_connected_ = true;
   CompareDevices();
 }
 
 void ncclComm::CompareDevices() {
-  Operation hello(size);
+  Operation devices(size);
   for (int r = 0; r < size; ++r) {
-    hello.out[r].assign(reinterpret_cast<const char*>(&device),
-                        reinterpret_cast<const char*>(&device) + sizeof(device));
-    hello.in[r].resize(sizeof(device));
+    devices.out[r].assign(reinterpret_cast<const char*>(&device),
+                          reinterpret_cast<const char*>(&device) + sizeof(device));
+    devices.in[r].resize(sizeof(device));
   }
-  hello.finish = [this](const std::vector<Bytes>& in) {
+  devices.finish = [this](const std::vector<Bytes>& in) {
     for (int r = 0; r < size; ++r) {
       if (r == rank || std::memcmp(in[r].data(), &device, sizeof(device)) != 0) continue;
       error = "Duplicate GPU detected";
@@ -182,23 +183,23 @@ void ncclComm::CompareDevices() {
     }
     return ncclSuccess;
   };
-  Begin(std::move(hello));
+  Begin(std::move(devices));
 }
 
 void ncclComm::Begin(Operation operation) {
   operation_ = std::move(operation);
   operation_.in[rank] = operation_.out[rank];
-  under_way_ = true;
+  is_pending_ = true;
 }
 
 ncclResult_t ncclComm::Start(Operation operation) {
   const std::lock_guard lock(mutex);
-  if (state != ncclSuccess || under_way_) return state == ncclSuccess ? ncclInvalidUsage : state;
+  if (state != ncclSuccess || is_pending_) return state == ncclSuccess ? ncclInvalidUsage : state;
   Begin(std::move(operation));
   return state = ncclInProgress;
 }
 
-void ncclComm::Move(int peer) {
+void ncclComm::Transfer(int peer) {
   size_t& sent = operation_.sent[peer];
   size_t& received = operation_.received[peer];
   const Bytes& out = operation_.out[peer];
@@ -219,20 +220,20 @@ void ncclComm::Move(int peer) {
 
 void ncclComm::Progress() {
   if (is_closed_ || is_final || (state != ncclSuccess && state != ncclInProgress)) return;
-  if (!connected_) Connect();
-  if (!connected_) return;
+  if (!is_connected_) Connect();
+  if (!is_connected_) return;
   bool done = true;
   for (int peer = 0; peer < size; ++peer) {
     if (peer == rank) continue;
-    if (under_way_) {
-      Move(peer);
-      done = done && IsMoved(peer);
+    if (is_pending_) {
+      Transfer(peer);
+      done = done && IsTransferred(peer);
     } else if (char next; recv(sockets_[peer], &next, 1, MSG_PEEK) == 0) {
       state = ncclRemoteError;
     }
   }
-  if (!under_way_ || !done || state != ncclInProgress) return;
-  under_way_ = false;
+  if (!is_pending_ || !done || state != ncclInProgress) return;
+  is_pending_ = false;
   state = operation_.finish(operation_.in);
 }
 
@@ -240,7 +241,7 @@ namespace {
 
 using Ins = std::vector<Bytes>;
 
-// An operation in which every rank sends the same to all.
+// An operation in which a rank sends the same bytes to all ranks.
 template <typename Finish>
 ncclResult_t Share(ncclComm_t comm, const Bytes& mine, Finish finish) {
   Operation operation(comm->size);
@@ -252,7 +253,7 @@ ncclResult_t Share(ncclComm_t comm, const Bytes& mine, Finish finish) {
   return comm->Start(std::move(operation));
 }
 
-// Sends and receives of this thread's group, begun when it ends.
+// The sends and receives of this thread's group; ncclGroupEnd starts them.
 struct Group {
   struct Part {
     int peer;
@@ -276,8 +277,8 @@ ncclResult_t AddToGroup(ncclComm_t comm, Group::Part part) {
 }  // namespace
 
 ncclResult_t ncclGetVersion(int* version) {
-  const char* const told = std::getenv("FAKE_NCCL_VERSION");
-  *version = told != nullptr ? std::atoi(told) : NCCL_VERSION(NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH);
+  const char* const text = std::getenv("FAKE_NCCL_VERSION");
+  *version = text != nullptr ? std::atoi(text) : NCCL_VERSION(NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH);
   return ncclSuccess;
 }
 
@@ -308,7 +309,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
   return (*comm)->state;
 }
 
-// The new communicator is there when all have told their colors.
+// The new communicator exists when the colors of all ranks have arrived.
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* part, ncclConfig_t*) {
   const int mine[2] = {color, key};
   const auto* bytes = reinterpret_cast<const char*>(mine);
@@ -340,7 +341,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   return ncclSuccess;
 }
 
-// Other threads may be about to look at it.
+// Keeps the object, since other threads may still call ncclCommGetAsyncError on it.
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   const std::lock_guard lock(comm->mutex);
   comm->Close();
@@ -430,13 +431,13 @@ ncclResult_t ncclGroupEnd() {
     operation.in[part.peer].resize(operation.in[part.peer].size() + part.bytes);
   }
   operation.finish = [parts](const Ins& in) {
-    std::vector<size_t> taken(in.size());
+    std::vector<size_t> consumed(in.size());
     for (const Group::Part& part : parts) {
-      const auto from = in[part.peer].begin() + static_cast<ptrdiff_t>(taken[part.peer]);
+      const auto from = in[part.peer].begin() + static_cast<ptrdiff_t>(consumed[part.peer]);
       if (part.bytes > 0) {
         ToGpu(Bytes(from, from + static_cast<ptrdiff_t>(part.bytes)), part.receive);
       }
-      taken[part.peer] += part.bytes;
+      consumed[part.peer] += part.bytes;
     }
     return ncclSuccess;
   };

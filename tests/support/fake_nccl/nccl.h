@@ -1,4 +1,4 @@
-// Stands in for NCCL's header where the GPU is emulated: as much of it as the project uses.
+// Replaces NCCL's header in builds that emulate GPUs; declares what the project uses.
 #pragma once
 
 #include <cuda_runtime.h>

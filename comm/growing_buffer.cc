@@ -1,4 +1,4 @@
-#include "comm/grown_memory.h"
+#include "comm/growing_buffer.h"
 
 #include <glog/logging.h>
 
@@ -8,7 +8,7 @@
 
 namespace unipool {
 
-absl::Status GrownMemory::Reserve(int64_t bytes) {
+absl::Status GrowingBuffer::Reserve(int64_t bytes) {
   if (bytes <= memory_.bytes()) return absl::OkStatus();
   bytes = std::max(bytes, memory_.bytes() / 2 * 3);
   ASSIGN_OR_RETURN(memory_, kind_ == Kind::kPinned ? Buffer::AllocatePinned(gpu_, bytes)
@@ -16,7 +16,7 @@ absl::Status GrownMemory::Reserve(int64_t bytes) {
   return absl::OkStatus();
 }
 
-Tensor GrownMemory::Like(Tensor tensor) {
+Tensor GrowingBuffer::Like(Tensor tensor) {
   const absl::Status reserved = Reserve(tensor.bytes());
   CHECK(reserved.ok()) << reserved.message();
   tensor.data = memory_.data();
