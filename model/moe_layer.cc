@@ -34,15 +34,18 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass
   saved->returned = ctx.arena->Allocate(x.dtype, {saved->router.ids.numel(), x.dim(1)});
   pool_.Allocate(ctx, rows, saved->plan.offsets, &saved->experts);
   ArenaScope scope(*ctx.arena);
-  const Tensor results = shared_.exchange->AtOwner(ctx, saved->plan, saved->returned);
-  shared_.exchange->Dispatch(ctx, saved->plan, x, rows);
-  if (training) AddLosses(ctx, *saved, *pass.sums);  // while rows travel
-  for (int chunk = 0; chunk < saved->plan.chunks(); ++chunk) {
-    shared_.exchange->Arrive(ctx, saved->plan, chunk);
-    pool_.Forward(ctx, saved->plan.part(chunk), results, saved->experts);
-    shared_.exchange->Return(ctx, saved->plan, chunk, results, saved->returned);
+  TokenExchange& exchange = *shared_.exchange;
+  const DispatchPlan& plan = saved->plan;
+  const Tensor results = exchange.NewReceiveBuffer(ctx, plan, saved->returned);
+  TokenTransfer transfer =
+      exchange.Dispatch(ctx, plan, {.x = x, .rows = rows, .returned = saved->returned});
+  if (training) AddLosses(ctx, *saved, *pass.sums);  // overlaps the transfer
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    transfer.WaitChunk(ctx, chunk);
+    pool_.Forward(ctx, plan.part(chunk), results, saved->experts);
+    transfer.SendBack(ctx, chunk, results);
   }
-  shared_.exchange->Combine(ctx, saved->plan, saved->returned, saved->router.gates, base, y);
+  exchange.Combine(ctx, std::move(transfer), {.gates = saved->router.gates, .base = base, .y = y});
 }
 
 void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums) const {
@@ -53,25 +56,30 @@ void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums)
 void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) {
   TokenExchange& exchange = *shared_.exchange;
   const DispatchPlan& plan = saved.plan;
-  // What the pool's weight gradients need stays beyond this call; the rest is in the scope below.
-  const Tensor dresults = exchange.AtOwner(ctx, plan, saved.returned);
+  // The pool reads dresults and gradients until its deferred weight gradients are computed, so
+  // they are allocated outside of the scope.
+  const Tensor dresults = exchange.NewReceiveBuffer(ctx, plan, saved.returned);
   const ExpertPool::Gradients gradients = pool_.AllocateBackward(ctx, dresults, saved.experts);
   ArenaScope scope(*ctx.arena);
   const Tensor dgates = ctx.arena->New({plan.tokens, plan.top_k});
   const Tensor drows = ctx.arena->Allocate(x.dtype, {plan.received, x.dim(1)});
-  const Tensor dreturned = exchange.alone() ? drows : saved.returned;
-  exchange.CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates, dresults);
-  // While rows travel.
+  TokenTransfer transfer = exchange.CombineBackward(ctx, plan,
+                                                    {.dy = dy,
+                                                     .gates = saved.router.gates,
+                                                     .returned = saved.returned,
+                                                     .dgates = dgates,
+                                                     .dresults = dresults});
+  // These two overlap the transfer.
   router_.Backward(ctx, dgates, shared_.balance->column(layer_), x, saved.router, dx);
   pool_.Recompute(ctx, saved.experts);
   for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
-    exchange.Arrive(ctx, plan, chunk);
+    transfer.WaitChunk(ctx, chunk);
     pool_.Backward(ctx, plan.part(chunk), saved.experts, gradients, drows);
-    exchange.Return(ctx, plan, chunk, drows, dreturned);
+    transfer.SendBack(ctx, chunk, drows);
   }
   pool_.Note(saved.experts, gradients);
   if (flush) pool_.Flush(ctx);
-  exchange.DispatchBackward(ctx, plan, dreturned, dx, true);
+  exchange.DispatchBackward(ctx, std::move(transfer), {.dx = dx, .add_to_dx = true});
 }
 
 void MoeLayer::FinishStep(Context& ctx) {

@@ -220,11 +220,11 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
   LossSums::Values losses;
   ctx_.progress->SetStep(step_ + 1);
-  model_->exchange().TakeExposedSeconds();  // what a validation left there
+  model_->exchange().ReadAndClearExposedSeconds();  // what a validation left there
   const auto start = std::chrono::steady_clock::now();
   model_->StartStep(ctx_, tokens_per_step_);
   RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(), &losses));
-  double slowest[] = {model_->exchange().TakeExposedSeconds(), SecondsSince(start)};
+  double slowest[] = {model_->exchange().ReadAndClearExposedSeconds(), SecondsSince(start)};
   world_.groups().world().AllReduce(Tensor::Of(slowest, {2}), ReduceOp::kMax, *stream_);
   TryChunks(slowest[1]);
   SetProgress(ctx_, "gradients");
