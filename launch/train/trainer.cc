@@ -304,7 +304,7 @@ absl::Status Trainer::TrainMicroBatches() {
     SetProgress(ctx_, "reading data");
     const Batch& batch = train_->Next();
     const DeviceBatch::Ids ids = batch_.Bring(batch, *stream_);
-    model_->TrainMicroBatch(ctx_, ids.tokens, ids.targets, saved_, sums_);
+    model_->TrainMicroBatch(ctx_, {.tokens = ids.tokens, .targets = ids.targets}, saved_, sums_);
   }
   SetProgress(ctx_, "losses");
   return train_->status();

@@ -42,8 +42,12 @@ class Routed {
   }
   Tensor Backward(const std::vector<float>& dgates) {
     const Tensor dx = bench_.Poisoned({1, 4});
-    router_.Backward(bench_.ctx(), bench_.Floats({1, saved_.ids.dim(1)}, dgates), bench_.Zeros({4}),
-                     x_, saved_, dx);
+    router_.Backward(bench_.ctx(),
+                     {.dgates = bench_.Floats({1, saved_.ids.dim(1)}, dgates),
+                      .score_gradient = bench_.Zeros({4}),
+                      .x = x_,
+                      .dx = dx},
+                     saved_);
     return dx;
   }
   void MoveBias(const std::vector<int64_t>& counts) {

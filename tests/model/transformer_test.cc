@@ -74,7 +74,7 @@ class Tiny {
   double Loss() {
     LossSums sums = LossSums::Create(Device{}).value();
     model_->StartStep(bench_.ctx(), kTokens);
-    model_->TrainMicroBatch(bench_.ctx(), tokens_, targets_, saved_, sums);
+    model_->TrainMicroBatch(bench_.ctx(), {.tokens = tokens_, .targets = targets_}, saved_, sums);
     const LossSums::Values losses = sums.Read(*bench_.ctx().stream);
     return losses.cross_entropy + losses.pool_balance + losses.layer_balance;
   }
@@ -159,7 +159,7 @@ TEST(Transformer, DenseGradientsMatchFiniteDifferences) {
   Tiny(run).CheckGradients();
 }
 
-TEST(Transformer, GradientsDoNotDependOnHowManyLayersAreFlushedTogether) {
+TEST(Transformer, GradientsDoNotDependOnGradientLayers) {
   config::Run run = TinyRun();
   Tiny together(run);
   run.mutable_pool()->set_gradient_layers(1);
