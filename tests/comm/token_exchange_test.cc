@@ -25,7 +25,8 @@ using testing::OnRanks;
 using testing::ToVector;
 using testing::Workbench;
 
-// x[g, column] = 8 g + column; gates 1, 2, 4; expert e multiplies by e + 1: every value is exact.
+// x[g, column] = 8 g + column, gates are 1, 2, 4, and expert e multiplies by e + 1, so that every
+// value is exact.
 void FillWithCodes(ExchangeLayer& layer) {
   const int64_t first = layer.c.first_token(layer.rank);
   for (int64_t i = 0; i < layer.x.numel(); ++i) {
@@ -116,7 +117,7 @@ TEST_P(TokenExchangeTest, ForwardAndBackwardHaveTheBitsOfOneRank) {
   });
 }
 
-// Slots and rows of the parts follow one another.
+// The slots and rows of the parts are consecutive.
 TEST_P(TokenExchangeTest, PartsCoverAllSlotsAndRows) {
   OnLayers([](ExchangeLayer& layer) {
     layer.Plan();
@@ -138,8 +139,8 @@ INSTANTIATE_TEST_SUITE_P(, TokenExchangeTest, ::testing::ValuesIn(ExchangeCases(
                            return params.param.name;
                          });
 
-// Adds to `to` what experts that change nothing make of a layer with unit gates in the backward:
-// the backward gives (1 + 1) dy with dy = x, the forward (1 + 2) x.
+// Runs a forward and a backward with experts that return their input. The forward writes or adds
+// (1 + 2) x to `to`; the backward, with unit gates and dy = x, adds (1 + 1) x.
 void AddForwardAndBackward(ExchangeLayer& layer, const Tensor& to, bool add) {
   const Tensor rows = layer.NewRows();
   TokenTransfer forward = layer.StartForward(rows);
@@ -272,8 +273,8 @@ TEST(TokenExchange, TwoTransfersMayBeInFlight) {
   });
 }
 
-// Each body runs on all ranks of a case with two chunks (one if the case has one rank) and makes a
-// call that ends the process.
+// Expects that `body`, which runs on all ranks of a case with two chunks (one chunk if the case has
+// one rank), ends the process with `message`.
 void ExpectDeath(int case_index, const std::function<void(ExchangeLayer&)>& body,
                  const char* message) {
   const ExchangeCase c = ExchangeCases()[static_cast<size_t>(case_index)];
