@@ -14,8 +14,9 @@ namespace {
 constexpr int kDraws = 100'000;
 constexpr uint32_t kSeed = 42;
 
-// numpy.random.RandomState.standard_normal: 53-bit uniforms of MT19937 through Marsaglia's polar
-// method, of whose two values the second is given first and the first is kept for the next call.
+// numpy.random.RandomState.standard_normal: Marsaglia's polar method over 53-bit uniforms of
+// MT19937. Each round makes two values; the second is returned first, and the first at the next
+// call.
 class NumpyNormals {
  public:
   explicit NumpyNormals(uint32_t seed) : engine_(seed) {}
@@ -51,7 +52,7 @@ class NumpyNormals {
 }  // namespace
 
 RouterConstant EstimateRouterConstant(int experts, int top_k) {
-  CHECK(1 <= top_k && top_k <= experts) << top_k << " of " << experts;
+  CHECK(1 <= top_k && top_k <= experts) << "top_k " << top_k << " of " << experts << " experts";
   NumpyNormals normals(kSeed);
   std::vector<double> draw(experts);
   RouterConstant result{0, 0};

@@ -46,7 +46,7 @@ TEST(CrossEntropyAndGradient, UniformLogitsLoseLogVocab) {
   EXPECT_NEAR(CrossEntropy(bench, head, x, targets, 0.25f, dx), std::log(11.0), 1e-5);
 }
 
-// More tokens than one chunk holds, so that chunks meet.
+// More tokens than one chunk holds.
 TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
   Workbench bench;
   Head head;
@@ -89,7 +89,7 @@ TEST(CrossEntropyOfTokens, TheLikeliestTokenLosesLeastAcrossChunks) {
   EXPECT_EQ(std::vector<int32_t>(ids, ids + kTokens), best);
 }
 
-TEST(LossSums, AddUpUntilTheyAreCleared) {
+TEST(LossSums, AccumulateUntilCleared) {
   Workbench bench;
   LossSums sums = LossSums::Create(Device{}).value();
   *sums.cross_entropy().as<double>() += 1;
@@ -149,11 +149,11 @@ TEST(BalanceLosses, AreZeroBeforeThereAreCounts) {
   }
   EXPECT_EQ(balanced.Add(*previous).layer_balance, 0);
   EXPECT_EQ(previous->score_gradient(0).as<float>()[0], 0);
-  EXPECT_GT(balanced.Add(*local).layer_balance, 0);  // its own counts are there
+  EXPECT_GT(balanced.Add(*local).layer_balance, 0);  // this micro-batch has counts
 }
 
-// As after a rewind to a checkpoint of a run that had not begun.
-TEST(BalanceLosses, AreZeroAgainWhereCountsAreGone) {
+// As after a rewind to a checkpoint from before the first step.
+TEST(BalanceLosses, AreZeroAgainAfterCountsAreCleared) {
   Balanced balanced;
   balanced.Count({3, 1}, {1, 1});
   balanced.FinishStep();
@@ -169,18 +169,18 @@ TEST(BalanceLosses, FollowTheFormulasByHand) {
   Balanced balanced;
   balanced.Count({3, 1}, {1, 1});
   balanced.FinishStep();
-  const auto losses = balanced.Start(kPrevious);  // of 4 tokens, of which 2 are this rank's
+  const auto losses = balanced.Start(kPrevious);  // 4 tokens, 2 of them on this rank
   const LossSums::Values sums = balanced.Add(*losses);
   // Layer: 0.25 * 2 * (3/4 * 4/4 + 1/4 * 6/4); pool: 0.5 * 2 / 2 * (4/6 * 4/4 + 2/6 * 6/4).
   EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.75 * 1 + 0.25 * 1.5), 1e-9);
   EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
-  // The gradient of a score is what the loss grows by when that score does.
+  // The score gradient is the derivative of the loss by one token's score.
   const double expected = (0.25 * 2 * 0.75 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
   EXPECT_NEAR(losses->score_gradient(0).as<float>()[0], expected, 1e-7);
 }
 
-// The layer loss by this micro-batch's choices, the pool loss by those of the one before, which may
-// be of another step and is not the step's sum.
+// The layer loss uses the choices of this micro-batch. The pool loss uses those of the previous
+// micro-batch, which may belong to another step, and not the sum of the step.
 TEST(BalanceLosses, OfThisRankFollowTheFormulasByHand) {
   Balanced balanced;
   balanced.Count({7, 0}, {7, 0});
