@@ -13,7 +13,8 @@ namespace unipool {
 ExpertMap ExpertMap::Blocks(int experts, int ranks, int first_rank) {
   CHECK_GE(experts, 0);
   CHECK_GT(ranks, 0);
-  CHECK(0 <= first_rank && first_rank < ranks) << first_rank << " of " << ranks;
+  CHECK(0 <= first_rank && first_rank < ranks)
+      << "first rank " << first_rank << " of " << ranks << " ranks";
   std::vector<int> owners;
   owners.reserve(experts);
   for (int r = 0; r < ranks; ++r) {
@@ -31,7 +32,8 @@ ExpertMap ExpertMap::FromOwners(std::vector<int> owners, int ranks) {
   map.slot_.resize(map.owner_.size());
   map.order_.positions.resize(map.owner_.size());
   for (int e = 0; e < map.experts(); ++e) {
-    CHECK(0 <= map.owner_[e] && map.owner_[e] < ranks) << "owner of expert " << e;
+    CHECK(0 <= map.owner_[e] && map.owner_[e] < ranks)
+        << "the owner of expert " << e << " is rank " << map.owner_[e] << " of " << ranks;
     std::vector<int>& owned = map.owned_[map.owner_[e]];
     map.slot_[e] = static_cast<int>(owned.size());
     owned.push_back(e);
@@ -61,9 +63,9 @@ void ExpertMap::SetChunks(int chunks) {
 }
 
 int ExpertMap::max_chunks() const {
-  size_t most = 1;
-  for (const std::vector<int>& owned : owned_) most = std::max(most, owned.size());
-  return ranks() == 1 ? 1 : static_cast<int>(most);
+  size_t max = 1;
+  for (const std::vector<int>& owned : owned_) max = std::max(max, owned.size());
+  return ranks() == 1 ? 1 : static_cast<int>(max);
 }
 
 int64_t ExpertMap::first_slot(int rank, int chunk) const {
@@ -72,21 +74,22 @@ int64_t ExpertMap::first_slot(int rank, int chunk) const {
 
 Tensor ExpertMap::Table::On(Stream& stream) const {
   const Device device = stream.device();
-  const Tensor here =
+  const Tensor on_host =
       Tensor::Of(const_cast<int32_t*>(positions.data()), {static_cast<int64_t>(positions.size())});
-  if (device.type == DeviceType::kCpu || here.empty()) return here;
-  Tensor there = here;
-  there.device = device;
+  if (device.type == DeviceType::kCpu || on_host.empty()) return on_host;
+  Tensor table = on_host;
+  table.device = device;
   if (on_device.data() == nullptr) {
-    absl::StatusOr<Buffer> buffer = Buffer::Allocate(device, here.bytes());
+    absl::StatusOr<Buffer> buffer = Buffer::Allocate(device, on_host.bytes());
     CHECK(buffer.ok()) << buffer.status();
     on_device = *std::move(buffer);
   }
-  CHECK(on_device.device() == device) << ToString(device);
-  there.data = on_device.data();
-  if (!uploaded) CopyTensor(here, there, stream);
+  CHECK(on_device.device() == device)
+      << "the table is on " << ToString(on_device.device()) << ", not on " << ToString(device);
+  table.data = on_device.data();
+  if (!uploaded) CopyTensor(on_host, table, stream);
   uploaded = true;
-  return there;
+  return table;
 }
 
 }  // namespace unipool

@@ -1,7 +1,8 @@
-// Where each expert of one pool lives: global expert id -> owning rank of the expert group, and
-// slot among that owner's experts. Experts need not divide by ranks; a rank may own none. Every
-// owner's slots are cut into the same number of chunks, by which its rows travel; 1 at first.
-// Move-only, as it holds its tables on a device.
+// Placement of one pool's experts: global expert id -> owning rank of the expert group, and slot
+// among that owner's experts. The number of experts need not be a multiple of the number of ranks;
+// a rank may own no expert. The slots of every owner are split into the same number of chunks,
+// initially 1; rows travel chunk by chunk (comm/token_exchange.h). Move-only: it owns tables in
+// device memory.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@
 
 namespace unipool {
 
-// Some experts of a rank, and the rows that are theirs where rows are sorted by slot.
+// A range of a rank's slots, and the range of rows of those slots when rows are sorted by slot.
 struct ExpertPart {
   int64_t first_slot;
   int64_t last_slot;
@@ -27,7 +28,7 @@ class ExpertMap {
   // Contiguous blocks of floor or ceil size; the larger ones go to ranks first_rank, first_rank +
   // 1, ... (modulo ranks), so that several small pools spread their remainders.
   static ExpertMap Blocks(int experts, int ranks, int first_rank = 0);
-  // owner[e] is the rank of expert e; slots are given in order of e.
+  // owner[e] is the rank of expert e; each owner's slots follow the order of e.
   static ExpertMap FromOwners(std::vector<int> owners, int ranks);
 
   int experts() const { return static_cast<int>(owner_.size()); }
@@ -36,22 +37,22 @@ class ExpertMap {
   int slot(int expert) const { return slot_[expert]; }
   // Global ids of a rank's experts, by slot.
   absl::Span<const int> owned(int rank) const { return owned_[rank]; }
-  // At least 1, while no work with this map is under way; no more are made than a rank has experts,
-  // and one where nothing travels.
+  // Sets the number of chunks to min(chunks, max_chunks()); `chunks` is at least 1. Call it only
+  // while no transfer with this map is in flight.
   void SetChunks(int chunks);
   int chunks() const { return chunks_; }
+  // The largest number of experts of a rank; 1 with one rank, where no row travels.
   int max_chunks() const;
-  // Chunk c of a rank is of its slots [first_slot(rank, c), first_slot(rank, c + 1)).
+  // Chunk c of a rank holds its slots [first_slot(rank, c), first_slot(rank, c + 1)).
   int64_t first_slot(int rank, int chunk) const;
   // Position of an expert when all are sorted by (owner, slot).
   int order(int expert) const { return order_.positions[expert]; }
   // order() positions [first_order(r), first_order(r) + owned(r).size()) belong to rank r.
   int first_order(int rank) const { return first_order_[rank]; }
-  // Position when sorted by (chunk, owner, slot): the order of outgoing rows.
-  int send_order(int expert) const { return send_order_.positions[expert]; }
-  // order() and send_order() of every expert, int32 [experts], on the stream's device, for work
-  // that is enqueued there from now on. Uploaded when first asked for, and valid until chunks are
-  // set or the map goes. For one device only.
+  // Tables of the position of every expert, int32 [experts], on the stream's device, for work that
+  // is enqueued there from now on: order_table by (owner, slot), send_order_table by (chunk, owner,
+  // slot), which is the order of outgoing rows. The first call uploads the table; it is valid until
+  // SetChunks or the end of the map. All calls use one device.
   Tensor order_table(Stream& stream) const { return order_.On(stream); }
   Tensor send_order_table(Stream& stream) const { return send_order_.On(stream); }
 

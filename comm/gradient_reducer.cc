@@ -26,7 +26,8 @@ Tensor GradientReducer::DenseShard(Tensor dense) const {
   if (dense.absent()) return dense;
   CHECK_EQ(dense.rank, 1) << dense.ShapeString();
   const Communicator& world = groups_.world();
-  CHECK_EQ(dense.numel() % world.size(), 0) << dense.ShapeString() << " over " << world.size();
+  CHECK_EQ(dense.numel() % world.size(), 0)
+      << dense.ShapeString() << " does not divide by " << world.size() << " ranks";
   const int64_t part = dense.numel() / world.size();
   return dense.Rows(world.rank() * part, (world.rank() + 1) * part);
 }
@@ -38,7 +39,7 @@ double GradientReducer::GlobalNorm(Context& ctx, Tensor dense, Tensor expert) {
   Compute(ctx, Fill{.x = sum, .value = 0});
   const Tensor shard = DenseShard(dense);
   if (!shard.empty()) Compute(ctx, SumOfSquares{.x = shard, .sum = sum});
-  // The replicas of an expert share the work: each takes its part.
+  // The replicas of an expert hold the same gradients, so each sums its own part of them.
   const Communicator& replicas = groups_.expert_data();
   if (!expert.empty()) {
     const Tensor flat = expert.Reshape({expert.numel()});

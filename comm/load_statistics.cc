@@ -15,13 +15,13 @@
 namespace unipool {
 namespace {
 
-// Largest / mean; 1 where nothing was counted.
+// Largest / mean; 1 if nothing was counted.
 double Imbalance(int64_t largest, int64_t total, int experts) {
   if (total == 0) return 1;
   return static_cast<double>(largest) * experts / static_cast<double>(total);
 }
 
-// Divides by the sum; even shares where nothing was counted.
+// Divides by the sum; equal shares if nothing was counted.
 void Normalize(absl::Span<double> shares) {
   const double total = std::accumulate(shares.begin(), shares.end(), 0.0);
   const double even = 1.0 / static_cast<double>(shares.size());
@@ -44,15 +44,16 @@ absl::StatusOr<std::unique_ptr<LoadStatistics>> LoadStatistics::Create(
   for (int layer = 0; layer < self->num_layers(); ++layer) {
     const int pool = self->pool_of_layer_[layer];
     const int last = static_cast<int>(self->first_layer_of_pool_.size()) - 1;
-    CHECK(pool == last || pool == last + 1) << "layer " << layer << " is of pool " << pool;
-    CHECK_LT(pool, self->num_pools());
+    CHECK(pool == last || pool == last + 1)
+        << "layer " << layer << " uses pool " << pool << " after pool " << last;
+    CHECK_LT(pool, self->num_pools()) << "pool of layer " << layer;
     if (pool != last) self->first_layer_of_pool_.push_back(layer);
     self->first_.push_back(size);
     size += self->experts_of_pool_[pool];
   }
   CHECK_EQ(static_cast<int>(self->first_layer_of_pool_.size()), self->num_pools());
   self->first_layer_of_pool_.push_back(self->num_layers());
-  ++size;  // the unrouted
+  ++size;  // the count of unrouted tokens
   ASSIGN_OR_RETURN(self->previous_, MirroredTensor::Create(device, DType::kInt64, size));
   ASSIGN_OR_RETURN(self->buffer_,
                    Buffer::Allocate(device, 3 * size * static_cast<int64_t>(sizeof(int64_t))));
@@ -81,7 +82,8 @@ void LoadStatistics::FinishStep(Context& ctx, Communicator& world) {
 void LoadStatistics::DropStep(Context& ctx) { Compute(ctx, Fill{.x = current_, .value = 0}); }
 
 Tensor LoadStatistics::previous_micro_batch(int pool) const {
-  CHECK(has_previous_micro_batch_) << "no micro-batch is finished";
+  CHECK(has_previous_micro_batch_)
+      << "there is no previous micro-batch; check has_previous_micro_batch() first";
   const int first = first_layer_of_pool_[pool], layers = first_layer_of_pool_[pool + 1] - first;
   const int64_t experts = experts_of_pool_[pool];
   const Tensor all = previous_micro_.Rows(first_[first], first_[first] + layers * experts);
@@ -89,12 +91,12 @@ Tensor LoadStatistics::previous_micro_batch(int pool) const {
 }
 
 Tensor LoadStatistics::previous_on_device(int layer) const {
-  CHECK(has_previous_) << "no step is finished";
+  CHECK(has_previous_) << "there is no previous step; check has_previous() first";
   return OfLayer(previous_.on_device(), layer);
 }
 
 absl::Span<const int64_t> LoadStatistics::previous(int layer) const {
-  CHECK(has_previous_) << "no step is finished";
+  CHECK(has_previous_) << "there is no previous step; check has_previous() first";
   return absl::MakeConstSpan(previous_counts() + first_[layer], experts(layer));
 }
 
@@ -106,7 +108,7 @@ void LoadStatistics::LayerShares(int layer, absl::Span<double> shares) const {
 }
 
 void LoadStatistics::PoolShares(int pool, absl::Span<double> shares) const {
-  CHECK(has_previous_) << "no step is finished";
+  CHECK(has_previous_) << "there is no previous step; check has_previous() first";
   CHECK_EQ(static_cast<int>(shares.size()), experts_of_pool_[pool]);
   for (size_t e = 0; e < shares.size(); ++e) {
     shares[e] = static_cast<double>(OfPool(pool, static_cast<int>(e)));

@@ -1,12 +1,16 @@
-// How many tokens each layer sends to each expert: n[l,e], counted on every rank.
+// Number of tokens that each layer sends to each expert, n[l,e], counted on every rank.
 //
-// Three counts are kept. Of the micro-batch under way, for the layers' own balance losses (facts
-// D.2). Of this rank's previous micro-batch, for pool losses with `statistics: LOCAL`
-// (model/method.md#pool-loss): none before a rank's first, and across steps. Of the previous step,
-// summed over micro-batches and ranks, for `statistics: GLOBAL` (model/method.md#statistics),
-// biases, metrics and placement. The last two outlive a step and are what a checkpoint has to hold.
+// Three sets of counts are kept:
+// - of the current micro-batch on this rank: for the layer loss (model/method.md#layer-loss);
+// - of the previous micro-batch on this rank: for the pool loss with `statistics: LOCAL`
+//   (model/method.md#pool-loss). It does not exist before the first micro-batch, and it outlives
+//   the step;
+// - of the previous step, summed over micro-batches and ranks: for `statistics: GLOBAL`
+//   (model/method.md#statistics), the routers' biases and the metrics.
+// A checkpoint holds the last two.
 //
-// Counts are where the ops count them; the host learns those of the previous step, once a step.
+// The counts are on the device of the ops that count; the host receives the counts of the previous
+// step once per step.
 #pragma once
 
 #include <cstdint>
@@ -24,57 +28,59 @@ namespace unipool {
 
 class LoadStatistics {
  public:
-  // Layer l routes into pool pool_of_layer[l], which holds experts_of_pool[pool] experts; the
-  // layers of a pool follow one another. Counts are on `device`.
+  // Layer l routes into pool pool_of_layer[l], which holds experts_of_pool[pool] experts. The
+  // layers of a pool are consecutive. Counts are on `device`. RESOURCE_EXHAUSTED if the memory
+  // cannot be allocated.
   static absl::StatusOr<std::unique_ptr<LoadStatistics>> Create(std::vector<int> pool_of_layer,
                                                                 std::vector<int> experts_of_pool,
                                                                 Device device);
 
   Device device() const { return device_; }
 
-  // Where layer l adds its counts during a micro-batch: int64 [experts of its pool].
+  // Counts of the current micro-batch, to which layer l adds: int64 [experts of its pool].
   Tensor counts(int layer) const { return OfLayer(micro_, layer); }
-  // Where tokens without a positive score are counted, over all layers: int64 [1].
+  // Number of tokens without a positive score in the current micro-batch, to which every layer
+  // adds: int64 [1].
   Tensor unrouted() const { return micro_.Rows(state_size() - 1, state_size()); }
-  // At the end of a micro-batch of `tokens` tokens of this rank: adds its counts to the step's and
-  // keeps them as those of the previous one. A micro-batch without tokens is none.
+  // Ends a micro-batch of `tokens` tokens on this rank: adds its counts to those of the step and
+  // keeps them as the previous micro-batch. Does nothing if `tokens` is 0.
   void FinishMicroBatch(Context& ctx, int64_t tokens);
-  // At the end of a step: sums over all ranks of `world`, keeps the sums, clears the counts. Waits
-  // until the host has the sums.
+  // Ends a step: sums its counts over all ranks of `world`, keeps the sums as the previous step and
+  // clears the counts. Collective. Waits until the host has the sums.
   void FinishStep(Context& ctx, Communicator& world);
-  // Instead, for a step whose update is skipped: the previous step's counts stay. Those of this
-  // rank's previous micro-batch do not: its tokens were routed, whatever became of the update.
+  // Ends a step whose update is skipped: clears its counts and keeps those of the previous step.
+  // The previous micro-batch is still the last one of this step, because its tokens were routed.
   void DropStep(Context& ctx);
 
-  // Of this rank's previous micro-batch, false before the first: the counts of all layers of a
-  // pool, int64 [layers, experts].
+  // The counts of this rank's previous micro-batch in all layers of a pool, int64 [layers,
+  // experts]. CHECKs that there is one.
   bool has_previous_micro_batch() const { return has_previous_micro_batch_; }
   Tensor previous_micro_batch(int pool) const;
 
-  // Of the previous step, all ranks, false before the first: n[l,e] of a layer, int64 [experts of
-  // its pool], on the device and on the host.
+  // The counts of a layer in the previous step, over all ranks: int64 [experts of its pool], on the
+  // device and on the host. CHECKs that there is a previous step.
   bool has_previous() const { return has_previous_; }
   Tensor previous_on_device(int layer) const;
   absl::Span<const int64_t> previous(int layer) const;
-  // Each expert's share of those counts, of a layer or of all layers of a pool; sums to 1, evenly
-  // where nothing was counted.
+  // Each expert's share of those counts, in a layer or in all layers of a pool. The shares sum to
+  // 1; they are equal if nothing was counted.
   void LayerShares(int layer, absl::Span<double> shares) const;
   void PoolShares(int pool, absl::Span<double> shares) const;
-  // Of the previous step: mean over layers of (largest count / mean count), and the same for each
-  // pool's counts summed over its layers. 1 is perfect balance; 0 before the first step.
+  // Largest count / mean count in the previous step: mean over layers, and mean over pools of the
+  // counts summed over the pool's layers. 1 is perfect balance; 0 before the first step.
   double LayerImbalance() const;
   double PoolImbalance() const;
-  // Of the previous step, all ranks and layers: tokens without a positive score.
+  // Tokens without a positive score in the previous step, over all ranks and layers.
   int64_t previous_unrouted() const { return previous_counts()[state_size() - 1]; }
 
-  // What outlives a step, flat: n[l,e] of all layers, lowest first, then the unrouted tokens. The
-  // first is the same on every rank, the second is this rank's own, read from the device; empty
-  // where there is none.
+  // The counts of the previous step and of the previous micro-batch for a checkpoint, flat: n[l,e]
+  // of all layers, lowest first, then the unrouted tokens. step_state is the same on every rank;
+  // micro_batch_state is this rank's own, read from the device. Empty if the counts do not exist.
   absl::Span<const int64_t> step_state() const;
   absl::Span<const int64_t> micro_batch_state();
   int64_t state_size() const { return previous_.size(); }
-  // Takes both back, each of state_size() or empty. Counts of a step under way are dropped. Between
-  // steps: waits for no stream.
+  // Sets both, each of state_size() elements or empty, and clears the counts of the current step.
+  // Call it between steps only: it waits for no stream.
   void Restore(absl::Span<const int64_t> step_state, absl::Span<const int64_t> micro_batch_state);
 
   int num_layers() const { return static_cast<int>(pool_of_layer_.size()); }
@@ -84,20 +90,20 @@ class LoadStatistics {
 
  private:
   LoadStatistics(std::vector<int> pool_of_layer, std::vector<int> experts_of_pool, Device device);
-  // Counts are of all layers, then the unrouted: int64 [state_size()].
+  // The part of layer l in `counts` int64 [state_size()]: all layers, then the unrouted tokens.
   Tensor OfLayer(const Tensor& counts, int layer) const;
   const int64_t* previous_counts() const { return previous_.on_host().as<int64_t>(); }
-  // Of one expert in the previous step, over all layers of the pool.
+  // The count of one expert in the previous step, over all layers of the pool.
   int64_t OfPool(int pool, int expert) const;
 
   std::vector<int> pool_of_layer_;
   std::vector<int> experts_of_pool_;
   Device device_;
-  std::vector<int64_t> first_;            // of layer l's counts
-  std::vector<int> first_layer_of_pool_;  // and, last, the number of layers
+  std::vector<int64_t> first_;            // [layers]: position of the layer's first count
+  std::vector<int> first_layer_of_pool_;  // [pools + 1]; the last entry is the number of layers
   Buffer buffer_;
-  Tensor micro_;    // of the micro-batch under way
-  Tensor current_;  // of the step's finished micro-batches
+  Tensor micro_;    // counts of the current micro-batch
+  Tensor current_;  // counts of the step's finished micro-batches
   Tensor previous_micro_;
   MirroredTensor previous_;
   std::vector<int64_t> micro_batch_state_;

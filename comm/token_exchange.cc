@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -14,7 +15,7 @@
 namespace unipool {
 namespace {
 
-constexpr int64_t kMaxRows = std::numeric_limits<int32_t>::max();  // that an index can tell
+constexpr int64_t kMaxRows = std::numeric_limits<int32_t>::max();  // row indices are int32
 
 Tensor First(const MirroredTensor& counts, int64_t size) {
   return counts.on_device().Rows(0, size);
@@ -28,16 +29,18 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
                          DispatchPlan* plan) {
   Profiler::Scope scope(ctx.profiler, "exchange.plan");
   CHECK_EQ(expert_ids.rank, 2) << expert_ids.ShapeString();
-  CHECK_EQ(map.ranks(), group_.size());
+  CHECK_EQ(map.ranks(), group_.size()) << "ranks of the expert map and of the expert group";
   CHECK_LE(expert_ids.numel(), kMaxRows);
   const int64_t slots = static_cast<int64_t>(map.owned(group_.rank()).size());
+  plan->exchange = this;
+  plan->number = ++num_plans_;
   plan->tokens = expert_ids.dim(0);
   plan->top_k = expert_ids.dim(1);
   plan->send_index = ctx.arena->New<int32_t>({expert_ids.numel()});
   plan->positions = ctx.arena->New<int32_t>({plan->tokens, plan->top_k});
   plan->offsets = ctx.arena->New<int64_t>({slots + 1});
   plan->to_slot_order = plan->to_arrival_order = Tensor{};
-  MakeRoom(ctx, map.experts(), group_.size() * slots);
+  ReserveCounts(ctx, map.experts(), group_.size() * slots);
   Compute(ctx, SortByExpert{.ids = expert_ids,
                             .order = map.send_order_table(*ctx.stream),
                             .count_order = map.order_table(*ctx.stream),
@@ -45,7 +48,7 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
                             .send_index = plan->send_index,
                             .positions = plan->positions});
   Tensor counts = First(send_counts_, map.experts()).Reshape({1, map.experts()});
-  if (alone()) {
+  if (single_rank()) {
     plan->received = expert_ids.numel();
     plan->parts.assign(1, {0, slots, 0, plan->received});
   } else {
@@ -61,17 +64,17 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
                              .to_arrival_order = plan->to_arrival_order});
 }
 
-void TokenExchange::MakeRoom(Context& ctx, int64_t experts, int64_t received_counts) {
+void TokenExchange::ReserveCounts(Context& ctx, int64_t experts, int64_t received_counts) {
   const auto grow = [&](MirroredTensor& counts, int64_t size) {
     if (counts.size() >= size) return;
-    ctx.stream->Synchronize();  // the memory that is given back may be in use
+    ctx.stream->Synchronize();  // the old memory may still be in use
     absl::StatusOr<MirroredTensor> larger =
         MirroredTensor::Create(ctx.stream->device(), DType::kInt64, size);
     CHECK(larger.ok()) << larger.status();
     counts = *std::move(larger);
   };
   grow(send_counts_, std::max<int64_t>(experts, 1));
-  if (!alone()) grow(recv_counts_, std::max<int64_t>(received_counts, 1));
+  if (!single_rank()) grow(recv_counts_, std::max<int64_t>(received_counts, 1));
   if (timer_ == nullptr) timer_ = StreamTimer::Create(ctx.stream->device());
 }
 
@@ -103,7 +106,7 @@ void TokenExchange::SumRows(const ExpertMap& map, DispatchPlan* plan) {
   plan->first_sent.assign(1, 0);
   plan->parts.clear();
   plan->received = 0;
-  int64_t going = 0;
+  int64_t sent_rows = 0;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const int64_t first_slot = map.first_slot(me, chunk), last_slot = map.first_slot(me, chunk + 1);
     const int64_t first_row = plan->received;
@@ -113,122 +116,134 @@ void TokenExchange::SumRows(const ExpertMap& map, DispatchPlan* plan) {
       plan->send_rows.push_back(std::accumulate(to + map.first_slot(r, chunk),
                                                 to + map.first_slot(r, chunk + 1), int64_t{0}));
       plan->recv_rows.push_back(std::accumulate(from + first_slot, from + last_slot, int64_t{0}));
-      going += plan->send_rows.back();
+      sent_rows += plan->send_rows.back();
       plan->received += plan->recv_rows.back();
     }
-    plan->first_sent.push_back(going);
+    plan->first_sent.push_back(sent_rows);
     plan->parts.push_back({first_slot, last_slot, first_row, plan->received});
   }
 }
 
-Tensor TokenExchange::AtOwner(Context& ctx, const DispatchPlan& plan, Tensor at_source) const {
-  if (alone()) return at_source;
+Tensor TokenExchange::NewReceiveBuffer(Context& ctx, const DispatchPlan& plan,
+                                       Tensor at_source) const {
+  if (single_rank()) return at_source;
   return ctx.arena->Allocate(at_source.dtype, {plan.received, at_source.dim(1)});
 }
 
-void TokenExchange::Dispatch(Context& ctx, const DispatchPlan& plan, Tensor x, Tensor rows) {
+TokenTransfer TokenExchange::Dispatch(Context& ctx, const DispatchPlan& plan,
+                                      const DispatchArgs& args) {
   Profiler::Scope scope(ctx.profiler, "exchange.dispatch");
+  CheckPlan(plan);
+  const Tensor& x = args.x;
   CHECK_EQ(x.rank, 2) << x.ShapeString();
   CHECK_EQ(x.dim(0), plan.tokens) << x.ShapeString();
-  const Tensor outgoing =
-      alone() ? rows : ctx.arena->Allocate(x.dtype, {plan.tokens * plan.top_k, x.dim(1)});
+  const Tensor outgoing = single_rank()
+                              ? args.rows
+                              : ctx.arena->Allocate(x.dtype, {plan.tokens * plan.top_k, x.dim(1)});
   Compute(ctx, GatherRows{.x = x, .index = plan.send_index, .y = outgoing});
-  SendOut(ctx, plan, outgoing, rows);
+  return Start(ctx, outgoing,
+               {.plan = &plan,
+                .plan_number = plan.number,
+                .direction = TokenTransfer::Direction::kForward,
+                .rows = args.rows,
+                .returned = args.returned});
 }
 
-void TokenExchange::Arrive(Context& ctx, const DispatchPlan& plan, int chunk) {
-  if (alone()) return;
-  Profiler::Scope scope(ctx.profiler, "exchange.arrive");
-  AwaitRoad(ctx, arrived_[static_cast<size_t>(chunk)]);
-  const ExpertPart& part = plan.part(chunk);
-  Compute(ctx, GatherRows{.x = arrivals_,
-                          .index = plan.to_slot_order.Rows(part.first_row, part.last_row),
-                          .y = rows_.Rows(part.first_row, part.last_row)});
-}
-
-void TokenExchange::Return(Context& ctx, const DispatchPlan& plan, int chunk, Tensor results,
-                           Tensor returned) {
-  if (alone()) return;
-  Profiler::Scope scope(ctx.profiler, "exchange.return");
-  CHECK_EQ(results.dim(0), plan.received) << results.ShapeString();
-  const ExpertPart& part = plan.part(chunk);
-  // The chunk's arrivals have been read.
-  const Tensor leaving = arrivals_.Rows(part.first_row, part.last_row);
-  Compute(ctx, GatherRows{.x = results,
-                          .index = plan.to_arrival_order.Rows(part.first_row, part.last_row),
-                          .y = leaving});
-  Stream& road = RoadOf(ctx, plan);
-  if (&road != ctx.stream) road.Wait(ctx.stream->Record());
-  const auto c = static_cast<size_t>(chunk), ranks = static_cast<size_t>(group_.size());
-  AllToAll(ctx, road, leaving, absl::MakeConstSpan(plan.recv_rows).subspan(c * ranks, ranks),
-           returned.Rows(plan.first_sent[c], plan.first_sent[c + 1]),
-           absl::MakeConstSpan(plan.send_rows).subspan(c * ranks, ranks));
-  returned_ = road.Record();
-}
-
-void TokenExchange::Combine(Context& ctx, const DispatchPlan& plan, Tensor returned, Tensor gates,
-                            Tensor base, Tensor y) {
+void TokenExchange::Combine(Context& ctx, TokenTransfer transfer, const CombineArgs& args) {
   Profiler::Scope scope(ctx.profiler, "exchange.combine");
-  if (!alone()) AwaitRoad(ctx, returned_);
-  Compute(ctx,
-          CombineRows{
-              .rows = returned, .positions = plan.positions, .gates = gates, .base = base, .y = y});
+  transfer.CheckComplete("Combine", TokenTransfer::Direction::kForward, *this);
+  const Tensor positions = transfer.state_.plan->positions;
+  Compute(ctx, CombineRows{.rows = Finish(ctx, transfer),
+                           .positions = positions,
+                           .gates = args.gates,
+                           .base = args.base,
+                           .y = args.y});
 }
 
-void TokenExchange::CombineBackward(Context& ctx, const DispatchPlan& plan, Tensor dy, Tensor gates,
-                                    Tensor returned, Tensor dgates, Tensor dresults) {
+TokenTransfer TokenExchange::CombineBackward(Context& ctx, const DispatchPlan& plan,
+                                             const CombineBackwardArgs& args) {
   Profiler::Scope scope(ctx.profiler, "exchange.combine_backward");
-  Compute(ctx, CombineRowsBackward{.dy = dy,
-                                   .rows = returned,
+  CheckPlan(plan);
+  CHECK(!single_rank() || args.dresults.data == args.returned.data)
+      << "with one rank, dresults must be the tensor `returned`";
+  Compute(ctx, CombineRowsBackward{.dy = args.dy,
+                                   .rows = args.returned,
                                    .positions = plan.positions,
-                                   .gates = gates,
-                                   .drows = returned,
-                                   .dgates = dgates});
-  SendOut(ctx, plan, returned, dresults);
+                                   .gates = args.gates,
+                                   .drows = args.returned,
+                                   .dgates = args.dgates});
+  return Start(ctx, args.returned,
+               {.plan = &plan,
+                .plan_number = plan.number,
+                .direction = TokenTransfer::Direction::kBackward,
+                .rows = args.dresults,
+                .returned = args.returned});
 }
 
-void TokenExchange::DispatchBackward(Context& ctx, const DispatchPlan& plan, Tensor dreturned,
-                                     Tensor dx, bool add_to_dx) {
+void TokenExchange::DispatchBackward(Context& ctx, TokenTransfer transfer,
+                                     const DispatchBackwardArgs& args) {
   Profiler::Scope scope(ctx.profiler, "exchange.dispatch_backward");
-  if (!alone()) AwaitRoad(ctx, returned_);
-  Compute(ctx, CombineRows{.rows = dreturned,
-                           .positions = plan.positions,
+  transfer.CheckComplete("DispatchBackward", TokenTransfer::Direction::kBackward, *this);
+  const Tensor positions = transfer.state_.plan->positions;
+  Compute(ctx, CombineRows{.rows = Finish(ctx, transfer),
+                           .positions = positions,
                            .gates = Tensor{},
-                           .base = add_to_dx ? dx : Tensor{},
-                           .y = dx});
+                           .base = args.add_to_dx ? args.dx : Tensor{},
+                           .y = args.dx});
 }
 
-double TokenExchange::TakeExposedSeconds() {
+double TokenExchange::ReadAndClearExposedSeconds() {
   return timer_ == nullptr ? 0.0 : timer_->ReadAndReset();
 }
 
-void TokenExchange::SendOut(Context& ctx, const DispatchPlan& plan, const Tensor& outgoing,
-                            const Tensor& rows) {
-  if (alone()) return;
-  rows_ = rows;
-  arrivals_ = ctx.arena->Allocate(rows.dtype, {plan.received, rows.dim(1)});
-  arrived_.clear();
-  Stream& road = RoadOf(ctx, plan);
-  if (&road != ctx.stream) road.Wait(ctx.stream->Record());
+void TokenExchange::CheckPlan(const DispatchPlan& plan) const {
+  CHECK(plan.exchange == this)
+      << "the plan is not of this exchange; call Plan of the same TokenExchange first";
+}
+
+TokenTransfer TokenExchange::Start(Context& ctx, Tensor outgoing, TokenTransfer::State state) {
+  const DispatchPlan& plan = *state.plan;
+  if (single_rank()) return TokenTransfer(*this, std::move(state));
+  state.arrivals = ctx.arena->Allocate(state.rows.dtype, {plan.received, state.rows.dim(1)});
+  if (!spare_events_.empty()) {
+    state.arrived = std::move(spare_events_.back());
+    spare_events_.pop_back();
+  }
+  Stream& stream = CommStream(ctx, plan);
+  if (&stream != ctx.stream) stream.Wait(ctx.stream->Record());
   const auto ranks = static_cast<size_t>(group_.size());
   for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
     const auto c = static_cast<size_t>(chunk);
     const ExpertPart& part = plan.part(chunk);
-    AllToAll(ctx, road, outgoing.Rows(plan.first_sent[c], plan.first_sent[c + 1]),
+    AllToAll(ctx, stream, outgoing.Rows(plan.first_sent[c], plan.first_sent[c + 1]),
              absl::MakeConstSpan(plan.send_rows).subspan(c * ranks, ranks),
-             arrivals_.Rows(part.first_row, part.last_row),
+             state.arrivals.Rows(part.first_row, part.last_row),
              absl::MakeConstSpan(plan.recv_rows).subspan(c * ranks, ranks));
-    arrived_.push_back(road.Record());
+    state.arrived.push_back(stream.Record());
   }
+  return TokenTransfer(*this, std::move(state));
 }
 
-Stream& TokenExchange::RoadOf(Context& ctx, const DispatchPlan& plan) {
+Tensor TokenExchange::Finish(Context& ctx, TokenTransfer& transfer) {
+  TokenTransfer::State& state = transfer.state_;
+  if (!single_rank()) {
+    WaitForEvent(ctx, state.last_returned);
+    state.arrived.clear();
+    spare_events_.push_back(std::move(state.arrived));
+  }
+  transfer.exchange_ = nullptr;
+  return state.returned;
+}
+
+Stream& TokenExchange::CommStream(Context& ctx, const DispatchPlan& plan) {
   if (plan.chunks() == 1) return *ctx.stream;
-  if (road_ == nullptr) road_ = Stream::Create(ctx.stream->device(), Stream::Kind::kSide);
-  return *road_;
+  if (comm_stream_ == nullptr) {
+    comm_stream_ = Stream::Create(ctx.stream->device(), Stream::Kind::kSide);
+  }
+  return *comm_stream_;
 }
 
-void TokenExchange::AwaitRoad(Context& ctx, Event event) {
+void TokenExchange::WaitForEvent(Context& ctx, Event event) {
   if (event.stream == nullptr || event.stream == ctx.stream) return;
   Profiler::Scope scope(ctx.profiler, "exchange.wait");
   timer_->Start(*ctx.stream);
@@ -244,6 +259,84 @@ void TokenExchange::AllToAll(Context& ctx, Stream& stream, Tensor input,
   timer_->Start(stream);
   group_.AllToAllV(input, send_rows, output, recv_rows, stream);
   timer_->Stop(stream);
+}
+
+TokenTransfer::TokenTransfer(TokenExchange& exchange, State state)
+    : exchange_(&exchange), state_(std::move(state)) {}
+
+TokenTransfer::TokenTransfer(TokenTransfer&& other) noexcept
+    : exchange_(std::exchange(other.exchange_, nullptr)), state_(std::move(other.state_)) {}
+
+TokenTransfer::~TokenTransfer() {
+  if (exchange_ == nullptr || std::uncaught_exceptions() > 0) return;
+  LOG(FATAL) << "a token transfer was destroyed in flight (" << state_.sent_back << " of "
+             << state_.plan->chunks()
+             << " chunks sent back); pass it to Combine or DispatchBackward";
+}
+
+void TokenTransfer::WaitChunk(Context& ctx, int chunk) {
+  CheckInFlight("WaitChunk");
+  const DispatchPlan& plan = *state_.plan;
+  CHECK(chunk == state_.waited && chunk < plan.chunks())
+      << "WaitChunk(" << chunk << ") after " << state_.waited << " of " << plan.chunks()
+      << " chunks; wait for each chunk once, in ascending order";
+  ++state_.waited;
+  if (exchange_->single_rank()) return;
+  Profiler::Scope scope(ctx.profiler, "exchange.arrive");
+  exchange_->WaitForEvent(ctx, state_.arrived[static_cast<size_t>(chunk)]);
+  const ExpertPart& part = plan.part(chunk);
+  Compute(ctx, GatherRows{.x = state_.arrivals,
+                          .index = plan.to_slot_order.Rows(part.first_row, part.last_row),
+                          .y = state_.rows.Rows(part.first_row, part.last_row)});
+}
+
+void TokenTransfer::SendBack(Context& ctx, int chunk, Tensor results) {
+  CheckInFlight("SendBack");
+  const DispatchPlan& plan = *state_.plan;
+  CHECK_LT(chunk, state_.waited) << "SendBack(" << chunk << ") before WaitChunk(" << chunk << ")";
+  CHECK_EQ(chunk, state_.sent_back)
+      << "SendBack(" << chunk << ") after " << state_.sent_back << " of " << plan.chunks()
+      << " chunks; send each chunk back once, in ascending order";
+  CHECK_EQ(results.dim(0), plan.received) << results.ShapeString();
+  ++state_.sent_back;
+  if (exchange_->single_rank()) {
+    state_.returned = results;
+    return;
+  }
+  Profiler::Scope scope(ctx.profiler, "exchange.return");
+  const ExpertPart& part = plan.part(chunk);
+  // The chunk's arrivals have been read, so their memory holds the results that leave.
+  const Tensor leaving = state_.arrivals.Rows(part.first_row, part.last_row);
+  Compute(ctx, GatherRows{.x = results,
+                          .index = plan.to_arrival_order.Rows(part.first_row, part.last_row),
+                          .y = leaving});
+  Stream& stream = exchange_->CommStream(ctx, plan);
+  if (&stream != ctx.stream) stream.Wait(ctx.stream->Record());
+  const auto c = static_cast<size_t>(chunk);
+  const auto ranks = static_cast<size_t>(exchange_->group_.size());
+  exchange_->AllToAll(ctx, stream, leaving,
+                      absl::MakeConstSpan(plan.recv_rows).subspan(c * ranks, ranks),
+                      state_.returned.Rows(plan.first_sent[c], plan.first_sent[c + 1]),
+                      absl::MakeConstSpan(plan.send_rows).subspan(c * ranks, ranks));
+  state_.last_returned = stream.Record();
+}
+
+void TokenTransfer::CheckInFlight(const char* call) const {
+  CHECK(exchange_ != nullptr) << call
+                              << " of a transfer that was consumed or moved from; start a new one";
+  CHECK_EQ(state_.plan->number, state_.plan_number)
+      << call << ": the plan was made again while this transfer is in flight; use a plan for each "
+      << "transfer in flight";
+}
+
+void TokenTransfer::CheckComplete(const char* call, Direction direction,
+                                  const TokenExchange& exchange) const {
+  CheckInFlight(call);
+  CHECK(exchange_ == &exchange) << call << " of a transfer that another exchange started";
+  CHECK(state_.direction == direction)
+      << call << " of a transfer of the other direction; Combine completes Dispatch, and "
+      << "DispatchBackward completes CombineBackward";
+  CHECK_EQ(state_.sent_back, state_.plan->chunks()) << call << " before SendBack of every chunk";
 }
 
 }  // namespace unipool

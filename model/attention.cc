@@ -14,9 +14,9 @@ Attention::Attention(ParameterList& parameters, const std::string& prefix,
            {{absl::StrCat(prefix, ".q_proj.weight"), shape.heads * shape.head_dim},
             {absl::StrCat(prefix, ".k_proj.weight"), shape.kv_heads * shape.head_dim},
             {absl::StrCat(prefix, ".v_proj.weight"), shape.kv_heads * shape.head_dim}},
-           shape.hidden, init_std),
+           {.in = shape.hidden, .init_std = init_std}),
       output_(parameters, {{absl::StrCat(prefix, ".o_proj.weight"), shape.hidden}},
-              shape.heads * shape.head_dim, output_init_std) {}
+              {.in = shape.heads * shape.head_dim, .init_std = output_init_std}) {}
 
 void Attention::Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const {
   saved->qkv = Activations(ctx, {tokens, qkv_.out()});
@@ -24,44 +24,42 @@ void Attention::Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* 
   saved->lse = ctx.arena->New({tokens / sequence, shape_.heads, sequence});
 }
 
-void Attention::Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor base, Tensor y,
-                        const Saved& saved) const {
-  qkv_.Forward(ctx, x, Tensor{}, saved.qkv);
-  // Queries and keys stand first in a row, so one call turns both.
+void Attention::Forward(Context& ctx, const ForwardArgs& args, const Saved& saved) const {
+  qkv_.Forward(ctx, {.x = args.x, .y = saved.qkv});
+  // Queries and keys are the first columns of a row, so one call rotates both.
   Compute(ctx, Rope{.x = saved.qkv,
-                    .table = rope_table,
+                    .table = args.rope_table,
                     .heads = shape_.heads + shape_.kv_heads,
-                    .sequence = rope_table.dim(0),
+                    .sequence = args.rope_table.dim(0),
                     .inverse = false});
   Compute(ctx, AttentionForward{.qkv = saved.qkv,
                                 .heads = shape_.heads,
                                 .kv_heads = shape_.kv_heads,
-                                .sequence = rope_table.dim(0),
+                                .sequence = args.rope_table.dim(0),
                                 .out = saved.out,
                                 .lse = saved.lse});
-  output_.Forward(ctx, saved.out, base, y);
+  output_.Forward(ctx, {.x = saved.out, .base = args.base, .y = args.y});
 }
 
-void Attention::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,
-                         Tensor dx) const {
+void Attention::Backward(Context& ctx, const BackwardArgs& args, const Saved& saved) const {
   ArenaScope scope(*ctx.arena);
   const Tensor dout = Activations(ctx, {saved.out.dim(0), saved.out.dim(1)});
   const Tensor dqkv = Activations(ctx, {saved.qkv.dim(0), saved.qkv.dim(1)});
-  output_.Backward(ctx, dy, saved.out, dout, false);
+  output_.Backward(ctx, {.dy = args.dy, .x = saved.out, .dx = dout, .add_to_dx = false});
   Compute(ctx, AttentionBackward{.dout = dout,
                                  .qkv = saved.qkv,
                                  .out = saved.out,
                                  .lse = saved.lse,
                                  .heads = shape_.heads,
                                  .kv_heads = shape_.kv_heads,
-                                 .sequence = rope_table.dim(0),
+                                 .sequence = args.rope_table.dim(0),
                                  .dqkv = dqkv});
   Compute(ctx, Rope{.x = dqkv,
-                    .table = rope_table,
+                    .table = args.rope_table,
                     .heads = shape_.heads + shape_.kv_heads,
-                    .sequence = rope_table.dim(0),
+                    .sequence = args.rope_table.dim(0),
                     .inverse = true});
-  qkv_.Backward(ctx, dqkv, x, dx, false);
+  qkv_.Backward(ctx, {.dy = dqkv, .x = args.x, .dx = args.dx, .add_to_dx = false});
 }
 
 }  // namespace unipool

@@ -1,4 +1,4 @@
-// Self-attention of a LLaMA block: rotary positions, grouped queries, causal inside each sequence.
+// Self-attention of a LLaMA block: rotary positions, grouped queries, causal within each sequence.
 #pragma once
 
 #include <cstdint>
@@ -19,25 +19,37 @@ struct AttentionShape {
 class Attention {
  public:
   struct Saved {
-    Tensor qkv;  // after the rotation
-    Tensor out;  // before the output projection
-    Tensor lse;
+    Tensor qkv;  // [tokens, (heads + 2 * kv_heads) * head_dim], after the rotation
+    Tensor out;  // [tokens, heads * head_dim], before the output projection
+    Tensor
+        lse;  // float32 [sequences, heads, sequence]: log of the sum of exponentials of the scores
   };
 
-  // `prefix` as in "model.layers.3.self_attn"; projections start at init_std, the output's at
-  // output_init_std.
+  // `prefix` is a name such as "model.layers.3.self_attn". The query, key and value projections
+  // start at init_std, the output projection at output_init_std.
   Attention(ParameterList& parameters, const std::string& prefix, const AttentionShape& shape,
             float init_std, float output_init_std);
 
-  // Takes the memory of `saved` from the arena.
+  // Allocates `saved` from the arena. `sequence` is the length of every sequence.
   void Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
-  // y += attention(x); x, y [tokens, hidden]: sequences as long as rope_table [sequence, head_dim].
-  // Fills `saved`.
-  void Forward(Context& ctx, Tensor x, Tensor rope_table, Tensor base, Tensor y,
-               const Saved& saved) const;
-  // dx = gradient of x, given dy of y.
-  void Backward(Context& ctx, Tensor dy, Tensor x, Tensor rope_table, const Saved& saved,
-                Tensor dx) const;
+
+  struct ForwardArgs {
+    Tensor x;           // [tokens, hidden]
+    Tensor rope_table;  // float32 [sequence, head_dim]; defines the length of every sequence
+    Tensor base;        // [tokens, hidden]
+    Tensor y;           // out [tokens, hidden]
+  };
+  // y = base + attention(x). Fills `saved`, which is Allocated.
+  void Forward(Context& ctx, const ForwardArgs& args, const Saved& saved) const;
+
+  struct BackwardArgs {
+    Tensor dy;          // [tokens, hidden]: gradient of y
+    Tensor x;           // [tokens, hidden]
+    Tensor rope_table;  // as in Forward
+    Tensor dx;          // out [tokens, hidden]
+  };
+  // dx = gradient of attention(x) with respect to x; the gradient of base is dy itself.
+  void Backward(Context& ctx, const BackwardArgs& args, const Saved& saved) const;
 
  private:
   AttentionShape shape_;

@@ -22,19 +22,22 @@ void Block::Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* save
   ffn_->Allocate(ctx, tokens, &saved->ffn);
 }
 
-// All that comes before the feed-forward half.
+// Everything before the feed-forward half.
 void Block::Attend(Context& ctx, Tensor rope_table, const Saved& saved) const {
-  attention_norm_.Forward(ctx, saved.x, saved.attention_in, saved.attention_rstd);
-  attention_.Forward(ctx, saved.attention_in, rope_table, saved.x, saved.middle, saved.attention);
-  ffn_norm_.Forward(ctx, saved.middle, saved.ffn_in, saved.ffn_rstd);
+  attention_norm_.Forward(ctx,
+                          {.x = saved.x, .y = saved.attention_in, .rstd = saved.attention_rstd});
+  attention_.Forward(
+      ctx, {.x = saved.attention_in, .rope_table = rope_table, .base = saved.x, .y = saved.middle},
+      saved.attention);
+  ffn_norm_.Forward(ctx, {.x = saved.middle, .y = saved.ffn_in, .rstd = saved.ffn_rstd});
 }
 
-Tensor Block::Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass,
-                      Saved* saved) const {
-  const Tensor y = Activations(ctx, {x.dim(0), x.dim(1)});
-  saved->x = x;
-  Attend(ctx, rope_table, *saved);
-  ffn_->Forward(ctx, saved->ffn_in, saved->middle, y, pass, &saved->ffn);
+Tensor Block::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const {
+  const Tensor y = Activations(ctx, {args.x.dim(0), args.x.dim(1)});
+  saved->x = args.x;
+  Attend(ctx, args.rope_table, *saved);
+  ffn_->Forward(ctx, {.x = saved->ffn_in, .base = saved->middle, .y = y, .pass = args.pass},
+                &saved->ffn);
   return y;
 }
 
@@ -43,12 +46,19 @@ void Block::Recompute(Context& ctx, Tensor rope_table, const Saved& saved) const
   ffn_->Recompute(ctx, saved.ffn_in, saved.ffn);
 }
 
-void Block::Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch,
-                     bool flush) {
-  ffn_->Backward(ctx, dx, saved.ffn_in, saved.ffn, dbranch, flush);
-  ffn_norm_.Backward(ctx, dbranch, saved.middle, saved.ffn_rstd, dx, true);
-  attention_.Backward(ctx, dx, saved.attention_in, rope_table, saved.attention, dbranch);
-  attention_norm_.Backward(ctx, dbranch, saved.x, saved.attention_rstd, dx, true);
+void Block::Backward(Context& ctx, const BackwardArgs& args, Saved& saved) {
+  const Tensor &dx = args.dx, &dbranch = args.dbranch;
+  ffn_->Backward(
+      ctx, {.dy = dx, .x = saved.ffn_in, .dx = dbranch, .weight_gradients = args.weight_gradients},
+      saved.ffn);
+  ffn_norm_.Backward(
+      ctx, {.dy = dbranch, .x = saved.middle, .rstd = saved.ffn_rstd, .dx = dx, .add_to_dx = true});
+  attention_.Backward(
+      ctx, {.dy = dx, .x = saved.attention_in, .rope_table = args.rope_table, .dx = dbranch},
+      saved.attention);
+  attention_norm_.Backward(
+      ctx,
+      {.dy = dbranch, .x = saved.x, .rstd = saved.attention_rstd, .dx = dx, .add_to_dx = true});
 }
 
 }  // namespace unipool

@@ -14,11 +14,11 @@ namespace unipool {
 class Block {
  public:
   struct Saved {
-    Tensor x;  // the input; borrowed from the layer below
+    Tensor x;  // [tokens, hidden]: the input; borrowed from the layer below
     Tensor attention_in;
     Tensor attention_rstd;
     Attention::Saved attention;
-    Tensor middle;  // x + attention
+    Tensor middle;  // [tokens, hidden]: x + attention(norm(x))
     Tensor ffn_in;
     Tensor ffn_rstd;
     FeedForward::Saved ffn;
@@ -26,18 +26,28 @@ class Block {
 
   Block(Norm attention_norm, Attention attention, Norm ffn_norm, std::unique_ptr<FeedForward> ffn);
 
-  // Takes the memory of what Recompute gives from the arena.
+  // Allocates the tensors that Recompute fills from the arena. `sequence` is the length of every
+  // sequence.
   void Allocate(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
-  // Returns the block's output [tokens, hidden], from the arena. `saved` is Allocated.
-  // `rope_table` [sequence, head_dim] says how long the sequences are.
-  Tensor Forward(Context& ctx, Tensor x, Tensor rope_table, const Pass& pass, Saved* saved) const;
-  // Before a Backward whose `saved` was Allocated together with other blocks': computes again what
-  // follows from the input alone, up to the router's scores.
+
+  struct ForwardArgs {
+    Tensor x;           // [tokens, hidden]
+    Tensor rope_table;  // float32 [sequence, head_dim]; defines the length of every sequence
+    Pass pass = {};
+  };
+  // Returns the block's output [tokens, hidden], allocated from the arena. `saved` is Allocated.
+  Tensor Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const;
+  // Computes everything up to the router's scores again from saved.x. Call it before a Backward if
+  // other blocks have used the tensors of `saved` since the Forward.
   void Recompute(Context& ctx, Tensor rope_table, const Saved& saved) const;
-  // dx holds the output's gradient and is turned into the input's. `dbranch`, of the same shape, is
-  // working memory. `flush` is that of FeedForward::Backward.
-  void Backward(Context& ctx, Tensor rope_table, Saved& saved, Tensor dx, Tensor dbranch,
-                bool flush);
+
+  struct BackwardArgs {
+    Tensor rope_table;  // as in Forward
+    Tensor dx;          // in: gradient of the output; out: gradient of the input [tokens, hidden]
+    Tensor dbranch;     // scratch [tokens, hidden]
+    WeightGradients weight_gradients;
+  };
+  void Backward(Context& ctx, const BackwardArgs& args, Saved& saved);
 
   void FinishStep(Context& ctx) { ffn_->FinishStep(ctx); }
 

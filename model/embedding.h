@@ -1,4 +1,4 @@
-// Token embedding, not tied to the output head.
+// Token embedding. Its table is not shared with the output head.
 #pragma once
 
 #include "model/parameter.h"
@@ -10,7 +10,9 @@ class Embedding {
  public:
   Embedding(ParameterList& parameters, int64_t vocab, int64_t hidden, float init_std);
 
-  void Forward(Context& ctx, Tensor tokens, Tensor y) const;  // int32 [tokens] -> [tokens, hidden]
+  // y[t] = table[tokens[t]]; tokens int32 [tokens], y [tokens, hidden].
+  void Forward(Context& ctx, Tensor tokens, Tensor y) const;
+  // Adds the rows of dy [tokens, hidden] to the gradients of the tokens' rows.
   void Backward(Context& ctx, Tensor tokens, Tensor dy) const;
 
  private:

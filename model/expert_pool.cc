@@ -7,21 +7,11 @@
 namespace unipool {
 namespace {
 
-const Parameter* AddMatrix(ParameterList& parameters, const std::string& name, ParameterKind kind,
-                           int64_t out, int64_t in, float init_std, bool stacked) {
-  return parameters.Add({.name = name,
-                         .shape = {out, in},
-                         .kind = kind,
-                         .init_std = init_std,
-                         .decay = true,
-                         .stacked = stacked});
-}
-
-// `first` is the first of matrices that lie one after the other; null without experts.
-Tensor Stack(const Parameter* first, bool gradient, const Tensor& like,
-             std::initializer_list<int64_t> dims) {
+// The weights of matrices that lie one after the other, of which `first` is the first; null without
+// experts.
+Tensor Stack(const Parameter* first, const Tensor& like, std::initializer_list<int64_t> dims) {
   if (first == nullptr) return Tensor::View(nullptr, like.dtype, dims, like.device);
-  return (gradient ? first->grad : first->weight).From(dims);
+  return first->weight.From(dims);
 }
 
 Tensor RowsOf(const ExpertPart& part, const Tensor& all) {
@@ -52,34 +42,44 @@ ExpertPool ExpertPool::Dense(ParameterList& parameters, int layer, const ExpertS
                     ParameterKind::kReplicated, shape);
 }
 
-// Gate and up of an expert lie side by side, and experts in slot order, so that the list's memory
-// is the stacked operand of the grouped product.
+// The list stores gate and up of an expert side by side, and experts in slot order, so that its
+// memory is the stacked operand of the grouped product.
 ExpertPool::ExpertPool(ParameterList& parameters, const std::vector<std::string>& prefixes,
                        ParameterKind kind, const ExpertShape& shape)
     : experts_(static_cast<int64_t>(prefixes.size())),
       hidden_(shape.hidden),
       ffn_(shape.ffn),
       recompute_(shape.recompute) {
+  Parameter matrix{.name = "",
+                   .shape = {ffn_, hidden_},
+                   .kind = kind,
+                   .init_std = shape.init_std,
+                   .decay = true};
   for (const std::string& prefix : prefixes) {
-    const Parameter* gate = AddMatrix(parameters, absl::StrCat(prefix, ".gate_proj.weight"), kind,
-                                      ffn_, hidden_, shape.init_std, first_gate_ != nullptr);
-    AddMatrix(parameters, absl::StrCat(prefix, ".up_proj.weight"), kind, ffn_, hidden_,
-              shape.init_std, true);
+    matrix.name = absl::StrCat(prefix, ".gate_proj.weight");
+    matrix.stacked = first_gate_ != nullptr;
+    const Parameter* gate = parameters.Add(matrix);
     if (first_gate_ == nullptr) first_gate_ = gate;
+    matrix.name = absl::StrCat(prefix, ".up_proj.weight");
+    matrix.stacked = true;
+    parameters.Add(matrix);
   }
+  matrix.shape = {hidden_, ffn_};
+  matrix.init_std = shape.output_init_std;
   for (const std::string& prefix : prefixes) {
-    const Parameter* down = AddMatrix(parameters, absl::StrCat(prefix, ".down_proj.weight"), kind,
-                                      hidden_, ffn_, shape.output_init_std, first_down_ != nullptr);
+    matrix.name = absl::StrCat(prefix, ".down_proj.weight");
+    matrix.stacked = first_down_ != nullptr;
+    const Parameter* down = parameters.Add(matrix);
     if (first_down_ == nullptr) first_down_ = down;
   }
 }
 
-Tensor ExpertPool::GateUp(const Tensor& like, bool gradient) const {
-  return Stack(first_gate_, gradient, like, {experts_, 2 * ffn_, hidden_});
+Tensor ExpertPool::GateUpWeights(const Tensor& like) const {
+  return Stack(first_gate_, like, {experts_, 2 * ffn_, hidden_});
 }
 
-Tensor ExpertPool::Down(const Tensor& like, bool gradient) const {
-  return Stack(first_down_, gradient, like, {experts_, hidden_, ffn_});
+Tensor ExpertPool::DownWeights(const Tensor& like) const {
+  return Stack(first_down_, like, {experts_, hidden_, ffn_});
 }
 
 void ExpertPool::Allocate(Context& ctx, Tensor rows, Tensor offsets, Saved* saved) const {
@@ -99,7 +99,7 @@ void ExpertPool::Forward(Context& ctx, const ExpertPart& part, Tensor results,
   ComputeGateUp(ctx, part, saved, gate_up);
   Compute(ctx, SwiGluForward{.gate_up = gate_up, .y = hidden});
   Compute(ctx, GroupedGemm{.a = hidden,
-                           .weight = ExpertsOf(part, Down(hidden, false)),
+                           .weight = ExpertsOf(part, DownWeights(hidden)),
                            .offsets = BoundsOf(part, saved.offsets),
                            .c = RowsOf(part, results),
                            .transpose_weight = true});
@@ -108,7 +108,7 @@ void ExpertPool::Forward(Context& ctx, const ExpertPart& part, Tensor results,
 void ExpertPool::ComputeGateUp(Context& ctx, const ExpertPart& part, const Saved& saved,
                                Tensor gate_up) const {
   Compute(ctx, GroupedGemm{.a = RowsOf(part, saved.rows),
-                           .weight = ExpertsOf(part, GateUp(saved.rows, false)),
+                           .weight = ExpertsOf(part, GateUpWeights(saved.rows)),
                            .offsets = BoundsOf(part, saved.offsets),
                            .c = gate_up,
                            .transpose_weight = true});
@@ -131,33 +131,35 @@ void ExpertPool::Backward(Context& ctx, const ExpertPart& part, const Saved& sav
   const Tensor hidden = RowsOf(part, gradients.hidden), gate_up = RowsOf(part, saved.gate_up);
   const Tensor offsets = BoundsOf(part, saved.offsets);
   Compute(ctx, GroupedGemm{.a = RowsOf(part, gradients.dresults),
-                           .weight = ExpertsOf(part, Down(hidden, false)),
+                           .weight = ExpertsOf(part, DownWeights(hidden)),
                            .offsets = offsets,
                            .c = hidden,
                            .transpose_weight = false});
-  // The gradient takes the place of gate_up, and the recomputed activation that of its own
-  // gradient.
+  // In place: the gradient of gate_up overwrites gate_up, and the recomputed activations overwrite
+  // their gradient.
   Compute(ctx, SwiGluBackward{.dy = hidden, .gate_up = gate_up, .dgate_up = gate_up, .y = hidden});
   Compute(ctx, GroupedGemm{.a = gate_up,
-                           .weight = ExpertsOf(part, GateUp(gate_up, false)),
+                           .weight = ExpertsOf(part, GateUpWeights(gate_up)),
                            .offsets = offsets,
                            .c = RowsOf(part, drows),
                            .transpose_weight = false});
 }
 
-void ExpertPool::Note(const Saved& saved, const Gradients& gradients) {
+void ExpertPool::DeferWeightGradients(const Saved& saved, const Gradients& gradients) {
   gate_up_rows_.push_back({.dy = saved.gate_up, .x = saved.rows, .offsets = saved.offsets});
   down_rows_.push_back({.dy = gradients.dresults, .x = gradients.hidden, .offsets = saved.offsets});
 }
 
-void ExpertPool::Flush(Context& ctx) {
+void ExpertPool::ComputeDeferred(Context& ctx) {
   if (experts_ > 0) {
-    Compute(ctx, GroupedWeightGradient{.layers = gate_up_rows_.data(),
-                                       .num_layers = noted_layers(),
-                                       .dweight = GateUp({}, true)});
-    Compute(ctx, GroupedWeightGradient{.layers = down_rows_.data(),
-                                       .num_layers = noted_layers(),
-                                       .dweight = Down({}, true)});
+    Compute(ctx, GroupedWeightGradient{
+                     .layers = gate_up_rows_.data(),
+                     .num_layers = deferred_layers(),
+                     .dweight = first_gate_->grad.From({experts_, 2 * ffn_, hidden_})});
+    Compute(ctx,
+            GroupedWeightGradient{.layers = down_rows_.data(),
+                                  .num_layers = deferred_layers(),
+                                  .dweight = first_down_->grad.From({experts_, hidden_, ffn_})});
   }
   gate_up_rows_.clear();
   down_rows_.clear();

@@ -1,10 +1,11 @@
-// The SwiGLU experts of one pool that live on this rank, borrowed by every layer that routes into
-// the pool. Vanilla MoE is one such pool a layer; a dense layer is one with a single expert that
+// The SwiGLU experts of one pool that this rank holds, borrowed by every layer that routes into the
+// pool. Vanilla MoE has one such pool per layer; a dense layer has a pool of a single expert that
 // every rank holds.
 //
-// Weight gradients may wait: Backward gives the gradient of the rows at once and notes what the
-// weight gradients need; Flush then runs them for all noted layers, expert by expert, so that an
-// expert's gradient is read and written once instead of once a layer.
+// Weight gradients are deferred: Backward computes the gradient of the rows, and
+// DeferWeightGradients records the operands of the weight gradients. ComputeDeferred computes them
+// for all recorded layers, expert by expert, so that the gradient of an expert is read and written
+// once instead of once per layer.
 #pragma once
 
 #include <cstdint>
@@ -24,75 +25,80 @@ struct ExpertShape {
   int64_t ffn;
   float init_std;         // gate and up projections
   float output_init_std;  // down projection
-  // Whether a backward computes gate_up again instead of finding it kept.
-  bool recompute;
+  bool recompute;         // recompute gate_up in the backward instead of keeping it
+};
+
+// What a layer's backward does with the weight gradients of its pool.
+enum class WeightGradients : uint8_t {
+  kDefer,    // records them for a later backward
+  kCompute,  // computes them and all that are recorded
 };
 
 class ExpertPool {
  public:
   struct Saved {
     Tensor rows;  // [rows, hidden], the input; borrowed
-    // [rows, 2 * ffn]; absent until AllocateBackward where it is recomputed. Backward overwrites it
-    // with its gradient.
+    // [rows, 2 * ffn]. If it is recomputed, it is absent until AllocateBackward. Backward
+    // overwrites it with its gradient.
     Tensor gate_up;
-    Tensor offsets;  // int64 [experts here + 1]; borrowed
+    Tensor offsets;  // int64 [experts on this rank + 1]; borrowed
   };
-  // What the noted weight gradients need of a backward, [rows, hidden] and [rows, ffn].
+  // Operands of the weight gradients that a backward provides.
   struct Gradients {
-    Tensor dresults;  // the gradient of the results; borrowed
-    Tensor hidden;    // working memory
+    Tensor dresults;  // [rows, hidden]: gradient of the results; borrowed
+    Tensor hidden;    // [rows, ffn]: scratch, then the activations
   };
 
-  // Experts `owned` (global ids, in slot order) of the pool "model.expert_pools.{g}".
+  // Experts `owned` (global ids, in slot order) of the pool "model.expert_pools.{pool}".
   static ExpertPool Sharded(ParameterList& parameters, int pool, absl::Span<const int> owned,
                             const ExpertShape& shape);
-  // The feed-forward network of a dense layer, "model.layers.{l}.mlp", as a pool of one.
+  // The feed-forward network of a dense layer, "model.layers.{layer}.mlp", as a pool of one expert.
   static ExpertPool Dense(ParameterList& parameters, int layer, const ExpertShape& shape);
 
   int64_t experts() const { return experts_; }  // on this rank
 
-  // All experts here and all rows.
+  // The part that holds every expert of this rank and every row.
   ExpertPart All(const Tensor& rows) const { return {0, experts_, 0, rows.dim(0)}; }
 
-  // Notes where rows [rows, hidden] will be, sorted by slot with bounds `offsets`, and takes the
-  // memory of gate_up from the arena, where it is kept.
+  // Records the input in `saved` and allocates gate_up from the arena if it is kept. rows [rows,
+  // hidden] are sorted by slot, with int64 bounds `offsets`; they may be filled later.
   void Allocate(Context& ctx, Tensor rows, Tensor offsets, Saved* saved) const;
-  // The part's rows -> their results, of results [rows, hidden]. `saved` is Allocated.
+  // Computes the part's rows of `results` [rows, hidden]. `saved` is Allocated.
   void Forward(Context& ctx, const ExpertPart& part, Tensor results, const Saved& saved) const;
-  // Takes what a backward needs from the arena: gate_up, where it was not kept, and what is
-  // returned.
+  // Allocates from the arena what a backward needs: gate_up if it is recomputed, and the scratch
+  // memory of the returned Gradients.
   Gradients AllocateBackward(Context& ctx, Tensor dresults, Saved& saved) const;
-  // Computes gate_up again, where it was not kept.
+  // Recomputes gate_up if it was not kept.
   void Recompute(Context& ctx, const Saved& saved) const;
-  // The part's drows, of drows [rows, hidden], from its dresults.
+  // Computes the part's rows of `drows` [rows, hidden] from those of gradients.dresults.
   void Backward(Context& ctx, const ExpertPart& part, const Saved& saved,
                 const Gradients& gradients, Tensor drows) const;
-  // Notes the weight gradients of a backward whose parts are all done. What `saved` and `gradients`
-  // hold must stay alive and untouched until Flush.
-  void Note(const Saved& saved, const Gradients& gradients);
-  // Adds the noted weight gradients, in the order they were noted, and forgets them.
-  void Flush(Context& ctx);
-  int64_t noted_layers() const { return static_cast<int64_t>(gate_up_rows_.size()); }
+  // Records the weight gradients of a backward after Backward of all its parts. The tensors of
+  // `saved` and `gradients` must stay alive and unchanged until ComputeDeferred.
+  void DeferWeightGradients(const Saved& saved, const Gradients& gradients);
+  // Adds the recorded weight gradients to the parameters' gradients, in the order in which they
+  // were recorded, and clears the record.
+  void ComputeDeferred(Context& ctx);
+  int64_t deferred_layers() const { return static_cast<int64_t>(gate_up_rows_.size()); }
 
  private:
   ExpertPool(ParameterList& parameters, const std::vector<std::string>& prefixes,
              ParameterKind kind, const ExpertShape& shape);
 
-  // Of the part: gate_up [its rows, 2 * ffn].
+  // Computes gate_up [rows of the part, 2 * ffn].
   void ComputeGateUp(Context& ctx, const ExpertPart& part, const Saved& saved,
                      Tensor gate_up) const;
-  // Of all experts: [experts, 2 * ffn, hidden] and [experts, hidden, ffn]. Values of none are
-  // of the type and device of `like`.
-  Tensor GateUp(const Tensor& like, bool gradient) const;
-  Tensor Down(const Tensor& like, bool gradient) const;
+  // Weights of all experts of this rank. Without experts they have the type and device of `like`.
+  Tensor GateUpWeights(const Tensor& like) const;  // [experts, 2 * ffn, hidden]
+  Tensor DownWeights(const Tensor& like) const;    // [experts, hidden, ffn]
 
   int64_t experts_;
   int64_t hidden_;
   int64_t ffn_;
   bool recompute_;
-  const Parameter* first_gate_ = nullptr;  // null where this rank owns no expert
+  const Parameter* first_gate_ = nullptr;  // null if this rank owns no expert
   const Parameter* first_down_ = nullptr;
-  std::vector<GroupedRows> gate_up_rows_;  // noted
+  std::vector<GroupedRows> gate_up_rows_;  // operands of the deferred weight gradients, by layer
   std::vector<GroupedRows> down_rows_;
 };
 

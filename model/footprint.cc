@@ -23,7 +23,7 @@ int64_t ExpertRanks(const config::Run& run, int ranks) {
   return run.parallel().expert_parallel() == 0 ? ranks : run.parallel().expert_parallel();
 }
 
-// Remainders start at another rank in each pool, as Transformer lays them out.
+// Transformer starts the larger blocks of experts at another rank in each pool.
 int64_t ExpertsOnRank(const config::Run& run, int ranks, int rank) {
   const int64_t experts = run.pool().experts(), owners = ExpertRanks(run, ranks);
   const int64_t position = rank % owners, remainder = experts % owners;
@@ -39,30 +39,30 @@ int64_t QkvWidth(const config::Model& model) {
   return (model.heads() + 2 * model.kv_heads()) * model.head_dim();
 }
 
-// The most tokens that a rank has in one micro-batch, cut as data/batch_loader.h says.
+// The maximum number of tokens of a rank in one micro-batch; data/batch_loader.h defines the split.
 int64_t MicroBatchTokens(const config::Run& run, int ranks) {
   const int64_t global = run.data().global_batch(), limit = run.data().micro_batch();
   const int64_t steps = limit == 0 ? 1 : (global + ranks * limit - 1) / (ranks * limit);
-  const int64_t together = (global + steps - 1) / steps;
-  return (together + ranks - 1) / ranks * run.model().sequence();
+  const int64_t all_ranks = (global + steps - 1) / steps;
+  return (all_ranks + ranks - 1) / ranks * run.model().sequence();
 }
 
-// What a layer has in the arena, as bytes. The peak is the backward of the lowest layer of a
-// pool, with everything saved and everything noted for the pool's weight gradients.
+// Memory of a layer in the arena, in bytes. The peak is the backward of the lowest layer of a pool,
+// when everything saved and the operands of the deferred weight gradients are in memory.
 struct LayerBytes {
-  int64_t kept;      // whatever is recomputed: output, choices, rows and results of experts
+  int64_t kept;      // never recomputed: output, choices, rows and results of experts
   int64_t backbone;  // of a block, up to the router's scores
   int64_t gate_up;   // of its experts
-  int64_t noted;     // kept from a layer's backward until the pool's Flush
+  int64_t deferred;  // kept from the layer's backward until ExpertPool::ComputeDeferred
   int64_t backward_scratch;
 };
 
-// `value` is the bytes of an activation; what is exact has kFloat.
+// `value` is the size of an activation; float32 data has size kFloat.
 LayerBytes PerLayer(const config::Run& run, int64_t tokens, int ranks, int64_t value) {
   const config::Model& model = run.model();
   const int64_t hidden = model.hidden(), ffn = model.ffn();
   const int64_t attention_width = model.heads() * model.head_dim();
-  // Both normed inputs, the middle; qkv, attention output; per-row statistics.
+  // Both normalized inputs and the residual between them; qkv and attention output; row statistics.
   const int64_t backbone = tokens * (value * (3 * hidden + QkvWidth(model) + attention_width) +
                                      kFloat * (model.heads() + 2));
   const int64_t attention_scratch = value * tokens * (attention_width + QkvWidth(model));
@@ -70,24 +70,24 @@ LayerBytes PerLayer(const config::Run& run, int64_t tokens, int ranks, int64_t v
     return {.kept = value * tokens * hidden,
             .backbone = backbone,
             .gate_up = value * tokens * 2 * ffn,
-            .noted = value * tokens * (hidden + ffn),
+            .deferred = value * tokens * (hidden + ffn),
             .backward_scratch = attention_scratch};
   }
   const int64_t experts = run.pool().experts(), top_k = run.pool().top_k();
-  const int64_t rows = tokens * top_k;  // with an even load a rank receives as many as it sends
+  const int64_t rows = tokens * top_k;  // with equal loads a rank receives as many as it sends
   const bool norm = run.pool().router() == config::Pool::NORM;
   const bool sums = run.pool().router() == config::Pool::SIGMOID_BIAS && top_k > 1;
   const int64_t choices = kFloat * (4 * rows + (sums ? tokens : 0));
-  const bool travels = ExpertRanks(run, ranks) > 1;
-  // The router's gradient, and its four terms beside activations that are rounded.
+  const bool several_ranks = ExpertRanks(run, ranks) > 1;
+  // The gradient of the logits, and with bfloat16 activations its four terms.
   const int64_t routing = kFloat * tokens * experts * (value == kFloat ? 1 : 3);
-  // Gradients of rows and gates; rows that travel are held as they arrive too.
-  const int64_t moe_scratch = rows * (kFloat + value * hidden * (travels ? 2 : 1)) + routing;
+  // Gradients of rows and gates; with several ranks also the rows in arrival order.
+  const int64_t moe_scratch = rows * (kFloat + value * hidden * (several_ranks ? 2 : 1)) + routing;
   return {.kept = value * (tokens * hidden + rows * 2 * hidden) + choices +
-                  (travels ? rows * 2 * kFloat : 0),
+                  (several_ranks ? rows * 2 * kFloat : 0),
           .backbone = backbone + kFloat * tokens * experts * (norm ? 2 : 1),
           .gate_up = value * rows * 2 * ffn,
-          .noted = value * rows * (ffn + (travels ? hidden : 0)),
+          .deferred = value * rows * (ffn + (several_ranks ? hidden : 0)),
           .backward_scratch = std::max(attention_scratch, moe_scratch)};
 }
 
@@ -96,27 +96,28 @@ int64_t ActivationBytes(const config::Run& run, int ranks, DeviceType device) {
   const config::Model& model = run.model();
   const int64_t tokens = MicroBatchTokens(run, ranks);
   const LayerBytes layer = PerLayer(run, tokens, ranks, value);
-  int64_t together = IsDense(run) ? 1 : run.pool().layers_per_pool();
+  int64_t deferred_layers = IsDense(run) ? 1 : run.pool().layers_per_pool();
   if (!IsDense(run) && run.pool().gradient_layers() > 0) {
-    together = std::min(together, run.pool().gradient_layers());
+    deferred_layers = std::min(deferred_layers, run.pool().gradient_layers());
   }
-  const bool experts_again = model.recompute() != config::Model::NONE;
-  const bool blocks_again = model.recompute() == config::Model::BLOCK;
-  // Layers have what is recomputed in turn: backbones one memory, gate_up what is noted.
-  const int64_t saved = model.layers() * (layer.kept + (experts_again ? 0 : layer.gate_up)) +
-                        (blocks_again ? 1 : model.layers()) * layer.backbone;
-  const int64_t noted = layer.noted + (experts_again ? layer.gate_up : 0);
-  // Embedding, y, dx, dlast, dbranch.
+  const bool recomputes_experts = model.recompute() != config::Model::NONE;
+  const bool recomputes_blocks = model.recompute() == config::Model::BLOCK;
+  // With recomputation, all layers share the memory of one backbone, and only deferred layers hold
+  // gate_up.
+  const int64_t saved = model.layers() * (layer.kept + (recomputes_experts ? 0 : layer.gate_up)) +
+                        (recomputes_blocks ? 1 : model.layers()) * layer.backbone;
+  const int64_t deferred = layer.deferred + (recomputes_experts ? layer.gate_up : 0);
+  // The embedding's output, and y, dx, dlast and dbranch of Transformer.
   const int64_t streams = tokens * (value * 5 * model.hidden() + kFloat);
-  const int64_t backward = streams + together * noted + layer.backward_scratch;
+  const int64_t backward = streams + deferred_layers * deferred + layer.backward_scratch;
   const int64_t head =
       kFloat * tokens + value * (3 * tokens * model.hidden() +
                                  std::min(tokens, CrossEntropyChunk(device)) * model.vocab());
   return saved + std::max(backward, head);
 }
 
-// What a rank writes of a checkpoint: its share of the weights and their moments, where saves come
-// between steps and beside them.
+// This rank's part of a checkpoint: its share of the weights and their moments, if checkpoints are
+// saved asynchronously during the run.
 int64_t SnapshotBytes(const config::Run& run, int ranks, int64_t experts, int64_t replicated) {
   const config::Checkpoint& checkpoint = run.checkpoint();
   const bool none = checkpoint.every_steps() == 0 || checkpoint.every_steps() > run.steps();

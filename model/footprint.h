@@ -1,5 +1,6 @@
-// What a configuration comes to before anything is run: parameters by part, memory of a rank, and
-// floating-point operations of a token. Formulas: model/method.md#parameter-count and the README.
+// Sizes of a configuration, computed without running it: parameters by part, memory of a rank, and
+// floating-point operations per token (model/method.md#parameter-count,
+// model/method.md#flop-count).
 #pragma once
 
 #include <cstdint>
@@ -22,29 +23,31 @@ struct ParameterCounts {
   int64_t router_scales = 0;
 
   int64_t total() const;
-  int64_t dense() const { return total() - ffn; }  // of an MoE: what is replicated
+  int64_t dense() const { return total() - ffn; }  // in an MoE: the replicated parameters
 };
 
-ParameterCounts CountParameters(const config::Run& run);  // resolved
-// Parameters that one token meets: everything but the experts that it is not sent to.
+// In all functions below, `run` is resolved.
+ParameterCounts CountParameters(const config::Run& run);
+// Parameters that one token uses: all but the experts to which it is not sent.
 int64_t ActiveParameters(const config::Run& run);
 // Parameters on rank `rank` of `ranks`.
 int64_t RankParameters(const config::Run& run, int ranks, int rank);
 
-// Multiply-adds counted as two, forward and backward (twice the forward), of one token:
+// Floating-point operations of one token in the forward and the backward, which counts as twice the
+// forward. A multiply-add counts as two operations:
 //   6 * (attention, router, chosen experts' and output head's weights)
 //   + 6 * layers * heads * head_dim * (sequence + 1)      causal scores and values
 // Embedding look-ups, norms, softmaxes and recomputation are not counted.
 double TrainingFlopsPerToken(const config::Run& run);
 
-// Bytes of one rank while training.
+// Memory of one rank while training, in bytes.
 struct MemoryPlan {
   int64_t values;   // float32
-  int64_t weights;  // their copies in bfloat16; 0 where ops read the values
+  int64_t weights;  // bfloat16 copies of the values; 0 if ops read the values
   int64_t gradients;
-  int64_t moments;      // AdamW's; dense ones sharded over all ranks
-  int64_t activations;  // the arena's peak, with the rank's even share of expert rows
-  int64_t snapshot;     // the copy that is written while training goes on, in the host's memory
+  int64_t moments;      // of AdamW; the dense ones are sharded over all ranks
+  int64_t activations;  // peak of the arena if every rank receives an equal share of expert rows
+  int64_t snapshot;     // host memory: the copy that an asynchronous checkpoint writes
   int64_t on_device() const { return values + weights + gradients + moments + activations; }
   int64_t total() const { return on_device() + snapshot; }
 };

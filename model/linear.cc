@@ -8,16 +8,15 @@
 
 namespace unipool {
 
-Linear::Linear(ParameterList& parameters, const std::vector<Part>& parts, int64_t in,
-               float init_std, bool precise)
-    : first_(nullptr), in_(in) {
+Linear::Linear(ParameterList& parameters, const std::vector<Part>& parts, const Settings& settings)
+    : first_(nullptr), in_(settings.in) {
   for (const Part& part : parts) {
     const Parameter* added = parameters.Add({.name = part.name,
-                                             .shape = {part.out, in},
+                                             .shape = {part.out, in_},
                                              .kind = ParameterKind::kReplicated,
-                                             .init_std = init_std,
+                                             .init_std = settings.init_std,
                                              .decay = true,
-                                             .precise = precise,
+                                             .precise = settings.precise,
                                              .stacked = first_ != nullptr});
     if (first_ == nullptr) first_ = added;
     out_ += part.out;
@@ -28,37 +27,38 @@ Tensor Linear::weight() const { return first_->weight.From({out_, in_}); }
 
 Tensor Linear::dweight() const { return first_->grad.From({out_, in_}); }
 
-void Linear::Forward(Context& ctx, Tensor x, Tensor base, Tensor y) const {
-  if (InTerms(x)) {
-    CHECK(base.absent()) << base.ShapeString();
-    return ForwardInTerms(ctx, x, y);
+void Linear::Forward(Context& ctx, const ForwardArgs& args) const {
+  if (InTerms(args.x)) {
+    CHECK(args.base.absent()) << "a precise weight takes no base with bfloat16 inputs, got "
+                              << args.base.ShapeString();
+    return ForwardInTerms(ctx, args);
   }
-  Compute(ctx, Gemm{.a = x,
+  Compute(ctx, Gemm{.a = args.x,
                     .b = weight(),
-                    .c = y,
+                    .c = args.y,
                     .transpose_a = false,
                     .transpose_b = true,
-                    .accumulate = !base.absent(),
-                    .base = base});
+                    .accumulate = !args.base.absent(),
+                    .base = args.base});
 }
 
-void Linear::Backward(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const {
-  if (InTerms(x)) return BackwardInTerms(ctx, dy, x, dx, add_to_dx);
-  Compute(ctx, Gemm{.a = dy,
-                    .b = x,
+void Linear::Backward(Context& ctx, const BackwardArgs& args) const {
+  if (InTerms(args.x)) return BackwardInTerms(ctx, args);
+  Compute(ctx, Gemm{.a = args.dy,
+                    .b = args.x,
                     .c = dweight(),
                     .transpose_a = true,
                     .transpose_b = false,
                     .accumulate = true});
-  Compute(ctx, Gemm{.a = dy,
+  Compute(ctx, Gemm{.a = args.dy,
                     .b = weight(),
-                    .c = dx,
+                    .c = args.dx,
                     .transpose_a = false,
                     .transpose_b = false,
-                    .accumulate = add_to_dx});
+                    .accumulate = args.add_to_dx});
 }
 
-// [blocks * out, in], a block a term.
+// [blocks * out, in], one block per term.
 Tensor Linear::WeightTerms(Context& ctx, const Terms& terms, int64_t blocks) const {
   const Tensor split = ctx.arena->New<BFloat16>({blocks * out_, in_});
   Compute(ctx, SplitTerms{.x = weight().From({1, out_ * in_}),
@@ -67,28 +67,28 @@ Tensor Linear::WeightTerms(Context& ctx, const Terms& terms, int64_t blocks) con
   return split;
 }
 
-// x goes through one product with all terms of W, so it is read once.
-void Linear::ForwardInTerms(Context& ctx, Tensor x, Tensor y) const {
+// One product of x with all terms of W, so that x is read once.
+void Linear::ForwardInTerms(Context& ctx, const ForwardArgs& args) const {
   ArenaScope scope(*ctx.arena);
-  const Tensor products = ctx.arena->New({x.dim(0), 3 * out_});
-  Compute(ctx, Gemm{.a = x,
+  const Tensor products = ctx.arena->New({args.x.dim(0), 3 * out_});
+  Compute(ctx, Gemm{.a = args.x,
                     .b = WeightTerms(ctx, {0, 1, 2, 0}, 3),
                     .c = products,
                     .transpose_a = false,
                     .transpose_b = true,
                     .accumulate = false});
-  Compute(ctx, SumTerms{.x = products, .accumulate = false, .y = y});
+  Compute(ctx, SumTerms{.x = products, .accumulate = false, .y = args.y});
 }
 
-// dx is rounded, so of its products of terms the largest four are enough:
+// dx is rounded to bfloat16, so the four largest products of terms are enough:
 //   dx = [dy0 dy1 dy2 dy0] [W0; W0; W0; W1]
-void Linear::BackwardInTerms(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool add_to_dx) const {
+void Linear::BackwardInTerms(Context& ctx, const BackwardArgs& args) const {
   ArenaScope scope(*ctx.arena);
-  const Tensor split = ctx.arena->New<BFloat16>({dy.dim(0), 4 * out_});
-  Compute(ctx, SplitTerms{.x = dy, .terms = {0, 1, 2, 0}, .y = split});
+  const Tensor split = ctx.arena->New<BFloat16>({args.dy.dim(0), 4 * out_});
+  Compute(ctx, SplitTerms{.x = args.dy, .terms = {0, 1, 2, 0}, .y = split});
   const Tensor products = ctx.arena->New({4 * out_, in_});
   Compute(ctx, Gemm{.a = split,
-                    .b = x,
+                    .b = args.x,
                     .c = products,
                     .transpose_a = true,
                     .transpose_b = false,
@@ -98,10 +98,10 @@ void Linear::BackwardInTerms(Context& ctx, Tensor dy, Tensor x, Tensor dx, bool 
                         .y = dweight().From({1, out_ * in_})});
   Compute(ctx, Gemm{.a = split,
                     .b = WeightTerms(ctx, {0, 0, 0, 1}, 4),
-                    .c = dx,
+                    .c = args.dx,
                     .transpose_a = false,
                     .transpose_b = false,
-                    .accumulate = add_to_dx});
+                    .accumulate = args.add_to_dx});
 }
 
 }  // namespace unipool

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kChunkTokens = 512;
 constexpr int64_t kChunkTokensOnGpu = 4096;
 
-// From shares to what they weigh.
+// Multiplies shares by `factor`, in place.
 void Scale(double factor, absl::Span<double> shares) {
   for (double& share : shares) share *= factor;
 }
@@ -41,29 +41,32 @@ int64_t CrossEntropyChunk(DeviceType device) {
   return device == DeviceType::kCuda ? kChunkTokensOnGpu : kChunkTokens;
 }
 
-void CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                             float scale, Tensor dx, Tensor sum) {
+void CrossEntropyAndGradient(Context& ctx, const Linear& head, const CrossEntropyArgs& args) {
+  const Tensor& x = args.x;
   const int64_t tokens = x.dim(0);
   ArenaScope scope(*ctx.arena);
-  // Of the weights' type, since the gradient takes the logits' place.
   const int64_t chunk_tokens = CrossEntropyChunk(x.device.type);
+  // Of the weights' type, since the gradient overwrites the logits.
   const Tensor logits = ctx.arena->Allocate(x.dtype, {std::min(tokens, chunk_tokens), head.out()});
   const Tensor losses = ctx.arena->New({tokens});
   for (int64_t begin = 0; begin < tokens; begin += chunk_tokens) {
     const int64_t end = std::min(tokens, begin + chunk_tokens);
     const Tensor chunk = logits.Rows(0, end - begin);
-    head.Forward(ctx, x.Rows(begin, end), Tensor{}, chunk);
+    head.Forward(ctx, {.x = x.Rows(begin, end), .y = chunk});
     Compute(ctx, CrossEntropyGradient{.logits = chunk,
-                                      .targets = targets.Rows(begin, end),
-                                      .scale = scale,
+                                      .targets = args.targets.Rows(begin, end),
+                                      .scale = args.scale,
                                       .losses = losses.Rows(begin, end)});
-    head.Backward(ctx, chunk, x.Rows(begin, end), dx.Rows(begin, end), false);
+    head.Backward(
+        ctx,
+        {.dy = chunk, .x = x.Rows(begin, end), .dx = args.dx.Rows(begin, end), .add_to_dx = false});
   }
-  Compute(ctx, SumLosses{.losses = losses, .weight = double{scale}, .sum = sum});
+  Compute(ctx, SumLosses{.losses = losses, .weight = double{args.scale}, .sum = args.sum});
 }
 
-void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                          const TokenResults& results) {
+void CrossEntropyOfTokens(Context& ctx, const Linear& head, const TokenLossArgs& args) {
+  const Tensor& x = args.x;
+  const TokenResults& results = args.results;
   const int64_t tokens = x.dim(0);
   ArenaScope scope(*ctx.arena);
   const bool choose = !results.likeliest.absent();
@@ -72,14 +75,14 @@ void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor tar
   for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
     const int64_t end = std::min(tokens, begin + kChunkTokens);
     const Tensor chunk = logits.Rows(0, end - begin);
-    head.Forward(ctx, x.Rows(begin, end), Tensor{}, chunk);
+    head.Forward(ctx, {.x = x.Rows(begin, end), .y = chunk});
     if (choose) {
       Compute(ctx, TopK{.scores = chunk,
                         .ids = results.likeliest.Rows(begin, end),
                         .values = largest.Rows(0, end - begin)});
     }
     Compute(ctx, CrossEntropyForward{.logits = chunk,
-                                     .targets = targets.Rows(begin, end),
+                                     .targets = args.targets.Rows(begin, end),
                                      .losses = results.losses.Rows(begin, end)});
   }
 }
@@ -99,8 +102,9 @@ absl::StatusOr<std::unique_ptr<BalanceLosses>> BalanceLosses::Create(
   self->first_.push_back(experts);
   ASSIGN_OR_RETURN(self->weights_,
                    MirroredTensor::Create(statistics.device(), DType::kFloat64, 2 * experts));
-  ASSIGN_OR_RETURN(self->columns_, Buffer::Allocate(statistics.device(),
-                                                    experts * static_cast<int64_t>(sizeof(float))));
+  ASSIGN_OR_RETURN(
+      self->score_gradients_,
+      Buffer::Allocate(statistics.device(), experts * static_cast<int64_t>(sizeof(float))));
   return self;
 }
 
@@ -129,7 +133,7 @@ void BalanceLosses::WriteStepWeights(int layer, absl::Span<double> pool,
   }
 }
 
-void BalanceLosses::TakeMicroBatchShares(Context& ctx, int layer) {
+void BalanceLosses::UpdateMicroBatchShares(Context& ctx, int layer) {
   const Tensor weights = Weights(layer);
   if (settings_.pool_source == BalanceSource::kThisRank && statistics_.has_previous_micro_batch()) {
     const int pool = statistics_.pool_of_layer(layer);
@@ -157,7 +161,7 @@ double BalanceLosses::LayerFactor(int layer) const {
 }
 
 void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, const LossSums& sums) {
-  TakeMicroBatchShares(ctx, layer);
+  UpdateMicroBatchShares(ctx, layer);
   ArenaScope scope(*ctx.arena);
   const Tensor column_sums = ctx.arena->New<double>({scores.dim(1)});
   Compute(ctx, Fill{.x = column_sums, .value = 0});
@@ -165,7 +169,7 @@ void BalanceLosses::Add(Context& ctx, int layer, Tensor scores, const LossSums& 
   Compute(ctx, BalanceLoss{.column_sums = column_sums,
                            .weights = Weights(layer),
                            .losses = sums.balance(),
-                           .score_gradient = column(layer)});
+                           .score_gradient = score_gradient(layer)});
 }
 
 Tensor BalanceLosses::Weights(int layer) const {
@@ -174,8 +178,8 @@ Tensor BalanceLosses::Weights(int layer) const {
       .Reshape({2, statistics_.experts(layer)});
 }
 
-Tensor BalanceLosses::column(int layer) const {
-  return Tensor::Of(static_cast<float*>(columns_.data()) + first_[layer],
+Tensor BalanceLosses::score_gradient(int layer) const {
+  return Tensor::Of(static_cast<float*>(score_gradients_.data()) + first_[layer],
                     {statistics_.experts(layer)}, statistics_.device());
 }
 

@@ -1,7 +1,6 @@
-// The terms of the objective: next-token cross-entropy and the two balance losses. Each gives its
-// value and the gradient that belongs to it. All are weighted by their share of the step's global
-// batch, so that plain sums over micro-batches and ranks are the global objective
-// (model/method.md#loss-scaling).
+// The terms of the objective: next-token cross-entropy and the two balance losses. Each computes
+// its value and its gradient. All are weighted by their share of the step's global batch, so that
+// plain sums over micro-batches and ranks give the global objective (model/method.md#loss-scaling).
 #pragma once
 
 #include <cstdint>
@@ -18,8 +17,8 @@
 
 namespace unipool {
 
-// Contributions to the objective, summed up where the ops run and read by the host once a step.
-// Move-only.
+// Sums of the contributions to the objective, on the device of the ops; the host reads them once a
+// step. Move-only.
 class LossSums {
  public:
   // Balance losses include their coefficients.
@@ -29,12 +28,12 @@ class LossSums {
     double layer_balance = 0;
   };
 
-  // Zero. RESOURCE_EXHAUSTED when the system refuses the memory.
+  // The sums start at zero. RESOURCE_EXHAUSTED if the memory cannot be allocated.
   static absl::StatusOr<LossSums> Create(Device device);
-  LossSums() = default;  // holds nothing
+  LossSums() = default;  // empty; only assignment is valid
 
   void Clear(Context& ctx);
-  // After all work enqueued so far on `stream`; waits for it.
+  // Waits for all work enqueued so far on `stream` and returns the sums.
   Values Read(Stream& stream);
 
   Tensor cross_entropy() const { return sums_.on_device().Rows(0, 1); }  // float64 [1]
@@ -44,29 +43,40 @@ class LossSums {
   MirroredTensor sums_;
 };
 
-// Tokens whose logits CrossEntropyAndGradient holds at a time. On a CPU, products run at full rate
-// and logits stay in a shared cache; on a GPU, each chunk reads and writes the head's gradient.
+// Number of tokens whose logits CrossEntropyAndGradient holds at a time. On a CPU it is large
+// enough for products at full speed and small enough for the logits to stay in a shared cache; on a
+// GPU it is larger, because each chunk reads and writes the gradient of the head.
 int64_t CrossEntropyChunk(DeviceType device);
 
-// Cross-entropy of logits = x head^T against targets, a chunk of tokens at a time so that
-// [tokens, vocab] is never held. Every token weighs `scale`. Overwrites dx, adds to head's
-// gradient, and adds the weighted sum to `sum`, float64 [1]. x, dx [tokens, hidden]; targets int32
-// [tokens].
-void CrossEntropyAndGradient(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                             float scale, Tensor dx, Tensor sum);
-// What is said of each token of an evaluation.
+struct CrossEntropyArgs {
+  Tensor x;        // [tokens, hidden]
+  Tensor targets;  // int32 [tokens]
+  float scale;     // weight of every token
+  Tensor dx;       // out [tokens, hidden], overwritten
+  Tensor sum;      // in/out float64 [1]: the weighted sum of the losses is added
+};
+// Cross-entropy of logits = x head^T against targets, one chunk of tokens at a time, so that the
+// logits of all tokens are never in memory together. Adds to the gradient of `head`.
+void CrossEntropyAndGradient(Context& ctx, const Linear& head, const CrossEntropyArgs& args);
+
+// Results of an evaluation, by token.
 struct TokenResults {
   Tensor losses;  // out [tokens], nats
-  // out int32 [tokens, 1]: the likeliest next token, the lowest id on a tie; absent if not asked
-  // for
+  // out int32 [tokens, 1]: the most likely next token, the lowest id on a tie. Optional.
   Tensor likeliest = {};
 };
-void CrossEntropyOfTokens(Context& ctx, const Linear& head, Tensor x, Tensor targets,
-                          const TokenResults& results);
+struct TokenLossArgs {
+  Tensor x;        // [tokens, hidden]
+  Tensor targets;  // int32 [tokens]
+  TokenResults results;
+};
+// Cross-entropy of each token, without gradients.
+void CrossEntropyOfTokens(Context& ctx, const Linear& head, const TokenLossArgs& args);
 
+// The choices from which a balance loss computes its shares.
 enum class BalanceSource : uint8_t {
-  kThisRank,      // the layer loss: this micro-batch's counts; the pool loss: the previous one's
-  kPreviousStep,  // the counts of the previous step, all ranks and micro-batches
+  kThisRank,      // layer loss: of this micro-batch on this rank; pool loss: of the previous one
+  kPreviousStep,  // of the previous step, all ranks and micro-batches
 };
 
 struct BalanceSettings {
@@ -76,28 +86,28 @@ struct BalanceSettings {
   BalanceSource layer_source;
 };
 
-// Balance over a layer's own choices, and over those of all layers that share a pool. With scores
-// s, their mean P over the tokens of a micro-batch, E experts and N layers of the pool:
+// Balance losses over a layer's own choices and over the choices of all layers that share a pool.
+// With scores s, their mean P over the tokens of a micro-batch, E experts and N layers of the pool:
 //   layer:  layer_coefficient * E * sum_e f_e P_e,      f: shares of this layer's choices
 //   pool:   pool_coefficient * E / N * sum_e f_e P_e,   f: shares of all the pool's layers' choices
 // (model/method.md#layer-loss, model/method.md#pool-loss, model/method.md#statistics), weighted by
-// the micro-batch's part of the global batch. The shares come from where the settings say and carry
-// no gradient; while there are none, the loss is zero. Sums over layers are left to the caller:
-// they have no further factor.
+// the micro-batch's share of the global batch. BalanceSource selects the choices; the shares carry
+// no gradient, and a loss is zero as long as its choices do not exist. The losses of several layers
+// are added without a further factor.
 class BalanceLosses {
  public:
-  // `statistics` is borrowed and outlives this; its device is where the losses are.
+  // `statistics` is borrowed and outlives this; the losses are on its device.
   static absl::StatusOr<std::unique_ptr<BalanceLosses>> Create(const LoadStatistics& statistics,
                                                                const BalanceSettings& settings);
 
-  // Takes the shares of the previous step; `total_tokens` of the global batch.
+  // Reads the shares of the previous step. `total_tokens` is the size of the global batch.
   void StartStep(Context& ctx, int64_t total_tokens);
-  // Once the layer has counted its choices of this micro-batch: adds the losses of its scores
-  // [tokens, experts] to `sums`.
+  // Adds the losses of the layer's scores [tokens, experts] to `sums`. Call it after the layer's
+  // choices of this micro-batch are counted in the statistics.
   void Add(Context& ctx, int layer, Tensor scores, const LossSums& sums);
-  // d(objective)/d(score of expert e) in the micro-batch of the layer's last Add, the same for
-  // every token: [experts].
-  Tensor column(int layer) const;
+  // Gradient of the losses with respect to the score of each expert in the micro-batch of the
+  // layer's last Add, the same for every token: float32 [experts].
+  Tensor score_gradient(int layer) const;
 
  private:
   BalanceLosses(const LoadStatistics& statistics, const BalanceSettings& settings);
@@ -105,20 +115,20 @@ class BalanceLosses {
     return source == BalanceSource::kPreviousStep && statistics_.has_previous();
   }
   void WriteStepWeights(int layer, absl::Span<double> pool, absl::Span<double> own) const;
-  void TakeMicroBatchShares(Context& ctx, int layer);
-  // From an expert's share to the derivative by one score.
+  void UpdateMicroBatchShares(Context& ctx, int layer);
+  // Factors from the share of an expert to the gradient of one of its scores.
   double PoolFactor(int layer) const;
   double LayerFactor(int layer) const;
-  // d(loss)/d(score) of the pool's loss and of the layer's: float64 [2, experts].
+  // Gradients of the pool loss and of the layer loss by score: float64 [2, experts].
   Tensor Weights(int layer) const;
 
   const LoadStatistics& statistics_;
   const BalanceSettings settings_;
   int64_t total_tokens_ = 0;
   std::vector<int> layers_of_pool_;
-  std::vector<int64_t> first_;  // experts of the layers below; and, last, of all layers
-  MirroredTensor weights_;      // of all layers
-  Buffer columns_;              // the sums of the two losses' weights: float32, of all layers
+  std::vector<int64_t> first_;  // number of experts of the layers below; the last entry: of all
+  MirroredTensor weights_;      // Weights of all layers
+  Buffer score_gradients_;      // float32: score_gradient of all layers
 };
 
 }  // namespace unipool

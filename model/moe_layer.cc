@@ -20,8 +20,9 @@ void MoeLayer::Recompute(Context& ctx, Tensor x, const Saved& saved) const {
   router_.Score(ctx, x, saved.router);
 }
 
-void MoeLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
-                       Saved* saved) const {
+void MoeLayer::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const {
+  const Tensor& x = args.x;
+  const Pass& pass = args.pass;
   const bool training = pass.sums != nullptr;
   const Tensor counts =
       training ? shared_.statistics->counts(layer_) : ctx.arena->New<int64_t>({map_.experts()});
@@ -34,15 +35,19 @@ void MoeLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass
   saved->returned = ctx.arena->Allocate(x.dtype, {saved->router.ids.numel(), x.dim(1)});
   pool_.Allocate(ctx, rows, saved->plan.offsets, &saved->experts);
   ArenaScope scope(*ctx.arena);
-  const Tensor results = shared_.exchange->AtOwner(ctx, saved->plan, saved->returned);
-  shared_.exchange->Dispatch(ctx, saved->plan, x, rows);
-  if (training) AddLosses(ctx, *saved, *pass.sums);  // while rows travel
-  for (int chunk = 0; chunk < saved->plan.chunks(); ++chunk) {
-    shared_.exchange->Arrive(ctx, saved->plan, chunk);
-    pool_.Forward(ctx, saved->plan.part(chunk), results, saved->experts);
-    shared_.exchange->Return(ctx, saved->plan, chunk, results, saved->returned);
+  TokenExchange& exchange = *shared_.exchange;
+  const DispatchPlan& plan = saved->plan;
+  const Tensor results = exchange.NewReceiveBuffer(ctx, plan, saved->returned);
+  TokenTransfer transfer =
+      exchange.Dispatch(ctx, plan, {.x = x, .rows = rows, .returned = saved->returned});
+  if (training) AddLosses(ctx, *saved, *pass.sums);  // overlaps the transfer
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
+    transfer.WaitChunk(ctx, chunk);
+    pool_.Forward(ctx, plan.part(chunk), results, saved->experts);
+    transfer.SendBack(ctx, chunk, results);
   }
-  shared_.exchange->Combine(ctx, saved->plan, saved->returned, saved->router.gates, base, y);
+  exchange.Combine(ctx, std::move(transfer),
+                   {.gates = saved->router.gates, .base = args.base, .y = args.y});
 }
 
 void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums) const {
@@ -50,28 +55,39 @@ void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums)
   shared_.balance->Add(ctx, layer_, saved.router.scores, sums);
 }
 
-void MoeLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) {
+void MoeLayer::Backward(Context& ctx, const BackwardArgs& args, Saved& saved) {
+  const Tensor &x = args.x, &dx = args.dx;
   TokenExchange& exchange = *shared_.exchange;
   const DispatchPlan& plan = saved.plan;
-  // What the pool's weight gradients need stays beyond this call; the rest is in the scope below.
-  const Tensor dresults = exchange.AtOwner(ctx, plan, saved.returned);
+  // The pool reads dresults and gradients until its deferred weight gradients are computed, so
+  // they are allocated outside of the scope.
+  const Tensor dresults = exchange.NewReceiveBuffer(ctx, plan, saved.returned);
   const ExpertPool::Gradients gradients = pool_.AllocateBackward(ctx, dresults, saved.experts);
   ArenaScope scope(*ctx.arena);
   const Tensor dgates = ctx.arena->New({plan.tokens, plan.top_k});
   const Tensor drows = ctx.arena->Allocate(x.dtype, {plan.received, x.dim(1)});
-  const Tensor dreturned = exchange.alone() ? drows : saved.returned;
-  exchange.CombineBackward(ctx, plan, dy, saved.router.gates, saved.returned, dgates, dresults);
-  // While rows travel.
-  router_.Backward(ctx, dgates, shared_.balance->column(layer_), x, saved.router, dx);
+  TokenTransfer transfer = exchange.CombineBackward(ctx, plan,
+                                                    {.dy = args.dy,
+                                                     .gates = saved.router.gates,
+                                                     .returned = saved.returned,
+                                                     .dgates = dgates,
+                                                     .dresults = dresults});
+  // These two overlap the transfer.
+  router_.Backward(ctx,
+                   {.dgates = dgates,
+                    .score_gradient = shared_.balance->score_gradient(layer_),
+                    .x = x,
+                    .dx = dx},
+                   saved.router);
   pool_.Recompute(ctx, saved.experts);
   for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
-    exchange.Arrive(ctx, plan, chunk);
+    transfer.WaitChunk(ctx, chunk);
     pool_.Backward(ctx, plan.part(chunk), saved.experts, gradients, drows);
-    exchange.Return(ctx, plan, chunk, drows, dreturned);
+    transfer.SendBack(ctx, chunk, drows);
   }
-  pool_.Note(saved.experts, gradients);
-  if (flush) pool_.Flush(ctx);
-  exchange.DispatchBackward(ctx, plan, dreturned, dx, true);
+  pool_.DeferWeightGradients(saved.experts, gradients);
+  if (args.weight_gradients == WeightGradients::kCompute) pool_.ComputeDeferred(ctx);
+  exchange.DispatchBackward(ctx, std::move(transfer), {.dx = dx, .add_to_dx = true});
 }
 
 void MoeLayer::FinishStep(Context& ctx) {
@@ -80,8 +96,8 @@ void MoeLayer::FinishStep(Context& ctx) {
 
 DenseLayer::DenseLayer(ExpertPool pool) : pool_(std::move(pool)) {}
 
-void DenseLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass&,
-                         Saved* saved) const {
+void DenseLayer::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const {
+  const Tensor& x = args.x;
   const Tensor offsets = ctx.arena->New<int64_t>({2});
   Compute(ctx, Fill{.x = offsets.Rows(0, 1), .value = 0});
   Compute(ctx, Fill{.x = offsets.Rows(1, 2), .value = static_cast<double>(x.dim(0))});
@@ -89,18 +105,19 @@ void DenseLayer::Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pa
   ArenaScope scope(*ctx.arena);
   const Tensor results = ctx.arena->Allocate(x.dtype, {x.dim(0), x.dim(1)});
   pool_.Forward(ctx, pool_.All(x), results, saved->experts);
-  Compute(ctx, Add{.a = base, .b = results, .y = y});
+  Compute(ctx, Add{.a = args.base, .b = results, .y = args.y});
 }
 
-void DenseLayer::Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) {
-  // dy is the residual's gradient, which changes before the weight gradients are taken.
+void DenseLayer::Backward(Context& ctx, const BackwardArgs& args, Saved& saved) {
+  const Tensor &x = args.x, &dy = args.dy;
+  // A copy, since the caller adds to dy before the deferred weight gradients are computed.
   const Tensor dresults = ctx.arena->Allocate(dy.dtype, {x.dim(0), x.dim(1)});
   const ExpertPool::Gradients gradients = pool_.AllocateBackward(ctx, dresults, saved.experts);
   Compute(ctx, Copy{.x = dy, .y = dresults});
   pool_.Recompute(ctx, saved.experts);
-  pool_.Backward(ctx, pool_.All(x), saved.experts, gradients, dx);
-  pool_.Note(saved.experts, gradients);
-  if (flush) pool_.Flush(ctx);
+  pool_.Backward(ctx, pool_.All(x), saved.experts, gradients, args.dx);
+  pool_.DeferWeightGradients(saved.experts, gradients);
+  if (args.weight_gradients == WeightGradients::kCompute) pool_.ComputeDeferred(ctx);
 }
 
 }  // namespace unipool

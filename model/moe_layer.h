@@ -1,6 +1,6 @@
-// The feed-forward half of a block: a Mixture-of-Experts layer, or a dense one.
+// The feed-forward half of a block: a Mixture-of-Experts layer or a dense layer.
 //
-// An MoeLayer owns its router and borrows everything that layers share: the pool, the map of the
+// An MoeLayer owns its router and borrows the parts that layers share: the pool, the map of the
 // pool's experts, the exchange, the statistics and the balance losses.
 #pragma once
 
@@ -15,18 +15,18 @@
 
 namespace unipool {
 
-// What the layers of a model share. Borrowed; outlives them.
+// Parts shared by all MoE layers of a model. Borrowed; they outlive the layers.
 struct SharedParts {
   TokenExchange* exchange;
   LoadStatistics* statistics;
   BalanceLosses* balance;
 };
 
-// What a forward pass is for, besides its result.
+// Options of a forward pass.
 struct Pass {
-  const LossSums* sums =
-      nullptr;                  // given in training: choices are counted, balance losses added here
-  RoutingHook* hook = nullptr;  // may be given in evaluation
+  // Set in training: the layers count their choices and add their balance losses here.
+  const LossSums* sums = nullptr;
+  RoutingHook* hook = nullptr;  // optional, in evaluation only
 };
 
 class FeedForward {
@@ -35,23 +35,33 @@ class FeedForward {
     Router::Saved router;
     DispatchPlan plan;
     ExpertPool::Saved experts;
-    Tensor returned;  // the experts' results as they came back
+    Tensor returned;  // [tokens * k, hidden]: the experts' results at their tokens
+  };
+  struct ForwardArgs {
+    Tensor x;     // [tokens, hidden]
+    Tensor base;  // [tokens, hidden]
+    Tensor y;     // out [tokens, hidden]
+    Pass pass = {};
+  };
+  struct BackwardArgs {
+    Tensor dy;  // [tokens, hidden]
+    Tensor x;   // [tokens, hidden]
+    Tensor dx;  // out [tokens, hidden], overwritten
+    WeightGradients weight_gradients;
   };
 
   virtual ~FeedForward() = default;
 
-  // Takes the memory of what Recompute gives from the arena.
+  // Allocates the tensors that Recompute fills from the arena.
   virtual void Allocate(Context&, int64_t /*tokens*/, Saved*) const {}
-  // Computes the router's scores again, from x. Chooses, counts and exchanges nothing.
+  // Computes the router's scores again from x. Does not choose, count or exchange.
   virtual void Recompute(Context&, Tensor /*x*/, const Saved&) const {}
-  // y = base + f(x); all [tokens, hidden].
-  virtual void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
-                       Saved* saved) const = 0;
-  // Overwrites dx, given dy. Uses up `saved`. The pool notes its weight gradients and, where
-  // `flush` says that they are due, runs them, while rows travel; until then what they need stays
-  // in the arena.
-  virtual void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) = 0;
-  // After a step whose statistics are finished.
+  // y = base + f(x).
+  virtual void Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const = 0;
+  // Computes dx from dy and overwrites tensors of `saved`. Until the pool computes its deferred
+  // weight gradients, their operands stay allocated in the arena.
+  virtual void Backward(Context& ctx, const BackwardArgs& args, Saved& saved) = 0;
+  // Call it after each step, when its statistics are finished.
   virtual void FinishStep(Context&) {}
   virtual ExpertPool& pool() = 0;
 };
@@ -62,9 +72,8 @@ class MoeLayer : public FeedForward {
 
   void Allocate(Context& ctx, int64_t tokens, Saved* saved) const override;
   void Recompute(Context& ctx, Tensor x, const Saved& saved) const override;
-  void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
-               Saved* saved) const override;
-  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) override;
+  void Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const override;
+  void Backward(Context& ctx, const BackwardArgs& args, Saved& saved) override;
   void FinishStep(Context& ctx) override;
   ExpertPool& pool() override { return pool_; }
 
@@ -82,9 +91,8 @@ class DenseLayer : public FeedForward {
  public:
   explicit DenseLayer(ExpertPool pool);
 
-  void Forward(Context& ctx, Tensor x, Tensor base, Tensor y, const Pass& pass,
-               Saved* saved) const override;
-  void Backward(Context& ctx, Tensor dy, Tensor x, Saved& saved, Tensor dx, bool flush) override;
+  void Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const override;
+  void Backward(Context& ctx, const BackwardArgs& args, Saved& saved) override;
   ExpertPool& pool() override { return pool_; }
 
  private:

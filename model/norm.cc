@@ -13,20 +13,20 @@ Norm::Norm(ParameterList& parameters, const std::string& name, int64_t hidden, f
                               .decay = false})),
       eps_(eps) {}
 
-void Norm::Forward(Context& ctx, Tensor x, Tensor y, Tensor rstd) const {
+void Norm::Forward(Context& ctx, const ForwardArgs& args) const {
   Compute(ctx,
-          RmsNormForward{.x = x, .weight = weight_->weight, .eps = eps_, .y = y, .rstd = rstd});
+          RmsNormForward{
+              .x = args.x, .weight = weight_->weight, .eps = eps_, .y = args.y, .rstd = args.rstd});
 }
 
-void Norm::Backward(Context& ctx, Tensor dy, Tensor x, Tensor rstd, Tensor dx,
-                    bool add_to_dx) const {
-  Compute(ctx, RmsNormBackward{.dy = dy,
-                               .x = x,
+void Norm::Backward(Context& ctx, const BackwardArgs& args) const {
+  Compute(ctx, RmsNormBackward{.dy = args.dy,
+                               .x = args.x,
                                .weight = weight_->weight,
-                               .rstd = rstd,
-                               .dx = dx,
+                               .rstd = args.rstd,
+                               .dx = args.dx,
                                .dweight = weight_->grad,
-                               .add_to_dx = add_to_dx});
+                               .add_to_dx = args.add_to_dx});
 }
 
 }  // namespace unipool

@@ -15,10 +15,21 @@ class Norm {
 
   int64_t hidden() const { return weight_->numel(); }
 
-  // x, y [tokens, hidden]; rstd [tokens] is for the backward.
-  void Forward(Context& ctx, Tensor x, Tensor y, Tensor rstd) const;
-  // Adds to dx, which holds the residual's gradient, or overwrites it.
-  void Backward(Context& ctx, Tensor dy, Tensor x, Tensor rstd, Tensor dx, bool add_to_dx) const;
+  struct ForwardArgs {
+    Tensor x;     // [tokens, hidden]
+    Tensor y;     // out [tokens, hidden]
+    Tensor rstd;  // out float32 [tokens], read by Backward
+  };
+  void Forward(Context& ctx, const ForwardArgs& args) const;
+
+  struct BackwardArgs {
+    Tensor dy;    // [tokens, hidden]
+    Tensor x;     // [tokens, hidden]
+    Tensor rstd;  // float32 [tokens]
+    Tensor dx;    // out [tokens, hidden]
+    bool add_to_dx;
+  };
+  void Backward(Context& ctx, const BackwardArgs& args) const;
 
  private:
   const Parameter* weight_;

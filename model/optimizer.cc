@@ -46,7 +46,7 @@ absl::Status Optimizer::AllocateMoments(Part* part) {
 void Optimizer::Step(Context& ctx, int64_t step, double lr, double grad_scale) {
   Update(ctx, dense_, step, lr, grad_scale);
   Update(ctx, expert_, step, lr, grad_scale);
-  // AdamW clears what it read; of the dense gradients that was this rank's shard.
+  // AdamW clears the gradients that it reads, which are only this rank's shard of the dense ones.
   const Tensor dense_grads = parameters_.grads(ParameterKind::kReplicated);
   if (dense_.grads.numel() < dense_grads.numel()) {
     Compute(ctx, Fill{.x = dense_grads, .value = 0});
@@ -83,7 +83,7 @@ std::vector<MomentSlice> Optimizer::Moments() const {
   return slices;
 }
 
-// A part is a range of the flat values; a parameter lies somewhere in them.
+// A part is a range of the flat values; a parameter may overlap it in part.
 void Optimizer::AddMoments(const Part& part, ParameterKind kind,
                            std::vector<MomentSlice>* slices) const {
   const float* const first = part.values.as<float>();

@@ -1,6 +1,7 @@
-// AdamW over the parameter list. The moments of replicated parameters are sharded over all ranks
-// (ZeRO-1): each rank updates its part of the flat values, and GradientReducer::GatherDense brings
-// the parts together. The moments of experts live where the experts live.
+// AdamW over the parameter list (model/method.md#optimizer). The moments of replicated parameters
+// are sharded over all ranks (ZeRO-1): each rank updates its part of the flat values, and
+// GradientReducer::GatherDense gathers the parts. The moments of an expert are on the ranks that
+// own the expert.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ struct AdamWSettings {
   float weight_decay;
 };
 
-// Both moments of a parameter's elements [begin, end), counted in its flat order: what this rank
-// keeps of it.
+// Both moments of the elements [begin, end) of a parameter, in its flat order, that are on this
+// rank.
 struct MomentSlice {
   const Parameter* parameter;
   int64_t begin;
@@ -34,25 +35,26 @@ struct MomentSlice {
 
 class Optimizer {
  public:
-  // `parameters` is Allocated; both references are borrowed and outlive this.
+  // `parameters` is Allocated; `parameters` and `reducer` are borrowed and outlive this.
+  // RESOURCE_EXHAUSTED if the moments cannot be allocated.
   static absl::StatusOr<std::unique_ptr<Optimizer>> Create(ParameterList& parameters,
                                                            const GradientReducer& reducer,
                                                            const AdamWSettings& settings);
 
   // Updates this rank's values and their weights from its reduced gradients times `grad_scale`, and
-  // clears all gradients. Steps count from 1.
+  // sets all gradients to zero. `step` counts from 1.
   void Step(Context& ctx, int64_t step, double lr, double grad_scale);
 
-  // In memory order. Over the ranks of one copy of the experts, every trained element of the dense
-  // and the expert parameters is there once.
+  // This rank's moments, in memory order. The ranks of one copy of the experts together hold every
+  // element of the dense and the expert parameters once.
   std::vector<MomentSlice> Moments() const;
 
  private:
-  // What this rank updates of one kind of parameter.
+  // The part of one kind of parameters that this rank updates.
   struct Part {
     Tensor values;
     Tensor grads;
-    Tensor rounded;  // absent where weights are the values
+    Tensor rounded;  // absent if weights are the values
     Tensor m;
     Tensor v;
     int64_t decayed;  // elements at the front to which weight decay applies

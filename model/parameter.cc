@@ -36,14 +36,14 @@ absl::StatusOr<Tensor> AllocateFlat(Device device, DType dtype, int64_t elements
   return Tensor::View(buffer->data(), dtype, {elements}, device);
 }
 
-// Where each parameter starts, and behind them all where the last one ends.
+// The first element of each parameter, and the end of the last parameter.
 std::vector<int64_t> LayOut(const std::vector<Parameter*>& ordered) {
   std::vector<int64_t> offsets;
   int64_t end = 0;
   for (size_t i = 0; i < ordered.size(); ++i) {
     const Parameter& parameter = *ordered[i];
     CHECK(!parameter.stacked || (i > 0 && ordered[i - 1]->decay == parameter.decay))
-        << parameter.name << " has nothing before it";
+        << parameter.name << " is stacked but follows no parameter of the same kind and decay";
     offsets.push_back(parameter.stacked ? end : RoundUp(end, kAlignment));
     end = offsets.back() + parameter.numel();
   }
@@ -51,7 +51,7 @@ std::vector<int64_t> LayOut(const std::vector<Parameter*>& ordered) {
   return offsets;
 }
 
-// As Initialize says, into memory of the host.
+// Writes the initial value to `value`, which is in host memory.
 void InitialValue(const Parameter& parameter, uint64_t seed, const Tensor& value) {
   if (parameter.kind == ParameterKind::kState) {
     std::fill_n(value.as<float>(), parameter.numel(), 0.0f);
@@ -71,7 +71,8 @@ int64_t Parameter::numel() const {
 }
 
 Parameter* ParameterList::Add(Parameter parameter) {
-  CHECK(flat_[0].values.absent()) << "added after Allocate";
+  CHECK(flat_[0].values.absent()) << "parameter " << parameter.name
+                                  << " is added after Allocate; add it before";
   parameters_.push_back(std::move(parameter));
   return &parameters_.back();
 }

@@ -1,4 +1,4 @@
-// In which numbers a run computes: model.precision on a kind of device.
+// The number formats of a run: model.precision on a kind of device.
 #pragma once
 
 #include "runtime/device.h"
@@ -10,7 +10,7 @@ namespace config {
 class Run;
 }
 
-// Of activations and of the weights that are read beside them: float32 or bfloat16.
+// The type of activations and of the weights that multiply them: float32 or bfloat16.
 DType ActivationType(const config::Run& run, DeviceType device);
 
 }  // namespace unipool

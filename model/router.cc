@@ -21,7 +21,7 @@ ScoreKind KindOfScores(Kind kind) {
     case Kind::kSigmoidBias:
       return ScoreKind::kSigmoid;
   }
-  LOG(FATAL) << static_cast<int>(kind);
+  LOG(FATAL) << "unknown router kind " << static_cast<int>(kind);
 }
 
 const Parameter* AddScale(ParameterList& parameters, const std::string& prefix) {
@@ -47,8 +47,8 @@ const Parameter* AddBias(ParameterList& parameters, const std::string& prefix, i
 Router::Router(ParameterList& parameters, const std::string& prefix, int64_t hidden,
                const RouterSettings& settings, float init_std)
     : settings_(settings),
-      weight_(parameters, {{absl::StrCat(prefix, ".weight"), settings.experts}}, hidden, init_std,
-              /*precise=*/true),
+      weight_(parameters, {{absl::StrCat(prefix, ".weight"), settings.experts}},
+              {.in = hidden, .init_std = init_std, .precise = true}),
       scale_(settings.kind == Kind::kNorm ? AddScale(parameters, prefix) : nullptr),
       bias_(settings.kind == Kind::kSigmoidBias ? AddBias(parameters, prefix, settings.experts)
                                                 : nullptr) {}
@@ -76,7 +76,7 @@ void Router::Score(Context& ctx, Tensor x, const Saved& saved) const {
 void Router::Route(Context& ctx, Tensor x, const Saved& saved, Tensor counts) const {
   const Tensor logits = settings_.kind == Kind::kNorm ? saved.logits : saved.scores;
   const bool biased = bias_ != nullptr && !saved.ids.absent();
-  weight_.Forward(ctx, x, Tensor{}, logits);
+  weight_.Forward(ctx, {.x = x, .y = logits});
   Compute(ctx, RouteTokens{.kind = KindOfScores(settings_.kind),
                            .c = settings_.c,
                            .eps = settings_.eps,
@@ -90,16 +90,15 @@ void Router::Route(Context& ctx, Tensor x, const Saved& saved, Tensor counts) co
                            .counts = counts});
 }
 
-void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, const Saved& saved,
-                      Tensor dx) const {
+void Router::Backward(Context& ctx, const BackwardArgs& args, const Saved& saved) const {
   const bool norm = settings_.kind == Kind::kNorm;
   ArenaScope scope(*ctx.arena);
-  const Tensor dlogits = ctx.arena->New({x.dim(0), settings_.experts});
+  const Tensor dlogits = ctx.arena->New({args.x.dim(0), settings_.experts});
   Compute(ctx, RouteTokensBackward{.kind = KindOfScores(settings_.kind),
                                    .c = settings_.c,
                                    .eps = settings_.eps,
-                                   .dgates = dgates,
-                                   .score_gradient = column,
+                                   .dgates = args.dgates,
+                                   .score_gradient = args.score_gradient,
                                    .logits = saved.logits,
                                    .scale = norm ? scale_->weight : Tensor{},
                                    .scores = norm ? Tensor{} : saved.scores,
@@ -108,7 +107,7 @@ void Router::Backward(Context& ctx, Tensor dgates, Tensor column, Tensor x, cons
                                    .gate_sums = saved.gate_sums,
                                    .dlogits = dlogits,
                                    .dscale = norm ? scale_->grad : Tensor{}});
-  weight_.Backward(ctx, dlogits, x, dx, false);
+  weight_.Backward(ctx, {.dy = dlogits, .x = args.x, .dx = args.dx, .add_to_dx = false});
 }
 
 void Router::MoveBias(Context& ctx, Tensor counts) const {

@@ -19,7 +19,7 @@ constexpr uint32_t kSeed = 42;
 }  // namespace
 
 RouterConstant EstimateRouterConstant(int experts, int top_k) {
-  CHECK(1 <= top_k && top_k <= experts) << top_k << " of " << experts;
+  CHECK(1 <= top_k && top_k <= experts) << "top_k " << top_k << " of " << experts << " experts";
   NumpyRandom random(kSeed);
   std::vector<double> draw(experts);
   RouterConstant result{0, 0};

@@ -1,4 +1,4 @@
-// What an evaluation may see and change of routing. Training has no hook.
+// Reads and changes the routing of an evaluation. Training has no hook.
 #pragma once
 
 #include "model/router.h"
@@ -10,9 +10,9 @@ class RoutingHook {
  public:
   virtual ~RoutingHook() = default;
 
-  // Called by every MoE layer, lowest first, between the choice of experts and the exchange, also
-  // with no tokens. What it writes to routing.ids and routing.gates, on the model's device and in
-  // the order of ctx.stream, is what the layer then does.
+  // Every MoE layer, from the lowest, calls it between the choice of experts and the exchange, also
+  // if it has no tokens. The hook may overwrite routing.ids and routing.gates, which are on the
+  // model's device, with work on ctx.stream; the layer then uses the new values.
   virtual void OnRouting(Context& ctx, int layer, const Router::Saved& routing) = 0;
 };
 

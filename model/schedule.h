@@ -10,12 +10,12 @@ struct Schedule {
   double lr;
   double min_lr;
   int64_t warmup_steps;
-  int64_t decay_steps;  // the rate has reached min_lr here
-  // True: step i has the rate that belongs to i - 1 finished steps, so step 1 has rate 0
-  // (Megatron). False: step i has the rate of i.
+  int64_t decay_steps;  // from this step on the rate is min_lr
+  // True: step i uses the rate after i - 1 finished steps, so step 1 has rate 0 (Megatron). False:
+  // step i uses the rate after i steps.
   bool lagging;
 
-  // Of step `step`, counted from 1.
+  // The learning rate of `step`, counted from 1.
   double Rate(int64_t step) const;
 };
 

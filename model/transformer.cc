@@ -61,7 +61,8 @@ ExpertShape MakeExpertShape(const config::Model& model) {
       .recompute = model.recompute() != config::Model::NONE};
 }
 
-// One map a pool. Remainders of experts over ranks start at another rank in each pool.
+// One map per pool. If the experts do not divide by the ranks, each pool starts the larger blocks
+// at another rank.
 std::vector<ExpertMap> MakeMaps(const config::Run& run, int ranks) {
   std::vector<ExpertMap> maps;
   if (run.model().ffn_kind() == config::Model::DENSE) return maps;
@@ -87,7 +88,7 @@ absl::StatusOr<std::unique_ptr<LoadStatistics>> MakeStatistics(const config::Run
   return LoadStatistics::Create(std::move(pool_of_layer), std::move(experts_of_pool), device);
 }
 
-// Made on the host, so that every device turns by the same angles.
+// Computed on the host, so that every device uses the same angles.
 absl::StatusOr<Buffer> MakeRopeTable(const config::Model& model, Device device, Tensor* table) {
   const int64_t bytes = model.sequence() * model.head_dim() * int64_t{sizeof(float)};
   ASSIGN_OR_RETURN(const Buffer on_host, Buffer::Allocate(Device{}, bytes));
@@ -133,8 +134,8 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const config::R
   self->final_norm_ =
       std::make_unique<Norm>(parameters, "model.norm.weight", model.hidden(), model.norm_eps());
   self->head_ = std::make_unique<Linear>(
-      parameters, std::vector<Linear::Part>{{"lm_head.weight", model.vocab()}}, model.hidden(),
-      model.init_std());
+      parameters, std::vector<Linear::Part>{{"lm_head.weight", model.vocab()}},
+      Linear::Settings{.in = model.hidden(), .init_std = model.init_std()});
   return self;
 }
 
@@ -177,9 +178,9 @@ void Transformer::SetExchangeChunks(int chunks) {
 }
 
 int Transformer::max_exchange_chunks() const {
-  int most = 1;
-  for (const ExpertMap& map : maps_) most = std::max(most, map.max_chunks());
-  return most;
+  int max = 1;
+  for (const ExpertMap& map : maps_) max = std::max(max, map.max_chunks());
+  return max;
 }
 
 Transformer::Saved Transformer::NewSaved() const {
@@ -191,15 +192,20 @@ void Transformer::StartStep(Context& ctx, int64_t total_tokens) {
   balance_->StartStep(ctx, total_tokens);
 }
 
-void Transformer::TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
+void Transformer::TrainMicroBatch(Context& ctx, const MicroBatch& batch, Saved& saved,
                                   const LossSums& sums) {
   ArenaScope scope(*ctx.arena);
-  const Tensor y = Forward(ctx, tokens, rope_table_, {.sums = &sums}, &saved);
+  const Tensor y = Forward(
+      ctx, {.tokens = batch.tokens, .rope_table = rope_table_, .pass = {.sums = &sums}}, &saved);
   const Tensor dx = Activations(ctx, {y.dim(0), y.dim(1)});
-  CrossEntropyAndGradient(ctx, *head_, y, targets, 1.0f / static_cast<float>(total_tokens_), dx,
-                          sums.cross_entropy());
-  Backward(ctx, tokens, saved, dx);
-  statistics_->FinishMicroBatch(ctx, tokens.numel());
+  CrossEntropyAndGradient(ctx, *head_,
+                          {.x = y,
+                           .targets = batch.targets,
+                           .scale = 1.0f / static_cast<float>(total_tokens_),
+                           .dx = dx,
+                           .sum = sums.cross_entropy()});
+  Backward(ctx, batch.tokens, saved, dx);
+  statistics_->FinishMicroBatch(ctx, batch.tokens.numel());
 }
 
 void Transformer::FinishStep(Context& ctx, Communicator& world) {
@@ -210,57 +216,66 @@ void Transformer::FinishStep(Context& ctx, Communicator& world) {
 void Transformer::Evaluate(Context& ctx, const Evaluation& evaluation, Saved& saved) const {
   ArenaScope scope(*ctx.arena);
   const int64_t sequence = evaluation.sequence == 0 ? rope_table_.dim(0) : evaluation.sequence;
-  const Tensor y = Forward(ctx, evaluation.tokens, rope_table_.Rows(0, sequence),
-                           {.hook = evaluation.hook}, &saved);
-  CrossEntropyOfTokens(ctx, *head_, y, evaluation.targets, evaluation.results);
+  const Tensor y = Forward(ctx,
+                           {.tokens = evaluation.tokens,
+                            .rope_table = rope_table_.Rows(0, sequence),
+                            .pass = {.hook = evaluation.hook}},
+                           &saved);
+  CrossEntropyOfTokens(ctx, *head_,
+                       {.x = y, .targets = evaluation.targets, .results = evaluation.results});
 }
 
-// Layers whose backward recomputes need this memory one after the other, so all have the same.
-void Transformer::AllocateTogether(Context& ctx, int64_t tokens, int64_t sequence,
-                                   Saved* saved) const {
+// With recomputation of blocks, the layers use these tensors one after the other, so all layers
+// share one set of them.
+void Transformer::AllocateShared(Context& ctx, int64_t tokens, int64_t sequence,
+                                 Saved* saved) const {
   blocks_[0].Allocate(ctx, tokens, sequence, &saved->blocks[0]);
   std::fill(saved->blocks.begin() + 1, saved->blocks.end(), saved->blocks[0]);
 }
 
-Tensor Transformer::Forward(Context& ctx, Tensor tokens, Tensor rope_table, const Pass& pass,
-                            Saved* saved) const {
-  Tensor x = Activations(ctx, {tokens.numel(), hidden_});
-  embedding_->Forward(ctx, tokens, x);
-  const int64_t sequence = rope_table.dim(0);
-  const bool training = pass.sums != nullptr, together = training && recompute_blocks_;
-  if (together) AllocateTogether(ctx, x.dim(0), sequence, saved);
+Tensor Transformer::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const {
+  Tensor x = Activations(ctx, {args.tokens.numel(), hidden_});
+  embedding_->Forward(ctx, args.tokens, x);
+  const int64_t sequence = args.rope_table.dim(0);
+  const bool training = args.pass.sums != nullptr, shared = training && recompute_blocks_;
+  const auto forward = [&](size_t layer) {
+    return blocks_[layer].Forward(ctx, {.x = x, .rope_table = args.rope_table, .pass = args.pass},
+                                  &saved->blocks[layer]);
+  };
+  if (shared) AllocateShared(ctx, x.dim(0), sequence, saved);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     SetProgress(ctx, "forward", static_cast<int>(layer));
     if (ctx.finite_check != nullptr) {
       ctx.finite_check->where = absl::StrCat("the forward of model.layers.", layer);
     }
     if (training) {
-      if (!together) blocks_[layer].Allocate(ctx, x.dim(0), sequence, &saved->blocks[layer]);
-      x = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
+      if (!shared) blocks_[layer].Allocate(ctx, x.dim(0), sequence, &saved->blocks[layer]);
+      x = forward(layer);
       continue;
     }
-    ArenaScope scope(*ctx.arena);  // no backward comes that needs what the layer saved
+    ArenaScope scope(*ctx.arena);  // no backward follows, so the layer's memory is released
     blocks_[layer].Allocate(ctx, x.dim(0), sequence, &saved->blocks[layer]);
-    const Tensor y = blocks_[layer].Forward(ctx, x, rope_table, pass, &saved->blocks[layer]);
+    const Tensor y = forward(layer);
     Compute(ctx, Copy{.x = y, .y = x});
   }
   if (ctx.finite_check != nullptr) ctx.finite_check->where = "the final norm and lm_head";
   saved->last = x;
   saved->rstd = ctx.arena->New({x.dim(0)});
   const Tensor y = Activations(ctx, {x.dim(0), hidden_});
-  final_norm_->Forward(ctx, x, y, saved->rstd);
+  final_norm_->Forward(ctx, {.x = x, .y = y, .rstd = saved->rstd});
   return y;
 }
 
 void Transformer::Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx) {
   const Tensor dlast = Activations(ctx, {dx.dim(0), hidden_});
-  final_norm_->Backward(ctx, dx, saved.last, saved.rstd, dlast, false);
+  final_norm_->Backward(
+      ctx, {.dy = dx, .x = saved.last, .rstd = saved.rstd, .dx = dlast, .add_to_dx = false});
   BackwardBlocks(ctx, saved, dlast);
   embedding_->Backward(ctx, tokens, dlast);
 }
 
-// A pool's noted weight gradients are run when enough layers have been noted, and below the lowest
-// layer of the pool. What they needed in the arena is then free again.
+// A pool computes its deferred weight gradients at its lowest layer, and before that whenever
+// pool.gradient_layers layers are deferred. The memory of their operands is then released.
 void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
   const Tensor dbranch = Activations(ctx, {dx.dim(0), hidden_});
   int64_t mark = ctx.arena->used_bytes();
@@ -270,14 +285,20 @@ void Transformer::BackwardBlocks(Context& ctx, Saved& saved, Tensor dx) {
       ctx.finite_check->where = absl::StrCat("the backward of model.layers.", layer);
     }
     Block& block = blocks_[layer];
-    // The last layer's forward was the last to write what layers have together.
+    // The tensors that the layers share still hold the values of the last layer.
     if (recompute_blocks_ && layer + 1 < num_layers()) {
       block.Recompute(ctx, rope_table_, saved.blocks[layer]);
     }
     const bool lowest = layer == 0 || &blocks_[layer - 1].pool() != &block.pool();
-    const bool flush = lowest || block.pool().noted_layers() + 1 == gradient_layers_;
-    block.Backward(ctx, rope_table_, saved.blocks[layer], dx, dbranch, flush);
-    if (flush) ctx.arena->Release(mark);
+    const bool compute = lowest || block.pool().deferred_layers() + 1 == gradient_layers_;
+    block.Backward(
+        ctx,
+        {.rope_table = rope_table_,
+         .dx = dx,
+         .dbranch = dbranch,
+         .weight_gradients = compute ? WeightGradients::kCompute : WeightGradients::kDefer},
+        saved.blocks[layer]);
+    if (compute) ctx.arena->Release(mark);
   }
 }
 

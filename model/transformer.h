@@ -1,5 +1,6 @@
-// The language model: embedding, blocks, final norm, output head, and the pools that the blocks'
-// layers share. One class for dense, vanilla MoE (a pool a layer) and UniPool (one pool for all).
+// The language model: embedding, blocks, final norm, output head, and the pools of experts that the
+// layers share. One class for dense models, vanilla MoE (one pool per layer) and UniPool (one pool
+// for all layers).
 #pragma once
 
 #include <cstdint>
@@ -26,17 +27,18 @@ class Run;
 
 class Transformer {
  public:
-  // Everything a training micro-batch keeps from forward to backward. Owned by the caller, made
-  // once.
+  // Everything that a training micro-batch keeps from forward to backward. Owned by the caller;
+  // NewSaved makes it once.
   struct Saved {
     std::vector<Block::Saved> blocks;
-    Tensor last;  // the last block's output
-    Tensor rstd;  // of the final norm
+    Tensor last;  // [tokens, hidden]: the output of the last block
+    Tensor rstd;  // float32 [tokens]: of the final norm
   };
 
-  // Adds the model's parameters to `parameters` (not yet Allocated). `run` is resolved and checked.
-  // `expert_group` shares the experts. Both are borrowed and outlive the model, which computes on
-  // `device`: tensors of all calls are there, and of what the Context says activations are.
+  // Adds the model's parameters to `parameters`, which is not yet Allocated. `run` is resolved and
+  // checked. `expert_group` is the ranks that share the experts. `parameters` and `expert_group`
+  // are borrowed and outlive the model. The tensors of all calls are on `device`; activations have
+  // the type of Context::dtype.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const config::Run& run,
                                                              ParameterList& parameters,
                                                              Communicator& expert_group,
@@ -44,48 +46,55 @@ class Transformer {
 
   Saved NewSaved() const;
 
-  // Before the first micro-batch of a step whose global batch has `total_tokens`.
+  // Call it before the first micro-batch of a step. `total_tokens` is the size of the global batch.
   void StartStep(Context& ctx, int64_t total_tokens);
+  struct MicroBatch {
+    Tensor tokens;   // int32 [sequences * sequence], possibly empty
+    Tensor targets;  // int32 [sequences * sequence]: the next token of each
+  };
   // Forward and backward of one micro-batch: adds to the parameters' gradients, to the statistics
-  // and to `sums`. tokens, targets: int32 [sequences * sequence], possibly none.
-  void TrainMicroBatch(Context& ctx, Tensor tokens, Tensor targets, Saved& saved,
-                       const LossSums& sums);
-  // After the last micro-batch: sums the statistics over all ranks of `world`, and moves the
-  // routers' biases by them. Collective.
+  // and to `sums`.
+  void TrainMicroBatch(Context& ctx, const MicroBatch& batch, Saved& saved, const LossSums& sums);
+  // Call it after the last micro-batch: sums the statistics over all ranks of `world` and updates
+  // the routers' biases. Collective.
   void FinishStep(Context& ctx, Communicator& world);
   struct Evaluation {
-    Tensor tokens;  // int32 [sequences * sequence], possibly none
-    Tensor targets;
-    int64_t sequence = 0;  // tokens of each sequence, at most model.sequence; 0 = all of them
+    Tensor tokens;         // int32 [sequences * sequence], possibly empty
+    Tensor targets;        // int32 [sequences * sequence]: the next token of each
+    int64_t sequence = 0;  // tokens of each sequence, at most model.sequence; 0 = model.sequence
     TokenResults results = {};
     RoutingHook* hook = nullptr;  // borrowed for the call
   };
-  // Forward only. Changes nothing but the results.
+  // Forward only. Writes evaluation.results and nothing else of the model.
   void Evaluate(Context& ctx, const Evaluation& evaluation, Saved& saved) const;
 
   LoadStatistics& statistics() { return *statistics_; }
   TokenExchange& exchange() { return *exchange_; }
-  // Rows of every pool travel in as many chunks (comm/expert_map.h); between passes. Results are
-  // the same bits whatever the number.
+  // Sets the number of chunks in which the rows of every pool travel (ExpertMap::SetChunks). Call
+  // it between passes. Results have the same bits for any number.
   void SetExchangeChunks(int chunks);
   int max_exchange_chunks() const;
   int num_layers() const { return static_cast<int>(blocks_.size()); }
-  // Of NormRouter; 0 for other routers and dense models.
+  // The constant c of NormRouter; 0 for other routers and dense models.
   float router_c() const { return router_c_; }
-  // By pool: which rank of the expert group owns each expert.
+  // The placement of each pool's experts on the expert group, by pool.
   const std::vector<ExpertMap>& maps() const { return maps_; }
 
  private:
   Transformer() = default;
 
   void AddBlocks(const config::Run& run, ParameterList& parameters);
-  // Returns the normed output of the last block.
-  Tensor Forward(Context& ctx, Tensor tokens, Tensor rope_table, const Pass& pass,
-                 Saved* saved) const;
-  // dx holds the gradient of Forward's result.
+  struct ForwardArgs {
+    Tensor tokens;
+    Tensor rope_table;  // float32 [sequence, head_dim]
+    Pass pass = {};
+  };
+  // Returns the output of the final norm, [tokens, hidden] from the arena.
+  Tensor Forward(Context& ctx, const ForwardArgs& args, Saved* saved) const;
+  // dx is the gradient of Forward's result.
   void Backward(Context& ctx, Tensor tokens, Saved& saved, Tensor dx);
   void BackwardBlocks(Context& ctx, Saved& saved, Tensor dx);
-  void AllocateTogether(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
+  void AllocateShared(Context& ctx, int64_t tokens, int64_t sequence, Saved* saved) const;
 
   int64_t hidden_ = 0;
   int64_t gradient_layers_ = 0;
@@ -95,7 +104,7 @@ class Transformer {
   Buffer rope_buffer_;
   Tensor rope_table_;
   std::vector<ExpertMap> maps_;    // by pool
-  std::vector<ExpertPool> pools_;  // by pool; empty for a dense model, whose layers own theirs
+  std::vector<ExpertPool> pools_;  // by pool; empty for a dense model, whose layers own their pools
   std::unique_ptr<TokenExchange> exchange_;
   std::unique_ptr<LoadStatistics> statistics_;
   std::unique_ptr<BalanceLosses> balance_;

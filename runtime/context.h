@@ -1,5 +1,6 @@
-// What a call carries: where to run, where to take memory from, where to note time. Passed down by
-// reference, never global. The pointers are borrowed and outlive every call that takes the Context.
+// The environment of a call: the stream to run on, the arena to allocate from, the profiler.
+// Passed down by reference, never global. The pointers are borrowed; their objects outlive every
+// call that takes the Context.
 #pragma once
 
 #include <initializer_list>
@@ -15,21 +16,21 @@ struct Context {
   Stream* stream = nullptr;
   Arena* arena = nullptr;
   Profiler* profiler = nullptr;
-  Progress* progress = nullptr;  // may stay null
-  // Of activations: float32, or bfloat16 on a GPU. What has to be exact (statistics, scores,
-  // losses) is float32 in both.
+  Progress* progress = nullptr;  // optional
+  // The type of activations: float32, or bfloat16 on a GPU. Scores, losses and statistics are never
+  // bfloat16.
   DType dtype = DType::kFloat32;
-  // When set, every op's outputs are checked, and the first that holds a NaN or an infinity is
-  // noted.
+  // Optional: if set, the outputs of every op are checked, and the first output that holds a NaN or
+  // an infinity is recorded here.
   struct FiniteCheck* finite_check = nullptr;
 };
 
-// Memory for activations, from the arena.
+// Allocates activations from the arena.
 inline Tensor Activations(const Context& ctx, std::initializer_list<int64_t> dims) {
   return ctx.arena->Allocate(ctx.dtype, dims);
 }
 
-// Notes where the work is, as in ("forward", layer).
+// Sets the progress of this rank, for example ("forward", layer), for the watchdog's reports.
 inline void SetProgress(const Context& ctx, const char* what, int layer = Progress::kNoLayer) {
   if (ctx.progress != nullptr) ctx.progress->Set(what, layer);
 }

@@ -217,11 +217,11 @@ absl::StatusOr<StepRecord> Trainer::Step() {
   const Tensor expert_grads = parameters_.grads(ParameterKind::kExpert);
   LossSums::Values losses;
   ctx_.progress->SetStep(step_ + 1);
-  model_->exchange().TakeExposedSeconds();  // what a validation left there
+  model_->exchange().ReadAndClearExposedSeconds();  // what a validation left there
   const auto start = std::chrono::steady_clock::now();
   model_->StartStep(ctx_, tokens_per_step_);
   RETURN_IF_ERROR(SumOverRanks(TrainMicroBatches(), &losses));
-  double slowest[] = {model_->exchange().TakeExposedSeconds(), SecondsSince(start)};
+  double slowest[] = {model_->exchange().ReadAndClearExposedSeconds(), SecondsSince(start)};
   world_.groups().world().AllReduce(Tensor::Of(slowest, {2}), ReduceOp::kMax, *stream_);
   TryChunks(slowest[1]);
   SetProgress(ctx_, "gradients");
@@ -301,7 +301,7 @@ absl::Status Trainer::TrainMicroBatches() {
     SetProgress(ctx_, "reading data");
     const Batch& batch = train_->Next();
     const DeviceBatch::Ids ids = batch_.Bring(batch, *stream_);
-    model_->TrainMicroBatch(ctx_, ids.tokens, ids.targets, saved_, sums_);
+    model_->TrainMicroBatch(ctx_, {.tokens = ids.tokens, .targets = ids.targets}, saved_, sums_);
   }
   SetProgress(ctx_, "losses");
   return train_->status();

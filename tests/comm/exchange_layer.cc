@@ -1,6 +1,7 @@
 #include "tests/comm/exchange_layer.h"
 
 #include <numeric>
+#include <utility>
 
 #include "runtime/copy.h"
 
@@ -110,41 +111,48 @@ void ExchangeLayer::RunExperts(const ExpertPart& part, const Tensor& rows) {
   stream->Synchronize();
 }
 
-Tensor ExchangeLayer::Dispatch() {
-  const Tensor rows = exchange.AtOwner(ctx, plan, returned);
-  exchange.Dispatch(ctx, plan, x, rows);
-  for (int chunk = 0; chunk < plan.chunks(); ++chunk) exchange.Arrive(ctx, plan, chunk);
-  return rows;
+Tensor ExchangeLayer::NewRows() { return exchange.NewReceiveBuffer(ctx, plan, returned); }
+
+TokenTransfer ExchangeLayer::StartForward(const Tensor& rows) {
+  return exchange.Dispatch(ctx, plan, {.x = x, .rows = rows, .returned = returned});
 }
 
-void ExchangeLayer::Return(const Tensor& results, const Tensor& to) {
+TokenTransfer ExchangeLayer::StartBackward(const Tensor& rows) {
+  return exchange.CombineBackward(
+      ctx, plan,
+      {.dy = dy, .gates = gates, .returned = returned, .dgates = dgates, .dresults = rows});
+}
+
+void ExchangeLayer::WaitAll(TokenTransfer& transfer) {
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) transfer.WaitChunk(ctx, chunk);
+}
+
+void ExchangeLayer::SendAllBack(TokenTransfer& transfer, const Tensor& results) {
+  for (int chunk = 0; chunk < plan.chunks(); ++chunk) transfer.SendBack(ctx, chunk, results);
+}
+
+void ExchangeLayer::RunChunks(TokenTransfer& transfer, const Tensor& rows) {
   for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
-    exchange.Return(ctx, plan, chunk, results, to);
+    transfer.WaitChunk(ctx, chunk);
+    RunExperts(plan.part(chunk), rows);
+    transfer.SendBack(ctx, chunk, rows);
   }
 }
 
 void ExchangeLayer::Forward() {
   ArenaScope scope(*arena);
-  const Tensor rows = exchange.AtOwner(ctx, plan, returned);
-  exchange.Dispatch(ctx, plan, x, rows);
-  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
-    exchange.Arrive(ctx, plan, chunk);
-    RunExperts(plan.part(chunk), rows);
-    exchange.Return(ctx, plan, chunk, rows, returned);
-  }
-  exchange.Combine(ctx, plan, returned, gates, /*base=*/Tensor{}, y);
+  const Tensor rows = NewRows();
+  TokenTransfer transfer = StartForward(rows);
+  RunChunks(transfer, rows);
+  exchange.Combine(ctx, std::move(transfer), {.gates = gates, .y = y});
 }
 
 void ExchangeLayer::Backward() {
   ArenaScope scope(*arena);
-  const Tensor drows = exchange.AtOwner(ctx, plan, returned);
-  exchange.CombineBackward(ctx, plan, dy, gates, returned, dgates, drows);
-  for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
-    exchange.Arrive(ctx, plan, chunk);
-    RunExperts(plan.part(chunk), drows);
-    exchange.Return(ctx, plan, chunk, drows, returned);
-  }
-  exchange.DispatchBackward(ctx, plan, returned, dx, /*add_to_dx=*/false);
+  const Tensor drows = NewRows();
+  TokenTransfer transfer = StartBackward(drows);
+  RunChunks(transfer, drows);
+  exchange.DispatchBackward(ctx, std::move(transfer), {.dx = dx, .add_to_dx = false});
 }
 
 template <typename T>

@@ -1,5 +1,5 @@
-// What tests of the exchange share: batches with their choices, and one layer of one rank over
-// them, on any device.
+// Shared by the tests of the exchange: batches with their expert choices, and one layer of one rank
+// that exchanges them, on any device.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ namespace unipool::testing {
 
 inline constexpr int64_t kHidden = 5;
 
-// A global batch, told apart by token: rank r has tokens[r] of it, in rank order. Choice j of
-// global token g goes to expert id(g, j).
+// A global batch: rank r holds tokens[r] tokens of it, in rank order. Choice j of global token g is
+// expert id(g, j).
 struct ExchangeCase {
   std::string name;
   std::vector<int64_t> tokens;
@@ -35,23 +35,30 @@ void PrintTo(const ExchangeCase& c, std::ostream* os);
 
 std::vector<ExchangeCase> ExchangeCases();
 
-// One layer on one rank: the tensors of the exchange, and experts that multiply each column by a
-// number of their own. Inputs are made on the host and are `c`'s whatever the number of ranks.
+// One layer on one rank: the tensors of the exchange, and experts that multiply each column by
+// their own factor. Inputs are made on the host and depend on the global batch of `c` only, not on
+// the number of ranks.
 struct ExchangeLayer {
   ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device = {},
                 int chunks = 1);
 
   void Plan() { exchange.Plan(ctx, map, ids, &plan); }
-  // The part's rows, where the expert in slot s has offsets[s], times each expert's factors.
+  // Multiplies each row of the part by the factors of its expert, in place.
   void RunExperts(const ExpertPart& part, const Tensor& rows);
-  // Rows [received, kHidden] as they are when all have arrived.
-  Tensor Dispatch();
-  // Sends them back as they are.
-  void Return(const Tensor& results, const Tensor& to);
+  // A receive buffer [received, kHidden] for the plan.
+  Tensor NewRows();
+  // Starts the transfer of x, or of the gradients of the results, to `rows`.
+  TokenTransfer StartForward(const Tensor& rows);
+  TokenTransfer StartBackward(const Tensor& rows);
+  // WaitChunk and SendBack of every chunk.
+  void WaitAll(TokenTransfer& transfer);
+  void SendAllBack(TokenTransfer& transfer, const Tensor& results);
+  // For each chunk in turn: waits for it, runs the experts in place, and sends it back.
+  void RunChunks(TokenTransfer& transfer, const Tensor& rows);
   void Forward();
   void Backward();
 
-  // A copy on the device; the same tensor where that is the CPU.
+  // A copy on the device; the same tensor if the device is the CPU.
   Tensor OnDevice(const Tensor& host);
   Tensor Poisoned(std::initializer_list<int64_t> dims);
 
@@ -73,7 +80,7 @@ struct ExchangeLayer {
   Tensor Slice(const char* name, int64_t columns);
 };
 
-// The values, wherever they are.
+// The values of a tensor on any device.
 template <typename T>
 std::vector<T> Read(const Tensor& tensor);
 

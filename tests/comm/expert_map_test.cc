@@ -3,7 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <cstdint>
+#include <vector>
 
 namespace unipool {
 namespace {
@@ -50,7 +51,7 @@ TEST(ExpertMap, FromOwnersSortsByOwnerThenExpert) {
   EXPECT_EQ(map.first_order(2), 3);
 }
 
-TEST(ExpertMap, EveryExpertHasOnePlaceWhateverTheSizes) {
+TEST(ExpertMap, EveryExpertHasOneSlotForAllSizes) {
   for (int experts : {0, 1, 7, 288}) {
     for (int ranks : {1, 2, 7, 300}) {
       const ExpertMap map = ExpertMap::Blocks(experts, ranks, ranks / 2);
@@ -66,6 +67,13 @@ TEST(ExpertMap, EveryExpertHasOnePlaceWhateverTheSizes) {
   }
 }
 
+// Position of every expert in the order of outgoing rows.
+std::vector<int32_t> SendOrder(const ExpertMap& map) {
+  const auto stream = Stream::Create(Device{});
+  const Tensor table = map.send_order_table(*stream);
+  return {table.as<int32_t>(), table.as<int32_t>() + table.numel()};
+}
+
 TEST(ExpertMap, RowsLeaveByChunkThenOwnerThenSlot) {
   ExpertMap map = ExpertMap::Blocks(7, 3);  // slots 3, 2, 2
   map.SetChunks(2);
@@ -74,19 +82,18 @@ TEST(ExpertMap, RowsLeaveByChunkThenOwnerThenSlot) {
   EXPECT_EQ(map.first_slot(0, 2), 3);
   EXPECT_EQ(map.first_slot(1, 1), 1);
   // Experts 0 | 3 | 5, then 1 2 | 4 | 6.
-  const std::vector<int> expected = {0, 3, 4, 1, 5, 2, 6};
-  for (int e = 0; e < 7; ++e) EXPECT_EQ(map.send_order(e), expected[static_cast<size_t>(e)]) << e;
+  EXPECT_THAT(SendOrder(map), ElementsAre(0, 3, 4, 1, 5, 2, 6));
   map.SetChunks(1);
-  for (int e = 0; e < 7; ++e) EXPECT_EQ(map.send_order(e), map.order(e)) << e;
+  EXPECT_THAT(SendOrder(map), ElementsAre(0, 1, 2, 3, 4, 5, 6));
 }
 
 TEST(ExpertMap, HasNoMoreChunksThanARankHasExperts) {
-  ExpertMap map = ExpertMap::Blocks(7, 3), alone = ExpertMap::Blocks(7, 1);
+  ExpertMap map = ExpertMap::Blocks(7, 3), single_rank = ExpertMap::Blocks(7, 1);
   map.SetChunks(100);
   EXPECT_EQ(map.chunks(), 3);
-  EXPECT_EQ(map.first_slot(1, 1), 0);  // a chunk may be empty where a rank has fewer
-  alone.SetChunks(100);
-  EXPECT_EQ(alone.chunks(), 1);
+  EXPECT_EQ(map.first_slot(1, 1), 0);  // a chunk of a rank with fewer experts may be empty
+  single_rank.SetChunks(100);
+  EXPECT_EQ(single_rank.chunks(), 1);
   ExpertMap none = ExpertMap::Blocks(0, 4);
   none.SetChunks(2);
   EXPECT_EQ(none.chunks(), 1);

@@ -16,7 +16,7 @@ using testing::OnRanksOwned;
 using testing::ToVector;
 using testing::Workbench;
 
-// Runs `body(groups, ctx, bench)` on `ranks` ranks in groups of `expert_parallel`.
+// Runs `body(groups, bench)` on `ranks` ranks in groups of `expert_parallel`.
 template <typename Body>
 void OnGroups(int ranks, int expert_parallel, Body body) {
   OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> world) {
@@ -26,7 +26,7 @@ void OnGroups(int ranks, int expert_parallel, Body body) {
   });
 }
 
-// [start, start + 1, ...] scaled: small integers, so every sum is exact.
+// [start, start + 1, ...]: small integers, so every sum is exact.
 Tensor Ramp(Workbench& bench, int64_t size, float start) {
   std::vector<float> values(size);
   for (int64_t i = 0; i < size; ++i) values[i] = start + static_cast<float>(i);
@@ -59,7 +59,7 @@ TEST(GradientReducer, ExpertGradientsAreSummedOverReplicasOnly) {
   });
 }
 
-TEST(GradientReducer, GatherDenseBringsEveryShard) {
+TEST(GradientReducer, GatherDenseCopiesEveryShard) {
   OnGroups(3, 0, [](const ProcessGroups& groups, Workbench& bench) {
     GradientReducer reducer(groups);
     const Tensor dense = bench.Poisoned({6}), expected = Ramp(bench, 6, 0);
@@ -72,8 +72,8 @@ TEST(GradientReducer, GatherDenseBringsEveryShard) {
   });
 }
 
-// Dense 1..8, experts 10, 20, 30, 40 over two positions or one or four.
-TEST(GradientReducer, TheNormIsTheSameWhateverTheGroups) {
+// Dense gradients 1..8, expert gradients 10, 20, 30, 40 on one, two or four ranks.
+TEST(GradientReducer, TheNormDoesNotDependOnTheGroups) {
   for (const int expert_parallel : {1, 2, 4}) {
     OnGroups(4, expert_parallel, [&](const ProcessGroups& groups, Workbench& bench) {
       const int64_t mine = 4 / expert_parallel;
@@ -89,7 +89,7 @@ TEST(GradientReducer, TheNormIsTheSameWhateverTheGroups) {
   }
 }
 
-TEST(GradientReducer, TheNormMayDoWithoutExpertsOrDense) {
+TEST(GradientReducer, TheNormAcceptsNoExpertsOrNoDenseGradients) {
   OnGroups(2, 2, [](const ProcessGroups& groups, Workbench& bench) {
     GradientReducer reducer(groups);
     EXPECT_EQ(reducer.GlobalNorm(bench.ctx(), bench.Floats({2}, {3, 4}), Tensor{}), 5);

@@ -1,5 +1,4 @@
-// Counts of a GPU's choices: the same sums as on the CPU, and the host gets them without touching
-// the device's memory.
+// Counts on a GPU: the sums are those of the CPU, and the host receives them in its own memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,7 +52,7 @@ struct Counted {
   Context ctx;
 };
 
-TEST(GpuLoadStatistics, SumsOverRanksAreOnBothSides) {
+TEST(GpuLoadStatistics, SumsOverRanksAreOnDeviceAndHost) {
   SKIP_WITHOUT_GPU();
   for (const int ranks : {1, 3}) {
     testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> host) {
@@ -73,7 +72,7 @@ TEST(GpuLoadStatistics, SumsOverRanksAreOnBothSides) {
   }
 }
 
-TEST(GpuLoadStatistics, StateGoesFromOneDeviceToAnother) {
+TEST(GpuLoadStatistics, StateMovesFromOneDeviceToAnother) {
   SKIP_WITHOUT_GPU();
   testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> host) {
     const auto world = CreateStagedCommunicator(std::move(host), kGpu).value();

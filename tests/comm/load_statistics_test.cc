@@ -17,7 +17,7 @@ using ::testing::ElementsAreArray;
 using testing::OnRanks;
 using testing::Workbench;
 
-// Layers 0 and 1 share pool 0 of three experts; layer 2 has pool 1 of two.
+// Layers 0 and 1 share pool 0 of three experts; layer 2 uses pool 1 of two experts.
 std::unique_ptr<LoadStatistics> TwoPools() {
   return LoadStatistics::Create({0, 0, 1}, {3, 2}, Device{}).value();
 }
@@ -31,7 +31,7 @@ void Add(LoadStatistics& statistics, int layer, const std::vector<int64_t>& coun
   for (size_t e = 0; e < counts.size(); ++e) to[e] += counts[e];
 }
 
-// Two micro-batches.
+// Runs a step of two micro-batches.
 void FinishOneStep(LoadStatistics& statistics, Communicator& comm) {
   Workbench bench;
   Add(statistics, 0, {4, 0, 0});
@@ -95,7 +95,7 @@ TEST(LoadStatistics, ALayerWithoutTokensIsBalanced) {
   });
 }
 
-TEST(LoadStatistics, TheMicroBatchUnderWayIsKeptApartFromTheOneBefore) {
+TEST(LoadStatistics, TheCurrentMicroBatchIsSeparateFromThePrevious) {
   Workbench bench;
   const auto owned = TwoPools();
   LoadStatistics& statistics = *owned;
@@ -110,7 +110,7 @@ TEST(LoadStatistics, TheMicroBatchUnderWayIsKeptApartFromTheOneBefore) {
   EXPECT_EQ(statistics.previous_micro_batch(1).dim(1), 2);
 }
 
-// Also into the next step, and past a rank's micro-batch without tokens.
+// It stays across a step and across a micro-batch without tokens.
 TEST(LoadStatistics, ThePreviousMicroBatchStaysUntilAnotherIsCounted) {
   OnRanks(2, [](Communicator& comm) {
     Workbench bench;
@@ -126,7 +126,7 @@ TEST(LoadStatistics, ThePreviousMicroBatchStaysUntilAnotherIsCounted) {
   });
 }
 
-TEST(LoadStatistics, StateIsAllThatTheNextStepNeeds) {
+TEST(LoadStatistics, RestoreGivesTheStateOfTheNextStep) {
   OnRanks(2, [](Communicator& comm) {
     const auto owned = TwoPools(), other = TwoPools();
     LoadStatistics &before = *owned, &after = *other;
@@ -145,7 +145,7 @@ TEST(LoadStatistics, StateIsAllThatTheNextStepNeeds) {
   });
 }
 
-TEST(LoadStatistics, NothingIsKnownBeforeTheFirstStep) {
+TEST(LoadStatistics, HasNoCountsBeforeTheFirstStep) {
   const auto statistics = TwoPools();
   EXPECT_FALSE(statistics->has_previous());
   EXPECT_EQ(statistics->LayerImbalance(), 0);

@@ -54,14 +54,14 @@ class ThroughGpuCommunicator : public Communicator {
   }
 
  private:
-  // The tensors of one call on the GPU: two, or one of which the other is a part.
+  // The tensors of one call on the GPU: two, or one that contains the other.
   class Call {
    public:
     Call(const ThroughGpuCommunicator& comm, Stream& as, const Tensor& first,
          const Tensor& second = {})
         : stream(as.Record().stream == nullptr ? *comm.compute_ : *comm.side_), gpu_(comm.gpu_) {
-      Bring(first, 0);
-      if (!IsPartOfFirst(second)) Bring(second, 1);
+      CopyToDevice(first, 0);
+      if (!IsPartOfFirst(second)) CopyToDevice(second, 1);
     }
 
     Tensor on_gpu(Tensor tensor) const {
@@ -72,7 +72,7 @@ class ThroughGpuCommunicator : public Communicator {
       tensor.device = gpu_;
       return tensor;
     }
-    // What the call made of a tensor, into the caller's.
+    // Copies the result back to the caller's tensor on the host.
     void Read(const Tensor& tensor) const {
       CopyTensor(on_gpu(tensor), tensor, stream);
       stream.Synchronize();
@@ -86,7 +86,7 @@ class ThroughGpuCommunicator : public Communicator {
       const auto* data = static_cast<const char*>(tensor.data);
       return data == begin || (data > begin && data < begin + host_[0].bytes());
     }
-    void Bring(const Tensor& tensor, int i) {
+    void CopyToDevice(const Tensor& tensor, int i) {
       host_[i] = tensor;
       memory_[i] = Buffer::Allocate(gpu_, tensor.bytes()).value();
       Tensor copy = tensor;

@@ -1,6 +1,6 @@
-// A communicator under test whose callers have their tensors on the host: each call copies them to
-// the GPU, makes the call there, and copies the results back. The claims of collective_checks.h
-// then hold for communicators of GPU memory too.
+// Wraps a communicator of GPU memory for callers whose tensors are on the host: each call copies
+// the tensors to the GPU, makes the call there, and copies the results back. This runs the checks
+// of collective_checks.h on communicators of GPU memory.
 #pragma once
 
 #include <memory>
@@ -10,9 +10,10 @@
 
 namespace unipool::testing {
 
-// Takes `inner`, of ranks on GPUs, over. Calls on side streams are made on a side stream of `gpu`.
+// Takes ownership of `inner`, whose tensors are on `gpu`. Calls on side streams run on a side
+// stream of `gpu`.
 std::unique_ptr<Communicator> ThroughGpu(std::unique_ptr<Communicator> inner, Device gpu);
-// The GPU of a rank where ranks are dealt out over all there are.
+// The GPU of a rank when ranks are distributed round-robin over all GPUs; the CPU without CUDA.
 Device GpuOf(int rank);
 
 }  // namespace unipool::testing

@@ -1,5 +1,5 @@
-// The exchange over tensors of a GPU, against the CPU. Choices, places and copies are the same;
-// sums may be rounded differently.
+// The exchange over tensors of a GPU, compared with the CPU. Orders and copies are equal; sums may
+// be rounded differently.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -62,7 +62,7 @@ TEST_P(GpuTokenExchangeTest, OneRankAgreesWithTheCpu) {
   OnRanks(1, [&](Communicator& group) {
     ExchangeLayer gpu(whole, group, kGpu), cpu(whole, group);
     ExpectLikeTheCpu(gpu, cpu);
-    EXPECT_EQ(gpu.exchange.TakeExposedSeconds(), 0);  // nothing travels
+    EXPECT_EQ(gpu.exchange.ReadAndClearExposedSeconds(), 0);  // nothing travels
   });
 }
 
@@ -75,8 +75,8 @@ TEST_P(GpuTokenExchangeTest, SeveralRanksAgreeWithTheCpu) {
       ExchangeLayer gpu(c, *group, kGpu, chunks), cpu(c, *group, Device{}, chunks);
       ExpectLikeTheCpu(gpu, cpu);
       const bool travels = c.ranks() > 1;
-      EXPECT_EQ(gpu.exchange.TakeExposedSeconds() > 0, travels);
-      EXPECT_EQ(gpu.exchange.TakeExposedSeconds(), 0);
+      EXPECT_EQ(gpu.exchange.ReadAndClearExposedSeconds() > 0, travels);
+      EXPECT_EQ(gpu.exchange.ReadAndClearExposedSeconds(), 0);
     }
   });
 }

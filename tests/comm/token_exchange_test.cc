@@ -4,9 +4,12 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "comm/local_communicator.h"
 #include "tests/comm/exchange_layer.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/workbench.h"
@@ -22,7 +25,8 @@ using testing::OnRanks;
 using testing::ToVector;
 using testing::Workbench;
 
-// x[g, column] = 8 g + column; gates 1, 2, 4; expert e multiplies by e + 1: every value is exact.
+// x[g, column] = 8 g + column, gates are 1, 2, 4, and expert e multiplies by e + 1, so that every
+// value is exact.
 void FillWithCodes(ExchangeLayer& layer) {
   const int64_t first = layer.c.first_token(layer.rank);
   for (int64_t i = 0; i < layer.x.numel(); ++i) {
@@ -71,7 +75,11 @@ TEST_P(TokenExchangeTest, RowsOfAnExpertAreInTheOrderOfTheGlobalBatch) {
   OnLayers([](ExchangeLayer& layer) {
     FillWithCodes(layer);
     layer.Plan();
-    const Tensor rows = layer.Dispatch();
+    const Tensor rows = layer.NewRows();
+    TokenTransfer transfer = layer.StartForward(rows);
+    layer.WaitAll(transfer);
+    layer.SendAllBack(transfer, rows);
+    layer.exchange.Combine(layer.ctx, std::move(transfer), {.gates = layer.gates, .y = layer.y});
     std::vector<float> expected;
     std::vector<int64_t> offsets = {0};
     for (const int expert : layer.map.owned(layer.rank)) {
@@ -92,8 +100,8 @@ TEST_P(TokenExchangeTest, RowsOfAnExpertAreInTheOrderOfTheGlobalBatch) {
 
 TEST_P(TokenExchangeTest, ForwardAndBackwardHaveTheBitsOfOneRank) {
   const ExchangeCase whole = GetParam().OnOneRank();
-  OnRanks(1, [&](Communicator& alone) {
-    ExchangeLayer expected(whole, alone);
+  OnRanks(1, [&](Communicator& single) {
+    ExchangeLayer expected(whole, single);
     expected.Plan();
     expected.Forward();
     expected.Backward();
@@ -109,7 +117,7 @@ TEST_P(TokenExchangeTest, ForwardAndBackwardHaveTheBitsOfOneRank) {
   });
 }
 
-// Slots and rows of the parts follow one another.
+// The slots and rows of the parts are consecutive.
 TEST_P(TokenExchangeTest, PartsCoverAllSlotsAndRows) {
   OnLayers([](ExchangeLayer& layer) {
     layer.Plan();
@@ -131,23 +139,38 @@ INSTANTIATE_TEST_SUITE_P(, TokenExchangeTest, ::testing::ValuesIn(ExchangeCases(
                            return params.param.name;
                          });
 
-TEST(TokenExchange, CombineAndDispatchBackwardAddWhereTold) {
+// Runs a forward and a backward with experts that return their input. The forward writes or adds
+// (1 + 2) x to `to`; the backward, with unit gates and dy = x, adds (1 + 1) x.
+void AddForwardAndBackward(ExchangeLayer& layer, const Tensor& to, bool add) {
+  const Tensor rows = layer.NewRows();
+  TokenTransfer forward = layer.StartForward(rows);
+  layer.WaitAll(forward);
+  layer.SendAllBack(forward, rows);
+  layer.exchange.Combine(layer.ctx, std::move(forward),
+                         {.gates = layer.gates, .base = add ? to : Tensor{}, .y = to});
+  const Tensor gates = layer.gates, dy = layer.dy;
+  layer.gates = layer.bench.Floats({layer.tokens, 2},
+                                   std::vector<float>(static_cast<size_t>(2 * layer.tokens), 1.0f));
+  layer.dy = layer.x;
+  TokenTransfer backward = layer.StartBackward(rows);
+  layer.gates = gates;
+  layer.dy = dy;
+  layer.WaitAll(backward);
+  layer.SendAllBack(backward, rows);
+  layer.exchange.DispatchBackward(layer.ctx, std::move(backward), {.dx = to, .add_to_dx = true});
+}
+
+TEST(TokenExchange, CombineAndDispatchBackwardAddOnRequest) {
   const ExchangeCase c = ExchangeCases()[3];
+  ASSERT_EQ(c.top_k, 2);
   OnRanks(c.ranks(), [&](Communicator& group) {
     ExchangeLayer layer(c, group);
     FillWithCodes(layer);
     layer.Plan();
-    const auto once = [&](bool add, const Tensor& to) {
-      const Tensor rows = layer.Dispatch();
-      layer.Return(rows, layer.returned);
-      layer.exchange.DispatchBackward(layer.ctx, layer.plan, layer.returned, to, add);
-      layer.exchange.Combine(layer.ctx, layer.plan, layer.returned, layer.gates, to, to);
-    };
-    once(false, layer.y);
+    AddForwardAndBackward(layer, layer.y, /*add=*/false);
     const Tensor twice = layer.bench.Copy(layer.y);
-    once(true, twice);
+    AddForwardAndBackward(layer, twice, /*add=*/true);
     for (int64_t i = 0; i < layer.y.numel(); ++i) {
-      // Two unit sums and gates 1 + 2, on rows that are x itself.
       EXPECT_EQ(layer.y.as<float>()[i], 5 * layer.x.as<float>()[i]);
       EXPECT_EQ(twice.as<float>()[i], 10 * layer.x.as<float>()[i]);
     }
@@ -167,19 +190,21 @@ TEST(TokenExchange, OneObjectServesPoolsOfDifferentSizes) {
       DispatchPlan plan;
       exchange.Plan(bench.ctx(), map, ids, &plan);
       const Tensor returned = bench.Poisoned({2, 1});
-      const Tensor rows = exchange.AtOwner(bench.ctx(), plan, returned);
-      exchange.Dispatch(bench.ctx(), plan, x, rows);
+      const Tensor rows = exchange.NewReceiveBuffer(bench.ctx(), plan, returned);
+      TokenTransfer transfer =
+          exchange.Dispatch(bench.ctx(), plan, {.x = x, .rows = rows, .returned = returned});
       for (int chunk = 0; chunk < plan.chunks(); ++chunk) {
-        exchange.Arrive(bench.ctx(), plan, chunk);
-        exchange.Return(bench.ctx(), plan, chunk, rows, returned);
+        transfer.WaitChunk(bench.ctx(), chunk);
+        transfer.SendBack(bench.ctx(), chunk, rows);
       }
-      exchange.Combine(bench.ctx(), plan, returned, gates, Tensor{}, y);
+      exchange.Combine(bench.ctx(), std::move(transfer), {.gates = gates, .y = y});
       EXPECT_EQ(ToVector(y), ToVector(x)) << experts << " experts";
     }
   });
 }
 
-// Ranks come one after the other: each starts what travels, and goes on, before the next has come.
+// The ranks start their transfers one after the other: each rank's call returns before the next
+// rank calls.
 TEST(TokenExchange, RowsTravelWhileTheCallerWorks) {
   const ExchangeCase c = ExchangeCases()[2];
   ASSERT_EQ(c.name, "ThreeChoices");
@@ -193,26 +218,180 @@ TEST(TokenExchange, RowsTravelWhileTheCallerWorks) {
       start();
       ++turn;
     };
-    const Tensor rows = layer.exchange.AtOwner(layer.ctx, layer.plan, layer.returned);
-    in_turn(0, [&] { layer.exchange.Dispatch(layer.ctx, layer.plan, layer.x, rows); });
-    for (int chunk = 0; chunk < 2; ++chunk) layer.exchange.Arrive(layer.ctx, layer.plan, chunk);
-    in_turn(1, [&] { layer.Return(rows, layer.returned); });
-    layer.exchange.Combine(layer.ctx, layer.plan, layer.returned, layer.gates, Tensor{}, layer.y);
+    const Tensor rows = layer.NewRows();
+    std::optional<TokenTransfer> transfer;
+    in_turn(0, [&] { transfer.emplace(layer.StartForward(rows)); });
+    layer.WaitAll(*transfer);
+    in_turn(1, [&] { layer.SendAllBack(*transfer, rows); });
+    layer.exchange.Combine(layer.ctx, *std::move(transfer), {.gates = layer.gates, .y = layer.y});
     for (int64_t i = 0; i < layer.y.numel(); ++i) {
       EXPECT_EQ(layer.y.as<float>()[i], (1 + 2 + 4) * layer.x.as<float>()[i]);
     }
   });
 }
 
-TEST(TokenExchange, ExposedSecondsAreTakenOnce) {
+TEST(TokenExchange, ExposedSecondsAreClearedByReading) {
   OnRanks(2, [](Communicator& group) {
     TokenExchange exchange(group);
     Workbench bench;
     DispatchPlan plan;
     exchange.Plan(bench.ctx(), ExpertMap::Blocks(2, 2), bench.Ints({1, 1}, {0}), &plan);
-    EXPECT_GT(exchange.TakeExposedSeconds(), 0);
-    EXPECT_EQ(exchange.TakeExposedSeconds(), 0);
+    EXPECT_GT(exchange.ReadAndClearExposedSeconds(), 0);
+    EXPECT_EQ(exchange.ReadAndClearExposedSeconds(), 0);
   });
+}
+
+// Two micro-batches of one layer, each with its own plan and buffers, through one exchange.
+TEST(TokenExchange, TwoTransfersMayBeInFlight) {
+  const ExchangeCase c = ExchangeCases()[2];
+  OnRanks(c.ranks(), [&](Communicator& group) {
+    ExchangeLayer first(c, group, Device{}, 2), second(c, group, Device{}, 2);
+    for (ExchangeLayer* layer : {&first, &second}) {
+      FillWithCodes(*layer);
+      first.exchange.Plan(layer->ctx, layer->map, layer->ids, &layer->plan);
+    }
+    for (int64_t i = 0; i < second.x.numel(); ++i) second.x.as<float>()[i] += 1000;
+    const auto start = [&](ExchangeLayer& layer, const Tensor& rows) {
+      return first.exchange.Dispatch(layer.ctx, layer.plan,
+                                     {.x = layer.x, .rows = rows, .returned = layer.returned});
+    };
+    const Tensor rows = first.NewRows(), other_rows = second.NewRows();
+    TokenTransfer transfer = start(first, rows), other = start(second, other_rows);
+    for (int chunk = 0; chunk < 2; ++chunk) {
+      other.WaitChunk(second.ctx, chunk);
+      transfer.WaitChunk(first.ctx, chunk);
+      transfer.SendBack(first.ctx, chunk, rows);
+      other.SendBack(second.ctx, chunk, other_rows);
+    }
+    first.exchange.Combine(second.ctx, std::move(other), {.gates = second.gates, .y = second.y});
+    first.exchange.Combine(first.ctx, std::move(transfer), {.gates = first.gates, .y = first.y});
+    for (const ExchangeLayer* layer : {&first, &second}) {
+      for (int64_t i = 0; i < layer->y.numel(); ++i) {
+        EXPECT_EQ(layer->y.as<float>()[i], (1 + 2 + 4) * layer->x.as<float>()[i]);
+      }
+    }
+  });
+}
+
+// Expects that `body`, which runs on all ranks of a case with two chunks (one chunk if the case has
+// one rank), ends the process with `message`.
+void ExpectDeath(int case_index, const std::function<void(ExchangeLayer&)>& body,
+                 const char* message) {
+  const ExchangeCase c = ExchangeCases()[static_cast<size_t>(case_index)];
+  const auto run = [&] {
+    OnRanks(c.ranks(), [&](Communicator& group) {
+      ExchangeLayer layer(c, group, Device{}, 2);
+      layer.Plan();
+      body(layer);
+    });
+  };
+  EXPECT_DEATH(run(), message) << c.name;
+}
+
+constexpr int kOneRank = 0, kTwoRanks = 1;
+
+TEST(TokenTransferDeathTest, ChunksAreWaitedForOnceInOrder) {
+  const auto wait = [](std::vector<int> chunks) {
+    return [chunks](ExchangeLayer& layer) {
+      TokenTransfer transfer = layer.StartForward(layer.NewRows());
+      for (const int chunk : chunks) transfer.WaitChunk(layer.ctx, chunk);
+    };
+  };
+  ExpectDeath(kOneRank, wait({0, 0}), "WaitChunk.0. after 1 of 1 chunks");
+  ExpectDeath(kOneRank, wait({1}), "WaitChunk.1. after 0 of 1 chunks");
+  ExpectDeath(kOneRank, wait({-1}), "WaitChunk.-1. after 0 of 1 chunks");
+  ExpectDeath(kTwoRanks, wait({1}), "WaitChunk.1. after 0 of 2 chunks");
+  ExpectDeath(kTwoRanks, wait({0, 1, 2}), "WaitChunk.2. after 2 of 2 chunks");
+}
+
+TEST(TokenTransferDeathTest, ChunksAreSentBackOnceInOrderAfterTheirWait) {
+  const auto send = [](int waits, std::vector<int> chunks) {
+    return [=](ExchangeLayer& layer) {
+      const Tensor rows = layer.NewRows();
+      TokenTransfer transfer = layer.StartForward(rows);
+      for (int chunk = 0; chunk < waits; ++chunk) transfer.WaitChunk(layer.ctx, chunk);
+      for (const int chunk : chunks) transfer.SendBack(layer.ctx, chunk, rows);
+    };
+  };
+  ExpectDeath(kOneRank, send(0, {0}), "SendBack.0. before WaitChunk.0.");
+  ExpectDeath(kOneRank, send(1, {0, 0}), "SendBack.0. after 1 of 1 chunks");
+  ExpectDeath(kTwoRanks, send(1, {1}), "SendBack.1. before WaitChunk.1.");
+  ExpectDeath(kTwoRanks, send(2, {1}), "SendBack.1. after 0 of 2 chunks");
+}
+
+TEST(TokenTransferDeathTest, IsConsumedOnceWhenAllChunksWereSentBack) {
+  const auto combine = [](ExchangeLayer& layer, TokenTransfer transfer) {
+    layer.exchange.Combine(layer.ctx, std::move(transfer), {.gates = layer.gates, .y = layer.y});
+  };
+  const auto early = [&](ExchangeLayer& layer) {
+    const Tensor rows = layer.NewRows();
+    TokenTransfer transfer = layer.StartForward(rows);
+    transfer.WaitChunk(layer.ctx, 0);
+    if (layer.plan.chunks() > 1) transfer.SendBack(layer.ctx, 0, rows);
+    combine(layer, std::move(transfer));
+  };
+  ExpectDeath(kOneRank, early, "Combine before SendBack of every chunk");
+  ExpectDeath(kTwoRanks, early, "Combine before SendBack of every chunk");
+  const auto twice = [&](ExchangeLayer& layer) {
+    const Tensor rows = layer.NewRows();
+    TokenTransfer transfer = layer.StartForward(rows);
+    layer.WaitAll(transfer);
+    layer.SendAllBack(transfer, rows);
+    combine(layer, std::move(transfer));
+    combine(layer, std::move(transfer));
+  };
+  ExpectDeath(kOneRank, twice, "Combine of a transfer that was consumed");
+  ExpectDeath(
+      kOneRank, [](ExchangeLayer& layer) { const auto lost = layer.StartForward(layer.NewRows()); },
+      "destroyed in flight .0 of 1 chunks sent back.");
+}
+
+TEST(TokenTransferDeathTest, IsConsumedByItsOwnExchangeInItsOwnDirection) {
+  const auto finish = [](TokenExchange& exchange, ExchangeLayer& layer, bool forward) {
+    const Tensor rows = layer.NewRows();
+    TokenTransfer transfer = forward ? layer.StartForward(rows) : layer.StartBackward(rows);
+    layer.WaitAll(transfer);
+    layer.SendAllBack(transfer, rows);
+    if (!forward) {
+      exchange.Combine(layer.ctx, std::move(transfer), {.gates = layer.gates, .y = layer.y});
+    } else {
+      exchange.DispatchBackward(layer.ctx, std::move(transfer),
+                                {.dx = layer.dx, .add_to_dx = false});
+    }
+  };
+  const auto wrong_end = [&](bool forward) {
+    return [&finish, forward](ExchangeLayer& l) { finish(l.exchange, l, forward); };
+  };
+  ExpectDeath(kOneRank, wrong_end(true), "DispatchBackward of a transfer of the other direction");
+  ExpectDeath(kOneRank, wrong_end(false), "Combine of a transfer of the other direction");
+  const auto foreign = [&](ExchangeLayer& layer) {
+    auto group = CreateLocalCommunicators(1, absl::Seconds(10));
+    TokenExchange other(*group[0]);
+    finish(other, layer, true);
+  };
+  ExpectDeath(kOneRank, foreign, "DispatchBackward of a transfer that another exchange started");
+}
+
+TEST(TokenTransferDeathTest, ThePlanIsOfTheExchangeAndNotMadeAgain) {
+  const auto unplanned = [](ExchangeLayer& layer) {
+    layer.plan = DispatchPlan{};
+    const auto transfer = layer.StartForward(layer.returned);
+  };
+  ExpectDeath(kOneRank, unplanned, "the plan is not of this exchange");
+  const auto foreign = [](ExchangeLayer& layer) {
+    auto group = CreateLocalCommunicators(1, absl::Seconds(10));
+    TokenExchange other(*group[0]);
+    other.Plan(layer.ctx, layer.map, layer.ids, &layer.plan);
+    const auto transfer = layer.StartForward(layer.returned);
+  };
+  ExpectDeath(kOneRank, foreign, "the plan is not of this exchange");
+  const auto replanned = [](ExchangeLayer& layer) {
+    TokenTransfer transfer = layer.StartForward(layer.NewRows());
+    layer.Plan();
+    transfer.WaitChunk(layer.ctx, 0);
+  };
+  ExpectDeath(kOneRank, replanned, "WaitChunk: the plan was made again");
+  ExpectDeath(kTwoRanks, replanned, "WaitChunk: the plan was made again");
 }
 
 }  // namespace

@@ -55,14 +55,14 @@ TEST(RankParameters, AddUpToOneCopyOfTheExpertsAndOneDensePartPerRank) {
   }
 }
 
-TEST(PlanMemory, TakesSixteenBytesAParameterOnOneRank) {
+TEST(PlanMemory, TakesSixteenBytesPerParameterOnOneRank) {
   const config::Run run = PaperRun(12, 768, 12, 96);
   const MemoryPlan plan = PlanMemory(run, 1, 0);
   EXPECT_EQ(plan.values + plan.gradients + plan.moments, 16 * CountParameters(run).total());
 }
 
-// Ten sequences in micro-batches of at most eight are taken as five and five.
-TEST(PlanMemory, CutsTheBatchAsTheLoaderDoes) {
+// Ten sequences in micro-batches of at most eight are split into five and five.
+TEST(PlanMemory, SplitsTheBatchAsTheLoaderDoes) {
   config::Run run = PaperRun(12, 768, 12, 96);
   run.mutable_data()->set_global_batch(10);
   run.mutable_data()->set_micro_batch(8);

@@ -1,4 +1,4 @@
-// Products of a precise weight with bfloat16 are as exact as those of float32.
+// Products of a precise weight with bfloat16 have the accuracy of float32.
 #include <glog/logging.h>
 #include <gtest/gtest.h>
 
@@ -19,10 +19,10 @@ using testing::Workbench;
 
 constexpr Device kGpu{DeviceType::kCuda, 0};
 
-// On a GPU, a precise weight and what it multiplies; and the same on the host.
+// A precise weight and its operands on a GPU, with their values on the host.
 struct Precise {
   Precise(int64_t tokens, int64_t in, int64_t out)
-      : linear(parameters, {{"w", out}}, in, 1.0f, /*precise=*/true),
+      : linear(parameters, {{"w", out}}, {.in = in, .init_std = 1.0f, .precise = true}),
         arena(Arena::Create(kGpu, 64 << 20).value()),
         stream(Stream::Create(kGpu)),
         x_values(bench.Random("x", {tokens, in})),
@@ -58,7 +58,8 @@ struct Precise {
   Tensor x, dy;
 };
 
-// Each of rows x columns values against sum_k terms(row, column, k), relative to sum_k |terms|.
+// Compares each of rows x columns values with sum_k terms(row, column, k), relative to sum_k
+// |terms|.
 void ExpectProducts(const std::vector<float>& actual, int64_t columns, int64_t inner, double bound,
                     const std::function<double(int64_t, int64_t, int64_t)>& term) {
   double worst = 0;
@@ -81,8 +82,8 @@ TEST(PreciseLinear, LogitsAndWeightGradientAreThoseOfFloat32) {
     Precise p(tokens, in, out);
     const float *w = p.weight.data(), *x = p.x_values.as<float>(), *dy = p.dy_values.as<float>();
     const Tensor y = p.arena.New({tokens, out}), dx = p.arena.New<BFloat16>({tokens, in});
-    p.linear.Forward(p.ctx, p.x, Tensor{}, y);
-    p.linear.Backward(p.ctx, p.dy, p.x, dx, false);
+    p.linear.Forward(p.ctx, {.x = p.x, .y = y});
+    p.linear.Backward(p.ctx, {.dy = p.dy, .x = p.x, .dx = dx, .add_to_dx = false});
     std::vector<float> logits(static_cast<size_t>(tokens * out));
     std::vector<float> dweight(static_cast<size_t>(in * out));
     ReadTensor(y, logits.data());

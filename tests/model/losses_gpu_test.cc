@@ -1,4 +1,4 @@
-// Balance losses of a GPU's scores against the CPU's, over steps and micro-batches.
+// Balance losses on a GPU, compared with the CPU, over steps and micro-batches.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -41,7 +41,7 @@ struct Balanced {
     return there;
   }
 
-  // A step of two micro-batches; what each layer's column is in the end.
+  // A step of two micro-batches. Returns the score gradients of both layers.
   std::vector<float> Step(Workbench& bench, Communicator& world) {
     losses->StartStep(ctx, 2 * kTokens);
     for (int micro = 0; micro < 2; ++micro) {
@@ -55,11 +55,11 @@ struct Balanced {
       statistics->FinishMicroBatch(ctx, kTokens);
     }
     statistics->FinishStep(ctx, world);
-    std::vector<float> columns(2 * kExperts);
+    std::vector<float> gradients(2 * kExperts);
     for (int layer = 0; layer < 2; ++layer) {
-      ReadTensor(losses->column(layer), columns.data() + layer * kExperts);
+      ReadTensor(losses->score_gradient(layer), gradients.data() + layer * kExperts);
     }
-    return columns;
+    return gradients;
   }
 
   std::unique_ptr<LoadStatistics> statistics;

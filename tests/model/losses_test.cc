@@ -22,7 +22,7 @@ using testing::Workbench;
 
 struct Head {
   ParameterList parameters;
-  Linear linear{parameters, {{"lm_head.weight", 11}}, 6, 0.5f};
+  Linear linear{parameters, {{"lm_head.weight", 11}}, {.in = 6, .init_std = 0.5f}};
   Head() {
     CHECK(parameters.Allocate(Device{}, 1).ok());
     parameters.Initialize(3);
@@ -32,7 +32,9 @@ struct Head {
 double CrossEntropy(Workbench& bench, const Head& head, Tensor x, Tensor targets, float scale,
                     Tensor dx) {
   LossSums sums = LossSums::Create(Device{}).value();
-  CrossEntropyAndGradient(bench.ctx(), head.linear, x, targets, scale, dx, sums.cross_entropy());
+  CrossEntropyAndGradient(
+      bench.ctx(), head.linear,
+      {.x = x, .targets = targets, .scale = scale, .dx = dx, .sum = sums.cross_entropy()});
   return sums.Read(*bench.ctx().stream).cross_entropy;
 }
 
@@ -44,7 +46,7 @@ TEST(CrossEntropyAndGradient, UniformLogitsLoseLogVocab) {
   EXPECT_NEAR(CrossEntropy(bench, head, x, targets, 0.25f, dx), std::log(11.0), 1e-5);
 }
 
-// More tokens than one chunk holds, so that chunks meet.
+// More tokens than one chunk holds.
 TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
   Workbench bench;
   Head head;
@@ -54,7 +56,8 @@ TEST(CrossEntropyAndGradient, GradientsMatchFiniteDifferencesAcrossChunks) {
   for (int64_t t = 0; t < kTokens; ++t) ids[t] = static_cast<int32_t>(t * 7 % 11);
   const Tensor targets = bench.Ints({kTokens}, ids), losses = bench.Poisoned({kTokens});
   const auto loss = [&] {
-    CrossEntropyOfTokens(bench.ctx(), head.linear, x, targets, {.losses = losses});
+    CrossEntropyOfTokens(bench.ctx(), head.linear,
+                         {.x = x, .targets = targets, .results = {.losses = losses}});
     double sum = 0;
     for (int64_t t = 0; t < kTokens; ++t) sum += losses.as<float>()[t];
     return sum;
@@ -74,8 +77,9 @@ TEST(CrossEntropyOfTokens, TheLikeliestTokenLosesLeastAcrossChunks) {
   std::vector<int32_t> best(kTokens);
   for (int32_t id = 0; id < 11; ++id) {
     const Tensor targets = bench.Ints({kTokens}, std::vector<int32_t>(kTokens, id));
-    CrossEntropyOfTokens(bench.ctx(), head.linear, x, targets,
-                         {.losses = losses, .likeliest = likeliest});
+    CrossEntropyOfTokens(
+        bench.ctx(), head.linear,
+        {.x = x, .targets = targets, .results = {.losses = losses, .likeliest = likeliest}});
     for (int64_t t = 0; t < kTokens; ++t) {
       if (losses.as<float>()[t] < least[t]) best[t] = id;
       least[t] = std::min(least[t], losses.as<float>()[t]);
@@ -85,7 +89,7 @@ TEST(CrossEntropyOfTokens, TheLikeliestTokenLosesLeastAcrossChunks) {
   EXPECT_EQ(std::vector<int32_t>(ids, ids + kTokens), best);
 }
 
-TEST(LossSums, AddUpUntilTheyAreCleared) {
+TEST(LossSums, AccumulateUntilCleared) {
   Workbench bench;
   LossSums sums = LossSums::Create(Device{}).value();
   *sums.cross_entropy().as<double>() += 1;
@@ -144,12 +148,12 @@ TEST(BalanceLosses, AreZeroBeforeThereAreCounts) {
     EXPECT_EQ(balanced.Add(*losses).pool_balance, 0);
   }
   EXPECT_EQ(balanced.Add(*previous).layer_balance, 0);
-  EXPECT_EQ(previous->column(0).as<float>()[0], 0);
-  EXPECT_GT(balanced.Add(*local).layer_balance, 0);  // its own counts are there
+  EXPECT_EQ(previous->score_gradient(0).as<float>()[0], 0);
+  EXPECT_GT(balanced.Add(*local).layer_balance, 0);  // this micro-batch has counts
 }
 
-// As after a rewind to a checkpoint of a run that had not begun.
-TEST(BalanceLosses, AreZeroAgainWhereCountsAreGone) {
+// As after a rewind to a checkpoint from before the first step.
+TEST(BalanceLosses, AreZeroAgainAfterCountsAreCleared) {
   Balanced balanced;
   balanced.Count({3, 1}, {1, 1});
   balanced.FinishStep();
@@ -165,18 +169,18 @@ TEST(BalanceLosses, FollowTheFormulasByHand) {
   Balanced balanced;
   balanced.Count({3, 1}, {1, 1});
   balanced.FinishStep();
-  const auto losses = balanced.Start(kPrevious);  // of 4 tokens, of which 2 are this rank's
+  const auto losses = balanced.Start(kPrevious);  // 4 tokens, 2 of them on this rank
   const LossSums::Values sums = balanced.Add(*losses);
   // Layer: 0.25 * 2 * (3/4 * 4/4 + 1/4 * 6/4); pool: 0.5 * 2 / 2 * (4/6 * 4/4 + 2/6 * 6/4).
   EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.75 * 1 + 0.25 * 1.5), 1e-9);
   EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
-  // The gradient of a score is what the loss grows by when that score does.
+  // The score gradient is the derivative of the loss by one token's score.
   const double expected = (0.25 * 2 * 0.75 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
-  EXPECT_NEAR(losses->column(0).as<float>()[0], expected, 1e-7);
+  EXPECT_NEAR(losses->score_gradient(0).as<float>()[0], expected, 1e-7);
 }
 
-// The layer loss by this micro-batch's choices, the pool loss by those of the one before, which may
-// be of another step and is not the step's sum.
+// The layer loss uses the choices of this micro-batch. The pool loss uses those of the previous
+// micro-batch, which may belong to another step, and not the sum of the step.
 TEST(BalanceLosses, OfThisRankFollowTheFormulasByHand) {
   Balanced balanced;
   balanced.Count({7, 0}, {7, 0});
@@ -189,7 +193,7 @@ TEST(BalanceLosses, OfThisRankFollowTheFormulasByHand) {
   EXPECT_NEAR(sums.layer_balance, 0.25 * 2 * (0.25 * 1 + 0.75 * 1.5), 1e-9);
   EXPECT_NEAR(sums.pool_balance, 0.5 * 2 / 2 * (4.0 / 6 + 2.0 / 6 * 1.5), 1e-9);
   const double expected = (0.25 * 2 * 0.25 + 0.5 * 2 / 2 * 4.0 / 6) / 4;
-  EXPECT_NEAR(losses->column(0).as<float>()[0], expected, 1e-7);
+  EXPECT_NEAR(losses->score_gradient(0).as<float>()[0], expected, 1e-7);
 }
 
 }  // namespace

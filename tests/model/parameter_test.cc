@@ -89,7 +89,7 @@ TEST(ParameterList, StatesStartAtZeroAndAreNeitherTrainedNorDecayed) {
   EXPECT_EQ(list.values(ParameterKind::kState).numel(), 8);
 }
 
-TEST(ParameterList, InitialValuesDependOnTheNameAlone) {
+TEST(ParameterList, InitialValuesDependOnSeedAndNameAlone) {
   ParameterList one, two;
   const Parameter* in_one = one.Add(Make("x", {50}, ParameterKind::kExpert, 0.5f, true));
   two.Add(Make("before", {9}, ParameterKind::kExpert, 0.5f, true));

@@ -1,4 +1,4 @@
-// The rows of model/method.md#router-constant that router_constant_test, which is fast, leaves out.
+// The rows of model/method.md#router-constant that the fast router_constant_test does not check.
 #include <gtest/gtest.h>
 
 #include "model/router_constant.h"

@@ -13,7 +13,7 @@ struct Known {
 
 class RouterConstantTest : public ::testing::TestWithParam<Known> {};
 
-// model/method.md#router-constant, the authors' generator and seed.
+// Values of model/method.md#router-constant, made with the authors' generator and seed.
 TEST_P(RouterConstantTest, EqualsTheAuthorsValue) {
   const Known known = GetParam();
   const RouterConstant constant = EstimateRouterConstant(known.experts, known.top_k);
@@ -28,7 +28,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Known{32, 4, 1.7709935414856055}, Known{48, 1, 3.1900549635270914},
                       Known{96, 1, 4.016194122308834}, Known{192, 2, 3.8484254858311404}));
 
-// model/method.md#router-constant: of 8 experts, 368 draws have no positive component.
+// model/method.md#router-constant: with 8 experts, 368 draws have no positive component.
 TEST(RouterConstant, DropsDrawsWithoutAPositiveComponent) {
   const RouterConstant constant = EstimateRouterConstant(8, 1);
   EXPECT_EQ(constant.dropped_draws, 368);

@@ -42,8 +42,12 @@ class Routed {
   }
   Tensor Backward(const std::vector<float>& dgates) {
     const Tensor dx = bench_.Poisoned({1, 4});
-    router_.Backward(bench_.ctx(), bench_.Floats({1, saved_.ids.dim(1)}, dgates), bench_.Zeros({4}),
-                     x_, saved_, dx);
+    router_.Backward(bench_.ctx(),
+                     {.dgates = bench_.Floats({1, saved_.ids.dim(1)}, dgates),
+                      .score_gradient = bench_.Zeros({4}),
+                      .x = x_,
+                      .dx = dx},
+                     saved_);
     return dx;
   }
   void MoveBias(const std::vector<int64_t>& counts) {
@@ -66,7 +70,7 @@ class Routed {
 };
 
 // model/method.md#ties.
-TEST(Router, ATokenWithoutAPositiveLogitGoesToTheLowestIdsCountedAndWithoutGradient) {
+TEST(Router, ATokenWithoutPositiveLogitsGoesToTheLowestIdsWithoutGradient) {
   Routed routed(Kind::kNorm, 2);
   routed.Forward({-1, -2, -3, -4});
   EXPECT_EQ(routed.Ids(), (std::vector<int32_t>{0, 1}));
@@ -76,7 +80,7 @@ TEST(Router, ATokenWithoutAPositiveLogitGoesToTheLowestIdsCountedAndWithoutGradi
   EXPECT_EQ(ToVector(routed.Find("r.weight").grad), std::vector<float>(16, 0.0f));
 }
 
-TEST(Router, NormGatesAreTheScoresAsTheyAre) {
+TEST(Router, NormGatesAreTheUnnormalizedScores) {
   Routed routed(Kind::kNorm, 2);
   routed.Forward({3, 4, 0, -12});
   EXPECT_EQ(routed.Ids(), (std::vector<int32_t>{1, 0}));
@@ -94,7 +98,7 @@ TEST(Router, NormGradientReachesUnchosenAndNegativeExperts) {
              1e-6);
 }
 
-TEST(Router, TheSigmoidsGateIsPlainAloneAndNormalizedTogether) {
+TEST(Router, SigmoidGatesAreNormalizedForSeveralChoicesOnly) {
   Routed one(Kind::kSigmoidBias, 1), two(Kind::kSigmoidBias, 2);
   const std::vector<float> logits = {0, std::log(3.0f), -1, -2};
   one.Forward(logits);
@@ -103,7 +107,7 @@ TEST(Router, TheSigmoidsGateIsPlainAloneAndNormalizedTogether) {
   ExpectNear(two.gates(), two.bench().Floats({1, 2}, {0.6f, 0.4f}), 1e-6);
 }
 
-TEST(Router, TheBiasMovesTheChoiceAndNotTheGate) {
+TEST(Router, TheBiasChangesTheChoiceButNotTheGate) {
   Routed routed(Kind::kSigmoidBias, 1);
   routed.MoveBias({0, 4, 1, 1});  // the mean is 1.5
   EXPECT_EQ(ToVector(routed.Find("r.bias").value), (std::vector<float>{0.5f, -0.5f, 0.5f, 0.5f}));

@@ -1,4 +1,4 @@
-// The whole model: gradients of every parameter against finite differences, for each kind.
+// The whole model: gradients of every parameter against finite differences, for each kind of model.
 #include "model/transformer.h"
 
 #include <glog/logging.h>
@@ -47,7 +47,8 @@ config::Run TinyRun() {
   return run;
 }
 
-// A model on one rank with two sequences of fixed tokens and the statistics of a made-up step.
+// A model on one rank with two sequences of fixed tokens and invented statistics of a previous
+// step.
 class Tiny {
  public:
   explicit Tiny(const config::Run& run)
@@ -74,7 +75,7 @@ class Tiny {
   double Loss() {
     LossSums sums = LossSums::Create(Device{}).value();
     model_->StartStep(bench_.ctx(), kTokens);
-    model_->TrainMicroBatch(bench_.ctx(), tokens_, targets_, saved_, sums);
+    model_->TrainMicroBatch(bench_.ctx(), {.tokens = tokens_, .targets = targets_}, saved_, sums);
     const LossSums::Values losses = sums.Read(*bench_.ctx().stream);
     return losses.cross_entropy + losses.pool_balance + losses.layer_balance;
   }
@@ -82,7 +83,7 @@ class Tiny {
   // Checks each parameter's gradient of the loss.
   void CheckGradients() {
     Loss();
-    std::vector<Tensor> grads;  // apart, since every further Loss adds to the parameters' own
+    std::vector<Tensor> grads;  // copies, since each further Loss adds to the gradients
     for (const Parameter& parameter : parameters_.parameters()) {
       const bool trained = parameter.kind != ParameterKind::kState;
       grads.push_back(trained ? bench_.Copy(parameter.grad) : Tensor{});
@@ -124,7 +125,7 @@ class Tiny {
 
 TEST(Transformer, UniPoolGradientsMatchFiniteDifferences) { Tiny(TinyRun()).CheckGradients(); }
 
-// The first loss makes the statistics that those of the differences find.
+// The first loss creates the statistics that the later losses use.
 TEST(Transformer, GradientsWithLocalStatisticsMatchFiniteDifferences) {
   config::Run run = TinyRun();
   run.mutable_pool()->set_statistics(config::Pool::LOCAL);
@@ -159,7 +160,7 @@ TEST(Transformer, DenseGradientsMatchFiniteDifferences) {
   Tiny(run).CheckGradients();
 }
 
-TEST(Transformer, GradientsDoNotDependOnHowManyLayersAreFlushedTogether) {
+TEST(Transformer, GradientsDoNotDependOnGradientLayers) {
   config::Run run = TinyRun();
   Tiny together(run);
   run.mutable_pool()->set_gradient_layers(1);
@@ -170,9 +171,8 @@ TEST(Transformer, GradientsDoNotDependOnHowManyLayersAreFlushedTogether) {
   EXPECT_EQ(testing::ToVector(a), testing::ToVector(b));
 }
 
-// Notes what it is shown, and where `forced` says so sends all tokens of layer 1 to experts 2
-// and 4.
-struct NotingHook : RoutingHook {
+// Records its calls. If `forced`, it sends all tokens of layer 1 to experts 2 and 4.
+struct RecordingHook : RoutingHook {
   void OnRouting(Context&, int layer, const Router::Saved& routing) override {
     layers.push_back(layer);
     tokens += routing.ids.dim(0);
@@ -191,20 +191,20 @@ struct NotingHook : RoutingHook {
 TEST(Transformer, AHookSeesEachLayerAndChangesNothingUnlessItWrites) {
   Tiny tiny(TinyRun());
   const std::vector<float> losses = tiny.Losses(kTokens, kSequence);
-  NotingHook hook;
+  RecordingHook hook;
   EXPECT_EQ(tiny.Losses(kTokens, kSequence, &hook), losses);
   EXPECT_EQ(hook.layers, (std::vector<int>{0, 1}));
   EXPECT_EQ(hook.tokens, 2 * kTokens);
 }
 
-TEST(Transformer, WhatAHookWritesIsWhatTheLayerDoes) {
+TEST(Transformer, ALayerUsesTheRoutesThatAHookWrites) {
   Tiny tiny(TinyRun());
-  NotingHook hook;
+  RecordingHook hook;
   hook.forced = true;
   const std::vector<float> silent = tiny.Losses(kTokens, kSequence, &hook);
   hook.gate = 0.5f;
   EXPECT_NE(tiny.Losses(kTokens, kSequence, &hook), silent);
-  // A layer whose gates are zero adds nothing, whatever its experts are.
+  // A layer with zero gates adds nothing, whichever experts it chooses.
   for (const Parameter& parameter : tiny.parameters().parameters()) {
     if (parameter.name == "model.layers.1.mlp.router.weight") {
       std::fill_n(parameter.value.as<float>(), parameter.numel(), 0.0f);
@@ -213,14 +213,14 @@ TEST(Transformer, WhatAHookWritesIsWhatTheLayerDoes) {
   EXPECT_EQ(tiny.Losses(kTokens, kSequence), silent);
 }
 
-TEST(Transformer, ShorterSequencesAreTheBeginningsOfLongerOnes) {
+TEST(Transformer, AShorterSequenceHasTheLossesOfALongerOnesBeginning) {
   Tiny tiny(TinyRun());
   const std::vector<float> whole = tiny.Losses(kSequence, kSequence);
   const std::vector<float> half = tiny.Losses(kSequence / 2, kSequence / 2);
   for (int64_t t = 0; t < kSequence / 2; ++t) EXPECT_NEAR(half[t], whole[t], 1e-6) << t;
 }
 
-TEST(Transformer, ParametersAreThoseThatAreCounted) {
+TEST(Transformer, ParametersMatchTheirCount) {
   for (const bool dense : {false, true}) {
     config::Run run = TinyRun();
     if (dense) run.mutable_model()->set_ffn_kind(config::Model::DENSE);
@@ -245,7 +245,7 @@ double PeakBytes(const config::Run& run, double* planned) {
   return static_cast<double>(tiny.bench().arena().peak_bytes() - before);
 }
 
-TEST(Transformer, ActivationsAreThoseThatArePlanned) {
+TEST(Transformer, ActivationMemoryMatchesThePlan) {
   double planned = 0;
   for (const config::Model::Recompute recompute : kRecomputes) {
     SCOPED_TRACE(config::Model::Recompute_Name(recompute));
@@ -253,7 +253,7 @@ TEST(Transformer, ActivationsAreThoseThatArePlanned) {
     run.mutable_model()->set_recompute(recompute);
     for (const int64_t gradient_layers : {0, 1}) {
       run.mutable_pool()->set_gradient_layers(gradient_layers);
-      // Tensors are rounded up to 64 bytes, which shows in a tiny model.
+      // Rounding of tensors to 64 bytes is visible in a tiny model.
       EXPECT_NEAR(PeakBytes(run, &planned) / planned, 1.05, 0.1);
     }
     run.mutable_model()->set_ffn_kind(config::Model::DENSE);
@@ -261,7 +261,7 @@ TEST(Transformer, ActivationsAreThoseThatArePlanned) {
   }
 }
 
-// Of two micro-batches: the second starts from the memory that the first left.
+// Runs two micro-batches, so that the second starts with the memory contents of the first.
 std::vector<float> GradientsAndLosses(const config::Run& run) {
   Tiny tiny(run);
   std::vector<float> all = {static_cast<float>(tiny.Loss()), static_cast<float>(tiny.Loss())};
@@ -272,7 +272,7 @@ std::vector<float> GradientsAndLosses(const config::Run& run) {
   return all;
 }
 
-TEST(Transformer, GradientsDoNotDependOnWhatIsRecomputed) {
+TEST(Transformer, GradientsDoNotDependOnRecomputation) {
   for (const config::Pool::Router router :
        {config::Pool::NORM, config::Pool::SOFTMAX, config::Pool::SIGMOID_BIAS}) {
     for (const int64_t layers_per_pool : {1, 2, 4}) {
@@ -290,8 +290,8 @@ TEST(Transformer, GradientsDoNotDependOnWhatIsRecomputed) {
   }
 }
 
-// With many layers what is not kept shows, whatever else a step needs.
-TEST(Transformer, EachRecomputeTakesLessMemoryThanTheOneBefore) {
+// With many layers, the memory that recomputation saves dominates the step.
+TEST(Transformer, EachRecomputeModeTakesLessMemory) {
   for (const bool dense : {false, true}) {
     config::Run run = TinyRun();
     run.mutable_model()->set_layers(8);
