@@ -297,7 +297,7 @@ constexpr char kTimeLimit[] = "time limit";
 
 // What asked this run to leave: the lowest rank that was asked says what. Collective.
 std::string StopReason(bool near_limit, const World& world) {
-  const int signal = NotedSignal();
+  const int signal = ReceivedSignal();
   const std::string mine = signal != 0 ? SignalName(signal) : near_limit ? kTimeLimit : "";
   const std::vector<std::string> reasons = world.Gather(mine);
   int rank = 0;
@@ -387,7 +387,7 @@ void SaveInitial(const Parts& parts) {
 // Tells the limit how long the saves since `before` took.
 void NoteSaves(const SaveTotals& before, const SaveTotals& now, TimeLimit* limit) {
   if (now.saves == before.saves) return;
-  limit->NoteSave(absl::Seconds((now.write_seconds - before.write_seconds) /
+  limit->SetSave(absl::Seconds((now.write_seconds - before.write_seconds) /
                                 static_cast<double>(now.saves - before.saves)));
 }
 
@@ -417,11 +417,11 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   bool near_limit = false;
   trainer->set_wants_stop([&] {
     near_limit = near_limit || limit.IsNear(absl::Now());
-    return near_limit || NotedSignal() != 0;
+    return near_limit || ReceivedSignal() != 0;
   });
   const auto report = [&](const StepRecord& record) {
     Note(record, &summary);
-    limit.NoteStep(absl::Seconds(record.step_seconds));
+    limit.AddStep(absl::Seconds(record.step_seconds));
     if (world.is_first()) {
       Tell(WithSaves(record, *saver, &summary), *outputs);
       TraceLoads(record, run, *trainer);

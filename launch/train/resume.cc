@@ -53,7 +53,7 @@ absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t
     const bool damaged = status.code() == absl::StatusCode::kDataLoss ||
                          status.code() == absl::StatusCode::kNotFound;
     if (!damaged) return status;
-    LOG_IF(WARNING, TellsOf(status)) << "passed over: " << status.message();
+    LOG_IF(WARNING, MustReport(status)) << "passed over: " << status.message();
   }
   return absl::DataLossError(
       absl::StrCat(checkpoints, ": none of ", steps.size(),

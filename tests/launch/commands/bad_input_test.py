@@ -169,7 +169,7 @@ class BadInputTest(support.TextTest):
                                                                "schedule.warmup_steps": 0})
         done = support.run(command, environment={"OMP_NUM_THREADS": "99999"})
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("OMP_NUM_THREADS: expected at most 1024, found 99999", done.stderr)
+        self.assertIn("OMP_NUM_THREADS is 99999, the maximum is 1024", done.stderr)
 
     def test_a_fresh_start_in_a_run_folder_is_refused_unless_forced(self):
         run_dir = os.path.join(self.folder.name, "used")

@@ -236,7 +236,7 @@ TEST_F(TrainerTest, TheRankThatMetTheFirstBadTensorTellsOfIt) {
     }
     const absl::Status status = trainer->Step().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-    EXPECT_EQ(TellsOf(status), world->rank() == 1);
+    EXPECT_EQ(MustReport(status), world->rank() == 1);
     if (world->rank() == 1) EXPECT_STATUS(status, kOutOfRange, "weight " + name + ", element 5");
   });
 }

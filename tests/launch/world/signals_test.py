@@ -142,7 +142,7 @@ class SignalsTest(support.TextTest):
         for text in ("soon", "0s", "-5m", "1:99:00", "1-2"):
             done = support.run(["train", "--time-limit", text])
             self.assertEqual(done.returncode, 2, text)
-            self.assertIn(f"--time-limit {text}: expected a time above 0", done.stderr)
+            self.assertIn(f"--time-limit {text} is not a time above 0", done.stderr)
 
 
 if __name__ == "__main__":
