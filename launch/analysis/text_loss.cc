@@ -59,7 +59,7 @@ absl::StatusOr<TextLoss> MeasureTextLoss(const EvaluationText& text, BatchHook* 
     // A rank whose data fail goes on with empty batches, so that no other waits for it.
     if (status.ok()) status = ReadBatch(text, RankSlice(options, i), &batch);
     if (!status.ok()) batch = {.sequence = sequence};
-    model.Run(batch, false, hook, &answers);
+    model.Run(batch, TokenOutputs::kLosses, hook, &answers);
     sums[0] = std::accumulate(answers.losses.begin(), answers.losses.end(), sums[0]);
     sums[1] += static_cast<double>(batch.targets.size());
     sums[2] += BytesOf(model.tokenizer(), batch.targets);
