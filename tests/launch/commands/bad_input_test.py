@@ -152,7 +152,8 @@ class BadInputTest(support.TextTest):
         (run_dir / "checkpoints" / "mine.txt").write_text("precious")
         refused = support.run(support.train_command(self.prefix, run_dir) + ["--force"])
         self.assertEqual(refused.returncode, BAD_INPUT)
-        self.assertIn("holds checkpoints but no run", refused.stderr)
+        self.assertRegex(refused.stderr, r"not-a-run/checkpoints exists, but \S*config.textproto "
+                         "does not: this is not a run folder, so --force replaces nothing in it")
         self.assertEqual((run_dir / "checkpoints" / "mine.txt").read_text(), "precious")
 
     def test_output_that_cannot_be_written_is_not_done(self):
