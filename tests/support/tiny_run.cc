@@ -16,7 +16,7 @@ constexpr int kEndOfDocument = 256;
 
 }  // namespace
 
-// Each byte is mostly a function of the one before, so that a few steps of training show.
+// Most bytes are a function of the previous one, so that a few steps reduce the loss.
 void WriteTinyDataset(const std::string& prefix) {
   auto writer = IndexedDatasetWriter::Create(prefix, 257);
   CHECK(writer.ok()) << writer.status();
@@ -61,8 +61,7 @@ config::Run TinyRun(Variant variant, const std::string& prefix) {
     pool.set_pool_loss(0);
     pool.set_layer_loss(0.01);
   }
-  if (variant ==
-      Variant::kSigmoid) {  // a pool a layer, as the baseline has it, two experts a token
+  if (variant == Variant::kSigmoid) {  // one pool per layer and two experts per token
     pool.set_layers_per_pool(1);
     pool.set_router(config::Pool::SIGMOID_BIAS);
     pool.set_top_k(2);
