@@ -1,5 +1,5 @@
-// The record of one training step: what a run reports, to a file for programs and to the terminal
-// for people. launch/README.md lists the fields of the file.
+// The record of one training step, which a run writes to metrics.jsonl and prints on the terminal.
+// The comments of StepRecord define the fields of the file.
 #pragma once
 
 #include <cstdint>

@@ -126,7 +126,7 @@ TEST_F(TrainerTest, AnyNumberOfChunksGivesTheSameBits) {
   }
 }
 
-// Also in the first step, whose learning rate is 0.
+// This holds in the first step too, whose learning rate is 0.
 TEST_F(TrainerTest, AStepMovesTheBiasesByTheChoicesOfAllRanks) {
   const config::Run run = Run(Variant::kSigmoid);
   testing::OnRanksOwned(3, [&](std::unique_ptr<Communicator> comm) {
@@ -282,7 +282,7 @@ TEST_F(TrainerTest, BitsPerByteAreOfTheTokenizersBytes) {
                   "has 857 tokens: expected at most model.vocab = 856");
   });
   run.mutable_model()->set_vocab(857);
-  // The text is of ids below 257, which this vocabulary has too: a byte each but the last.
+  // The text consists of ids below 257, which stand for one byte each, except the last.
   const Validation validation = *Train(run, 2).front().validation;
   ASSERT_TRUE(validation.bits_per_byte.has_value());
   const double bits_per_token = validation.loss / std::log(2.0);
