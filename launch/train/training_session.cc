@@ -57,6 +57,7 @@ absl::Status StoppedError(int64_t step, const std::string& reason, const std::st
                                            checkpoint, "; run the same command again to resume"));
 }
 
+// Owns what a run needs besides its ranks. Every rank has one; all public calls are collective.
 class TrainingSession {
  public:
   TrainingSession(config::Run run, const TrainingRequest& request, World& world)
@@ -84,8 +85,8 @@ class TrainingSession {
   World& world_;
   std::unique_ptr<Corpus> corpus_;
   std::unique_ptr<Trainer> trainer_;
-  RunOutputs outputs_;  // the first rank's, like the next one
-  std::unique_ptr<ConsoleReport> console_;
+  RunOutputs outputs_;                      // empty except on the first rank
+  std::unique_ptr<ConsoleReport> console_;  // null except on the first rank
   std::unique_ptr<CheckpointSaver> saver_;
   double recorded_stall_seconds_ = 0;  // of saver_->totals(), in records so far
   TimeLimit limit_{absl::InfiniteFuture(), absl::ZeroDuration()};
