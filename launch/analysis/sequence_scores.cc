@@ -78,7 +78,7 @@ std::vector<SequenceScores> ScoreSequences(absl::Span<const std::vector<int32_t>
     TokenBatch batch{.sequence = 1};
     const size_t mine = round * ranks + rank;
     if (mine < batches.size()) FillBatch(sequences, batches[mine], first_id, &batch);
-    model.Run(batch, true, hook, &answers);
+    model.Run(batch, TokenOutputs::kLossesAndLikeliest, hook, &answers);
     for (size_t row = 0; row < batch.ids.size(); ++row) {
       const int64_t at = static_cast<int64_t>(row) * batch.sequence;
       const int64_t i = batch.ids[row] - first_id, count = offsets[i + 1] - offsets[i];

@@ -60,7 +60,7 @@ absl::StatusOr<TextLoss> MeasureTextLoss(const EvaluationText& text, BatchHook* 
     // After an error a rank runs empty batches, because model.Run is collective.
     if (status.ok()) status = ReadBatch(text, RankSlice(options, i), &batch);
     if (!status.ok()) batch = {.sequence = sequence};
-    model.Run(batch, false, hook, &answers);
+    model.Run(batch, TokenOutputs::kLosses, hook, &answers);
     sums[0] = std::accumulate(answers.losses.begin(), answers.losses.end(), sums[0]);
     sums[1] += static_cast<double>(batch.targets.size());
     sums[2] += BytesOf(model.tokenizer(), batch.targets);

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
+#include "launch/checkpoint/run_folder.h"
 #include "runtime/content_hash.h"
 #include "runtime/copy.h"
 #include "runtime/files.h"
@@ -324,12 +325,12 @@ absl::StatusOr<std::vector<int64_t>> Checkpoint::ShapeOf(const std::string& para
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path) {
   std::string folder = path;
   while (folder.size() > 1 && absl::EndsWith(folder, "/")) folder.pop_back();
-  for (const std::string& of_one : {folder, folder + "/checkpoints"}) {
+  for (const std::string& of_one : {folder, RunFolder(folder).checkpoints()}) {
     ASSIGN_OR_RETURN(const bool is_one, Exists(absl::StrCat(of_one, "/", kManifestName)));
     if (is_one) return Checkpoint::Open(of_one);
   }
   if (absl::EndsWith(folder, "/latest")) folder = std::string(absl::StripSuffix(folder, "/latest"));
-  for (const std::string& of_many : {folder, folder + "/checkpoints"}) {
+  for (const std::string& of_many : {folder, RunFolder(folder).checkpoints()}) {
     std::string warning;
     ASSIGN_OR_RETURN(const std::vector<int64_t> steps, StepsToTry(of_many, &warning));
     if (!steps.empty()) return Checkpoint::Open(CheckpointPath(of_many, steps.front()));

@@ -17,7 +17,7 @@ int Report(const absl::Status& status) {
                          status.code() == absl::StatusCode::kAlreadyExists ||
                          status.code() == absl::StatusCode::kPermissionDenied ||
                          status.code() == absl::StatusCode::kDataLoss;
-  if (TellsOf(status)) {
+  if (MustReport(status)) {
     // One write, so that no other process's words come in between.
     std::cerr << absl::StrCat("unipool: ", status.message(), "\n") << std::flush;
   }

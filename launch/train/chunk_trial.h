@@ -1,6 +1,6 @@
-// Finds by trial in how many chunks the rows of a run travel best (parallel.exchange_chunks = 0).
-// That depends on network, load and sizes; results are the same bits with any number, so the first
-// steps of a run may try some in turn.
+// Finds by trial into how many chunks to split the all-to-all of expert rows
+// (parallel.exchange_chunks = 0). The best number depends on the network, the load and the sizes.
+// Every number gives the same bits, so the first steps of a run try several in turn.
 #pragma once
 
 #include <string>
@@ -10,15 +10,17 @@ namespace unipool {
 
 class ChunkTrial {
  public:
-  // `most` chunks can be made. A `setting` other than 0 is taken as it is.
-  ChunkTrial(int setting, int most);
+  // Tries up to `max_chunks` chunks, or none if `setting` is not 0: then that number is used.
+  ChunkTrial(int setting, int max_chunks);
 
-  // Of the next step.
+  // The number of chunks for the next step.
   int chunks() const { return chunks_; }
+  // True if chunks() no longer changes.
   bool settled() const { return settled_; }
-  // The time of a step of chunks(), on the slowest rank: every rank gives the same number.
-  void Note(double seconds);
-  // Once settled by trial: "4 (0.213 s a step; 1: 0.254 s, 2: 0.231 s, 8: 0.219 s)"; else "4".
+  // Adds the time of a step with chunks(), on the slowest rank: all ranks must pass the same
+  // number.
+  void AddStep(double seconds);
+  // After a trial "4 (0.213 s per step; tried 1: 0.254 s, 2: 0.231 s, 8: 0.219 s)", else "4".
   std::string ToString() const;
 
  private:
@@ -31,7 +33,7 @@ class ChunkTrial {
 
   int chunks_ = 1;
   bool settled_ = true;
-  int noted_ = 0;
+  int steps_ = 0;
   std::vector<Candidate> candidates_;  // empty without a trial
 };
 

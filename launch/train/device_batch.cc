@@ -16,7 +16,7 @@ absl::StatusOr<DeviceBatch> DeviceBatch::Create(Device device, int64_t max_token
   return self;
 }
 
-DeviceBatch::Ids DeviceBatch::Bring(const Batch& batch, Stream& stream) {
+DeviceBatch::Ids DeviceBatch::CopyToDevice(const Batch& batch, Stream& stream) {
   if (device_ == Device{}) return {batch.tokens, batch.targets};
   const int64_t tokens = batch.tokens.numel();
   CHECK_LE(2 * tokens, ids_.size());

@@ -1,5 +1,5 @@
-// A loader's batches where the model computes: as they are on the CPU, on a GPU copied there by way
-// of pinned memory while the host goes on.
+// Copies the batches of a loader to the device that the model computes on. On a GPU the copy goes
+// through pinned memory and is asynchronous; on the CPU nothing is copied.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,15 @@ class DeviceBatch {
     Tensor targets;
   };
 
-  // For batches of at most `max_tokens` of a rank. RESOURCE_EXHAUSTED where the memory is refused.
+  // For batches of up to `max_tokens` tokens of this rank. RESOURCE_EXHAUSTED if the memory is
+  // refused.
   static absl::StatusOr<DeviceBatch> Create(Device device, int64_t max_tokens);
 
   DeviceBatch() = default;  // for no batch
 
-  // Valid until the next call, which may come while `stream` still works on these.
-  Ids Bring(const Batch& batch, Stream& stream);
+  // The ids are valid until the next call. That call may follow while `stream` still works with
+  // them.
+  Ids CopyToDevice(const Batch& batch, Stream& stream);
 
  private:
   Device device_;

@@ -11,10 +11,10 @@
 namespace unipool {
 namespace {
 
-// The median of fewer says little.
-constexpr int64_t kFewest = 8;
+// The median of fewer steps is too noisy to compare with.
+constexpr int64_t kMinSteps = 8;
 
-// Keeps the last `window`, in memory reserved for them.
+// Appends `value` and keeps the last `window` values. Allocates nothing: the memory is reserved.
 void Push(double value, int64_t window, std::vector<double>* values) {
   if (static_cast<int64_t>(values->size()) >= window) values->erase(values->begin());
   values->push_back(value);
@@ -68,7 +68,7 @@ bool DivergenceGuard::MayRewind() const {
 
 bool DivergenceGuard::Jumps(const char* name, double value, double times,
                             absl::Span<const double> before) {
-  if (times == 0 || static_cast<int64_t>(before.size()) < std::min(kFewest, settings_.window)) {
+  if (times == 0 || static_cast<int64_t>(before.size()) < std::min(kMinSteps, settings_.window)) {
     return false;
   }
   sorted_.assign(before.begin(), before.end());

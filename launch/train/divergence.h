@@ -1,7 +1,6 @@
-// What becomes of a step whose loss or gradient norm is no number, or jumps: its update is skipped,
-// the run goes back to its last checkpoint and passes the data over, or it stops; and whether it
-// goes back from a validation that is no number. Decides from numbers that all ranks have alike, so
-// all ranks decide alike; its state is part of a checkpoint.
+// Decides what to do about a step whose loss or gradient norm is not finite or jumps: skip its
+// update, rewind to the last checkpoint, or stop. recovery.h carries the decision out. All ranks
+// must pass the same numbers and then get the same decisions. The state is part of a checkpoint.
 #pragma once
 
 #include <cstdint>
@@ -24,23 +23,25 @@ class DivergenceGuard {
   // `settings` is resolved and checked.
   explicit DivergenceGuard(const config::Divergence& settings);
 
-  // Of a step with this loss and this gradient norm. Allocates nothing for a sound one.
+  // The verdict on a step with this loss and this gradient norm before clipping. Allocates nothing
+  // if the step is sound.
   Verdict Judge(double loss, double norm);
-  // What was wrong with the last step judged, as "loss nan" or "loss 9.1, above 2 times the median
-  // 3.2 of the last 64 steps"; empty where it was sound.
+  // What is wrong with the last step, such as "loss 9.1, above 2 times the median 3.2 of the last
+  // 64 steps"; empty if it is sound.
   const std::string& reason() const { return reason_; }
 
   const DivergenceState& state() const { return state_; }
-  // Of a longer window, the newest are kept.
+  // Continues from the state of a checkpoint. If it has more steps than the window, the newest are
+  // kept.
   void Restore(DivergenceState state);
-  // Whether a state that trained steps cannot go on from, as one whose validation is no number, is
-  // worth a rewind.
+  // Returns true if the settings allow one more rewind.
   bool MayRewind() const;
-  // After going back to a checkpoint, which knows nothing of it: there were so many before.
+  // Counts a rewind after Restore of the checkpoint, whose state does not include it. `before` is
+  // the number of rewinds before this one.
   void CountRewind(int64_t before) { state_.rewinds = before + 1; }
 
  private:
-  // Whether `value` is that many times the median of the steps before.
+  // Returns true and sets reason_ if `value` exceeds `times` times the median of `before`.
   bool Jumps(const char* name, double value, double times, absl::Span<const double> before);
 
   struct Settings {

@@ -1,4 +1,4 @@
-// From a run's `data` and `eval` to its batches: which files, which order, how many samples.
+// Creates the batch loaders of a run from its `data` and `eval` settings.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,16 @@ namespace unipool {
 struct Loaders {
   std::vector<std::unique_ptr<SampleSource>> sources;
   std::unique_ptr<BatchLoader> train;
-  // A step of these is one evaluation: eval.sequences of them.
+  // One step of validation or test is a whole evaluation of eval.sequences sequences.
   std::unique_ptr<BatchLoader> validation;
   std::unique_ptr<BatchLoader> test;  // null unless eval.test
 };
 
+// Loaders for rank `rank` of `ranks`. `corpus` is borrowed. Errors name the field or the file.
 absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corpus, int rank,
                                       int ranks);
 
-// The step of Loaders::validation that the validation after training step `step` is on.
+// The step of Loaders::validation that is evaluated after training step `step`.
 int64_t ValidationWindow(const config::Eval& eval, int64_t step);
 
 }  // namespace unipool

@@ -14,12 +14,13 @@
 #include "absl/strings/str_split.h"
 #include "launch/checkpoint/config_change.h"
 #include "launch/checkpoint/folder.h"
+#include "launch/checkpoint/run_folder.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-// The first rank looks; all ranks try the same.
+// The steps whose checkpoints to try, in that order. The first rank reads the folder.
 absl::StatusOr<std::vector<int64_t>> AgreedSteps(const std::string& checkpoints,
                                                  const World& world) {
   absl::StatusOr<std::vector<int64_t>> steps = std::vector<int64_t>();
@@ -29,18 +30,18 @@ absl::StatusOr<std::vector<int64_t>> AgreedSteps(const std::string& checkpoints,
     if (!warning.empty()) LOG(WARNING) << warning;
   }
   RETURN_IF_ERROR(world.Agree(steps.status()));
-  const std::string told = world.Gather(absl::StrJoin(*steps, " "))[0];
+  const std::string first_rank_text = world.Gather(absl::StrJoin(*steps, " "))[0];
   steps->clear();
-  for (const absl::string_view text : absl::StrSplit(told, ' ', absl::SkipEmpty())) {
+  for (const absl::string_view text : absl::StrSplit(first_rank_text, ' ', absl::SkipEmpty())) {
     int64_t step = 0;
-    CHECK(absl::SimpleAtoi(text, &step)) << told;
+    CHECK(absl::SimpleAtoi(text, &step)) << first_rank_text;
     steps->push_back(step);
   }
   return steps;
 }
 
-// Calls `use` with the checkpoints, best first, until it takes one. A checkpoint that is damaged,
-// on any rank, is passed over.
+// Calls `use` with the checkpoints of `steps` in that order until it succeeds. A checkpoint that is
+// damaged for any rank is skipped with a warning.
 absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t>& steps,
                        const World& world,
                        const std::function<absl::Status(const Checkpoint&)>& use) {
@@ -53,11 +54,12 @@ absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t
     const bool damaged = status.code() == absl::StatusCode::kDataLoss ||
                          status.code() == absl::StatusCode::kNotFound;
     if (!damaged) return status;
-    LOG_IF(WARNING, TellsOf(status)) << "passed over: " << status.message();
+    LOG_IF(WARNING, MustReport(status)) << "checkpoint skipped: " << status.message();
   }
   return absl::DataLossError(
-      absl::StrCat(checkpoints, ": none of ", steps.size(),
-                   " checkpoints is whole: expected a good one, or --force to replace the run"));
+      absl::StrCat(checkpoints, ": all ", steps.size(),
+                   " checkpoints are damaged; copy a good one there, or start a new run with "
+                   "another --run-dir or --force"));
 }
 
 }  // namespace
@@ -71,22 +73,22 @@ absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, cons
 
 absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
                                                        World& world) {
-  const std::string checkpoints = run->run_dir() + "/checkpoints";
+  const std::string checkpoints = RunFolder(run->run_dir()).checkpoints();
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
   if (steps.empty()) return NewTrainer(*run, corpus, world);
-  const config::Run wanted = *run;
+  const config::Run requested = *run;
   std::unique_ptr<Trainer> trainer;
   const absl::Status used = UseNewest(checkpoints, steps, world, [&](const Checkpoint& checkpoint) {
-    *run = wanted;
+    *run = requested;
     AdoptSchedule(checkpoint.manifest().run(), run);
     RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run));
     RETURN_IF_ERROR(world.Agree(
         CheckSameData(checkpoint.folder(), checkpoint.manifest(), corpus.identities())));
     const std::string warning = LocalStatisticsWarning(checkpoint.manifest(), *run, world.size());
     LOG_IF(WARNING, world.is_first() && !warning.empty()) << warning;
-    const std::string note = ScheduleNote(wanted, *run);
+    const std::string note = ScheduleNote(requested, *run);
     LOG_IF(WARNING, world.is_first() && !note.empty()) << note;
-    trainer.reset();  // of a damaged checkpoint: its memory comes first
+    trainer.reset();  // frees the memory of a try with a damaged checkpoint
     ASSIGN_OR_RETURN(trainer, NewTrainer(*run, corpus, world));
     return trainer->Restore(checkpoint);
   });
@@ -96,12 +98,14 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
 
 absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
                            int64_t max_step) {
-  const std::string checkpoints = run.run_dir() + "/checkpoints";
+  const std::string checkpoints = RunFolder(run.run_dir()).checkpoints();
   ASSIGN_OR_RETURN(std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
   steps.erase(std::remove_if(steps.begin(), steps.end(),
                              [max_step](int64_t step) { return step > max_step; }),
               steps.end());
-  if (steps.empty()) return absl::DataLossError(absl::StrCat(checkpoints, ": holds none to go to"));
+  if (steps.empty())
+    return absl::DataLossError(
+        absl::StrCat(checkpoints, ": holds no checkpoint of a step up to ", max_step));
   return UseNewest(checkpoints, steps, world,
                    [&](const Checkpoint& checkpoint) { return trainer.Restore(checkpoint); });
 }

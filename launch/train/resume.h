@@ -1,4 +1,4 @@
-// How a run begins: anew, or from the newest good checkpoint of its folder.
+// Creates the trainer of a run: new, or restored from the newest good checkpoint of its folder.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +13,20 @@
 
 namespace unipool {
 
-// A trainer that begins anew. Collective, and so is its error.
+// A trainer with the initial weights. Collective: all ranks get an error if one of them has one.
 absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, const Corpus& corpus,
                                                     World& world);
 
-// The trainer of `run`, restored from the newest good checkpoint below run_dir where there is one;
-// damaged ones are told of and passed over. INVALID_ARGUMENT where the data changed, or the config
-// in a field that is not free to change; DATA_LOSS where there are checkpoints but no good one.
-// Adopts into `run` what the checkpoint decides. The other arguments outlive the trainer.
-// Collective.
+// The trainer of `run`, restored from the newest good checkpoint in run_dir, or new if there is
+// none. A damaged checkpoint is a warning, and the next older one is tried. INVALID_ARGUMENT if the
+// data differ from those of the checkpoint, or a field of the config that must not change;
+// DATA_LOSS if all checkpoints are damaged. Sets the fields of `run` that the checkpoint decides.
+// The other arguments must outlive the trainer. Collective.
 absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
                                                        World& world);
 
-// Goes back to the newest good checkpoint of a step up to `max_step`. DATA_LOSS where there is
-// none. Collective.
+// Restores the newest good checkpoint of a step up to `max_step`. DATA_LOSS if there is none.
+// Collective.
 absl::Status RestoreNewest(Trainer& trainer, const config::Run& run, const World& world,
                            int64_t max_step);
 

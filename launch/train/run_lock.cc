@@ -15,10 +15,11 @@
 namespace unipool {
 namespace {
 
-std::string Holder(int file) {
+// The holder that the lock file names: "process 7 on node3".
+std::string ReadHolder(int file) {
   char text[256] = {};
   const ssize_t got = pread(file, text, sizeof(text) - 1, 0);
-  return got > 0 ? absl::StrCat(" (", text, ")") : "";
+  return got > 0 ? text : "another process";
 }
 
 void WriteHolder(int file) {
@@ -28,20 +29,21 @@ void WriteHolder(int file) {
   if (ftruncate(file, 0) != 0 || pwrite(file, text.data(), text.size(), 0) < 0) return;
 }
 
-// The file that is locked may have been taken away, and another be there, since it was opened.
+// Returns true if the open file is still the one at `path`: another process may have removed it,
+// and created a new one, before this process locked it.
 bool IsAt(const std::string& path, int file) {
-  struct stat opened = {}, there = {};
-  return fstat(file, &opened) == 0 && stat(path.c_str(), &there) == 0 &&
-         opened.st_dev == there.st_dev && opened.st_ino == there.st_ino;
+  struct stat opened = {}, current = {};
+  return fstat(file, &opened) == 0 && stat(path.c_str(), &current) == 0 &&
+         opened.st_dev == current.st_dev && opened.st_ino == current.st_ino;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Take(const std::string& folder,
-                                                       absl::Duration patience) {
-  const std::string path = folder + "/.lock";
-  const absl::Time until = absl::Now() + patience;
-  bool told = false;
+absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Acquire(const RunFolder& folder,
+                                                          absl::Duration timeout) {
+  const std::string path = folder.lock();
+  const absl::Time deadline = absl::Now() + timeout;
+  bool logged = false;
   while (true) {
     const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0) {
@@ -57,22 +59,21 @@ absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Take(const std::string& folder
       continue;
     }
     const int error = errno;
-    const std::string holder = Holder(file);
+    const std::string in_use =
+        absl::StrCat(folder.path(), " is in use by ", ReadHolder(file), "; ");
     close(file);
     if (error != EWOULDBLOCK && error != EINTR) {
-      LOG(WARNING) << path << ": no locks here (" << std::strerror(error)
-                   << "): a second run in this folder would not be noticed";
+      LOG(WARNING) << path << ": this file system has no locks (" << std::strerror(error)
+                   << "); a second run in this folder would not be noticed";
       return std::unique_ptr<RunLock>(new RunLock(path, -1));
     }
-    if (!told && patience > absl::Seconds(10)) {
-      LOG(WARNING) << folder << ": another run is in it" << holder << "; waits up to "
-                   << absl::FormatDuration(patience) << " for its end";
-      told = true;
-    }
-    if (absl::Now() > until) {
+    if (absl::Now() > deadline) {
       return absl::FailedPreconditionError(
-          absl::StrCat(folder, ": another run is in it", holder,
-                       "; expected its end, or another folder (--run-dir)"));
+          absl::StrCat(in_use, "wait for it to end or choose another --run-dir"));
+    }
+    if (!logged && timeout > absl::Seconds(10)) {
+      LOG(WARNING) << in_use << "waiting up to " << absl::FormatDuration(timeout) << " for it";
+      logged = true;
     }
     absl::SleepFor(absl::Milliseconds(100));
   }

@@ -1,5 +1,5 @@
-// One run a folder: a job that is submitted twice, or requeued while its ranks still end, must not
-// write beside itself.
+// Ensures that only one run writes to a run folder, even if a job is submitted twice or requeued
+// while its ranks are still ending.
 #pragma once
 
 #include <memory>
@@ -8,18 +8,20 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "launch/checkpoint/run_folder.h"
 
 namespace unipool {
 
-// Held by a run's first rank from before it reads the folder to its end, however it ends: the lock
-// is the system's, on FOLDER/.lock, which is gone with it.
+// A lock of the operating system on the file .lock in the run folder. The first rank of a run holds
+// it from before it reads the folder until it ends; the system releases it however the process
+// ends.
 class RunLock {
  public:
-  // `folder` is there. Waits for `patience` where another run holds it, and says so where that is
-  // long; then FAILED_PRECONDITION, naming that one's process. A file system without locks is a
-  // warning.
-  static absl::StatusOr<std::unique_ptr<RunLock>> Take(const std::string& folder,
-                                                       absl::Duration patience);
+  // `folder` must exist. If another process holds the lock, waits for up to `timeout`, with a log
+  // line if that is long; then FAILED_PRECONDITION, which names the process and its host. A file
+  // system without locks is a warning and no error.
+  static absl::StatusOr<std::unique_ptr<RunLock>> Acquire(const RunFolder& folder,
+                                                          absl::Duration timeout);
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
@@ -28,7 +30,7 @@ class RunLock {
   RunLock(std::string path, int file) : path_(std::move(path)), file_(file) {}
 
   const std::string path_;
-  const int file_;  // -1 where there are no locks
+  const int file_;  // -1 if the file system has no locks
 };
 
 }  // namespace unipool

@@ -35,11 +35,14 @@ absl::StatusOr<Device> ChooseDevice(const config::Run& run, int local_rank) {
   if (wanted == DeviceType::kCpu) {
     if (run.model().precision() != config::Model::BF16) return Device{};
     return absl::InvalidArgumentError(
-        "model.precision = BF16: expected FP32 or AUTO on a CPU, or a GPU (--device cuda)");
+        "model.precision is BF16, which is not supported on a CPU; set it to FP32 or AUTO, or use "
+        "a "
+        "GPU (--device cuda)");
   }
   if (UsableGpus() == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "parallel.device = CUDA: expected a GPU on this host, found none: ", WhyNoGpu()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("parallel.device is CUDA, but this host has no usable GPU (", WhyNoGpu(),
+                     "); use --device cpu, or a host with a GPU"));
   }
   return Device{DeviceType::kCuda, local_rank % UsableGpus()};
 }

@@ -1,4 +1,4 @@
-// On which device a rank computes: parallel.device and what this host has.
+// Chooses the device of a rank from parallel.device and the devices of its host.
 #pragma once
 
 #include <string>
@@ -13,14 +13,14 @@ namespace config {
 class Run;
 }
 
-// The kind of device that a run asks for or, where it leaves that open, that this host has.
+// The kind of device that `run` requests; if it requests none, a GPU if this host has one.
 DeviceType WantedDevice(const config::Run& run);
 
-// The device of the rank that is number `local_rank` on its host. INVALID_ARGUMENT where the run
-// wants a GPU and there is none, or numbers that its device does not compute in.
+// The device of the rank with number `local_rank` on its host. INVALID_ARGUMENT if the run requests
+// a GPU and the host has none, or a precision that the device does not support.
 absl::StatusOr<Device> ChooseDevice(const config::Run& run, int local_rank);
 
-// "cuda:0 (NVIDIA H100 80GB HBM3, sm_90, 79 GiB), bfloat16"
+// For people: "cuda:0 (NVIDIA H100 80GB HBM3, sm_90, 79 GiB), bfloat16"
 std::string DescribeDevice(const config::Run& run, Device device);
 
 }  // namespace unipool

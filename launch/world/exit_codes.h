@@ -1,18 +1,18 @@
-// What the exit status of `unipool`, and of launch/mpirun.sh, says to the shell, to Slurm and to a
-// restart loop. The table for people: launch/README.md.
+// The exit status of `unipool` and of launch/mpirun.sh, for the shell, Slurm and restart loops.
+// launch/README.md has the same table.
 #pragma once
 
 namespace unipool {
 
 enum ExitCode : int {
   kExitDone = 0,
-  kExitFailure = 1,        // something inside failed; the log says what
-  kExitBadInput = 2,       // a flag, a config or a file; nothing was written
-  kExitDiverged = 3,       // the loss or a gradient is not a number
-  kExitRunAgain = 75,      // asked to leave; saved: the same command goes on from there
-  kExitLostPeer = 76,      // a rank, its host or the way to it is gone
-  kExitHang = 77,          // a rank did not come within parallel.deadline_seconds
-  kExitInterrupted = 130,  // a second SIGINT: left at once, nothing saved
+  kExitFailure = 1,        // an internal failure; the log has the details
+  kExitBadInput = 2,       // a flag, a config or a file is bad; nothing is written
+  kExitDiverged = 3,       // the loss or a gradient is not finite
+  kExitRunAgain = 75,      // stopped on request and saved; the same command resumes
+  kExitLostPeer = 76,      // a rank, its host or the connection to it is lost
+  kExitHang = 77,          // a rank did not arrive within parallel.deadline_seconds
+  kExitInterrupted = 130,  // second SIGINT: exited at once, nothing is saved
 };
 
 }  // namespace unipool

@@ -10,14 +10,13 @@
 namespace unipool {
 namespace {
 
-// Signals come to the process, so what they leave belongs to the process: written by the handlers
-// alone.
+// Global because signals are sent to the process. Only the handler writes them.
 std::atomic<int> first_signal{0};
 std::atomic<int> interrupts{0};
 std::atomic<bool> termination{false};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-void Note(int signal) {
+void HandleSignal(int signal) {
   int none = 0;
   first_signal.compare_exchange_strong(none, signal);
   if (signal == SIGTERM) termination = true;
@@ -28,15 +27,15 @@ void Note(int signal) {
 
 void WatchSignals() {
   struct sigaction action = {};
-  action.sa_handler = &Note;
-  action.sa_flags = SA_RESTART;  // reads and writes under way go on
+  action.sa_handler = &HandleSignal;
+  action.sa_flags = SA_RESTART;  // system calls in progress continue
   sigfillset(&action.sa_mask);
   for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
 }
 
-int NotedSignal() { return first_signal; }
+int ReceivedSignal() { return first_signal; }
 
-bool TerminationNoted() { return termination; }
+bool SigtermReceived() { return termination; }
 
 const char* SignalName(int signal) {
   return signal == SIGUSR1 ? "SIGUSR1" : signal == SIGTERM ? "SIGTERM" : "SIGINT";

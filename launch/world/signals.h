@@ -1,20 +1,20 @@
-// How a run is asked to end early: SIGUSR1 (Slurm's warning, and what launch/mpirun.sh makes of a
-// SIGTERM or SIGINT of its own), SIGTERM and SIGINT. The handlers only note it; the work polls,
-// ends where its state is whole, saves and leaves with kExitRunAgain.
+// The signals that ask a run to stop early: SIGUSR1 (sent by Slurm before its time limit, and by
+// launch/mpirun.sh when it receives SIGTERM or SIGINT), SIGTERM and SIGINT. The handlers only set
+// flags. The training loop polls them, stops after a complete step, saves and exits with
+// kExitRunAgain.
 #pragma once
 
 namespace unipool {
 
-// Signals are noted from here on. A second SIGINT ends the process at once, with
-// kExitInterrupted.
+// Installs the handlers. A second SIGINT ends the process at once with kExitInterrupted.
 void WatchSignals();
 
-// The first signal noted, 0 while there was none.
-int NotedSignal();
-// True once SIGTERM came, which a launcher also sends before it kills.
-bool TerminationNoted();
+// The first of these signals that was received; 0 if there was none.
+int ReceivedSignal();
+// True if SIGTERM was received. A launcher also sends it shortly before SIGKILL.
+bool SigtermReceived();
 
-// "SIGUSR1"; of the signals above.
+// The name of one of the signals above, such as "SIGUSR1".
 const char* SignalName(int signal);
 
 }  // namespace unipool

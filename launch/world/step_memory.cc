@@ -20,7 +20,7 @@ int64_t MemoryBytes(Device device) {
   return HostMemoryBytes();
 }
 
-// Address space: limits on a process's may refuse a generous reserve.
+// Reserves as much address space as the limits of the process allow, up to the host's memory.
 absl::StatusOr<Arena> ReserveOnHost(int64_t planned_bytes) {
   for (int64_t bytes = HostMemoryBytes(); bytes > 2 * planned_bytes; bytes /= 2) {
     if (absl::StatusOr<Arena> arena = Arena::Create(Device{}, bytes); arena.ok()) return arena;
@@ -28,7 +28,8 @@ absl::StatusOr<Arena> ReserveOnHost(int64_t planned_bytes) {
   return Arena::Create(Device{}, 2 * planned_bytes);
 }
 
-// What one rank may take of what is free, beside libraries that load their kernels later.
+// The share of the free memory that one rank may take. A tenth is left for libraries that load
+// their kernels later.
 int64_t FreeBytes(const World& world) {
   if constexpr (kWithCuda) return FreeGpuBytes(world.device()) / 10 * 9 / world.ranks_on_device();
   return 0;
@@ -46,7 +47,7 @@ absl::Status CheckMemory(const MemoryPlan& plan, const World& world, const std::
       plan.weights > 0 ? absl::StrFormat(" and %d", plan.weights >> 20) : std::string();
   return absl::InvalidArgumentError(absl::StrFormat(
       "rank %d needs %d MiB (weights %d%s, gradients %d, moments %d, activations %d%s), but %s has "
-      "%d MiB for %d of the ranks: %s",
+      "%d MiB for %d of the ranks; %s",
       world.rank(), needed >> 20, plan.values >> 20, copies, plan.gradients >> 20,
       plan.moments >> 20, plan.activations >> 20,
       gpu ? "" : absl::StrCat(", checkpoint copy ", plan.snapshot >> 20),
@@ -55,11 +56,11 @@ absl::Status CheckMemory(const MemoryPlan& plan, const World& world, const std::
 
 absl::StatusOr<Arena> ReserveArena(const World& world, int64_t planned_bytes) {
   if (!IsGpu(world.device())) return ReserveOnHost(planned_bytes);
-  constexpr int64_t kSmallTensors = int64_t{64} << 20;  // what the plan leaves out, and rounding
-  const int64_t least = planned_bytes + planned_bytes / 20 + kSmallTensors;
-  // One rank of those that share the experts may be sent all the rows.
-  const int64_t most = least + planned_bytes * (world.groups().expert().size() - 1);
-  return Arena::Create(world.device(), std::max(least, std::min(most, FreeBytes(world))));
+  constexpr int64_t kSmallTensors = int64_t{64} << 20;  // not in the plan: small tensors, rounding
+  const int64_t min_bytes = planned_bytes + planned_bytes / 20 + kSmallTensors;
+  // In the worst case one rank of the expert group receives the rows of all.
+  const int64_t max_bytes = min_bytes + planned_bytes * (world.groups().expert().size() - 1);
+  return Arena::Create(world.device(), std::max(min_bytes, std::min(max_bytes, FreeBytes(world))));
 }
 
 }  // namespace unipool

@@ -1,5 +1,5 @@
-// The memory that a rank's steps work in: whether its device has what is planned, and the one
-// allocation that is then made.
+// The memory of a rank: checks a plan against its device, and reserves the arena that the
+// activations of all steps use.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,13 @@
 
 namespace unipool {
 
-// INVALID_ARGUMENT where the plan is more than this rank's part of its device's memory; `remedy`
-// ends the line, as "expected a smaller model".
+// INVALID_ARGUMENT if the plan exceeds this rank's share of its device's memory. `remedy` ends the
+// error: "use a smaller model".
 absl::Status CheckMemory(const MemoryPlan& plan, const World& world, const std::string& remedy);
 
-// Room for `planned_bytes`, and more for ranks that get more rows than planned. On the CPU pages
-// become memory when a step first touches them; on a GPU all of it is taken now, after everything
-// else that stays.
+// Reserves `planned_bytes` and more, since a rank may get more rows than planned. On the CPU this
+// is address space that becomes memory when a step first touches it. On a GPU it is memory at once,
+// so call this after all other lasting allocations.
 absl::StatusOr<Arena> ReserveArena(const World& world, int64_t planned_bytes);
 
 }  // namespace unipool

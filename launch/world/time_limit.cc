@@ -12,7 +12,7 @@
 namespace unipool {
 namespace {
 
-// HH:MM:SS, after days or alone.
+// Parses HH:MM:SS.
 bool ParseClock(absl::string_view text, absl::Duration* duration) {
   const std::vector<absl::string_view> parts = absl::StrSplit(text, ':');
   int hours = 0, minutes = 0, seconds = 0;
@@ -46,7 +46,8 @@ absl::StatusOr<absl::Duration> ParseTimeLimit(absl::string_view text) {
     return duration;
   }
   return absl::InvalidArgumentError(absl::StrCat(
-      "--time-limit ", text, ": expected a time above 0, as 3h50m, 45m, 90s or 1-02:00:00"));
+      "--time-limit ", text,
+      " is not a time above 0; write it like 3h50m, 45m, 90s or 1-02:00:00 (days-hh:mm:ss)"));
 }
 
 absl::Time JobStart() {
@@ -57,11 +58,11 @@ absl::Time JobStart() {
   return absl::FromUnixSeconds(seconds);
 }
 
-void TimeLimit::NoteStep(absl::Duration step) { step_ = std::max(step, 0.95 * step_); }
+void TimeLimit::AddStep(absl::Duration step) { step_ = std::max(step, 0.95 * step_); }
 
-void TimeLimit::NoteSave(absl::Duration save) { save_ = save; }
+void TimeLimit::SetSave(absl::Duration save) { save_ = save; }
 
-// Twice what was measured: a file system or a neighbour may be slow just then.
+// Twice the estimates: the file system or another job on the host may be slow at that time.
 bool TimeLimit::IsNear(absl::Time now) const { return now + 2 * (step_ + save_) >= end_; }
 
 }  // namespace unipool

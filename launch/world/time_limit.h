@@ -1,4 +1,4 @@
-// When a run has to end by itself: before a limit that somebody else enforces.
+// Ends a run in time before a limit that a batch system enforces.
 #pragma once
 
 #include "absl/status/statusor.h"
@@ -7,23 +7,24 @@
 
 namespace unipool {
 
-// "3h50m", "45m", "90s" or, as Slurm writes it, "HH:MM:SS" or "DAYS-HH:MM:SS". INVALID_ARGUMENT
-// otherwise, and for nothing or less.
+// Parses "3h50m", "45m", "90s" or, in Slurm's notation, "HH:MM:SS" or "DAYS-HH:MM:SS".
+// INVALID_ARGUMENT if the text is none of these or the time is not positive.
 absl::StatusOr<absl::Duration> ParseTimeLimit(absl::string_view text);
 
-// When this job was started: launch/mpirun.sh says so in UNIPOOL_STARTED (seconds since 1970), so
-// that its restarts share one limit; otherwise the start of this process.
+// The start of this job. launch/mpirun.sh sets it in UNIPOOL_STARTED (seconds since 1970) so that
+// its restarts share one limit; without it, the start of this process.
 absl::Time JobStart();
 
-// Knows when one more step and a save may no longer fit before `end`. The times of steps and saves
-// are measured; the longest counts, forgotten slowly. One thread calls it.
+// Decides when one more step and a save may no longer fit before `end`. The estimate of a step is
+// the longest measured one, which decays slowly; that of a save is the last measured one. Not
+// thread-safe.
 class TimeLimit {
  public:
-  // `save`: what the first save may take.
+  // `save` is the estimate for the first save.
   TimeLimit(absl::Time end, absl::Duration save) : end_(end), save_(save) {}
 
-  void NoteStep(absl::Duration step);
-  void NoteSave(absl::Duration save);
+  void AddStep(absl::Duration step);
+  void SetSave(absl::Duration save);
   bool IsNear(absl::Time now) const;
 
  private:

@@ -32,13 +32,13 @@
 namespace unipool {
 namespace {
 
-// Payload of statuses that went through Agree: "here" or "elsewhere".
-constexpr char kTeller[] = "unipool/teller";
-constexpr char kHere[] = "here";
-constexpr char kElsewhere[] = "elsewhere";
+// A payload of statuses that says whether this rank or another one reports them.
+constexpr char kReporter[] = "unipool/reporter";
+constexpr char kThisRank[] = "this rank";
+constexpr char kOtherRank[] = "another rank";
 
-absl::Status WithTeller(absl::Status status, const char* teller) {
-  status.SetPayload(kTeller, absl::Cord(teller));
+absl::Status WithReporter(absl::Status status, const char* reporter) {
+  status.SetPayload(kReporter, absl::Cord(reporter));
   return status;
 }
 
@@ -48,61 +48,65 @@ int EnvironmentInt(const char* name, int otherwise) {
   return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
 }
 
-// As World::Agree says.
+// See World::Agree.
 absl::Status AgreeOver(Communicator& ranks, const absl::Status& mine) {
-  // The largest of -1 - rank over failed ranks is that of the lowest one; 0 bits mean all is well.
+  // Each failed rank contributes -1 - rank, so the maximum belongs to the lowest failed rank. Ranks
+  // without an error contribute a number below all of these.
   int32_t failed = mine.ok() ? -ranks.size() - 1 : -1 - ranks.rank();
   const std::unique_ptr<Stream> stream = Stream::Create(Device{});
   ranks.AllReduce(Tensor::Of(&failed, {1}), ReduceOp::kMax, *stream);
   if (failed == -ranks.size() - 1) return absl::OkStatus();
   const int first_failed = -1 - failed;
-  int32_t code = static_cast<int32_t>(mine.code());  // all ranks shall end with the same exit code
+  int32_t code = static_cast<int32_t>(mine.code());  // gives all ranks the same exit code
   ranks.Broadcast(Tensor::Of(&code, {1}), first_failed, *stream);
-  if (first_failed == ranks.rank()) return WithTeller(mine, kHere);
-  return WithTeller(absl::Status(static_cast<absl::StatusCode>(code),
-                                 absl::StrCat("rank ", first_failed, " reported an error")),
-                    kElsewhere);
+  if (first_failed == ranks.rank()) return WithReporter(mine, kThisRank);
+  return WithReporter(absl::Status(static_cast<absl::StatusCode>(code),
+                                   absl::StrCat("rank ", first_failed, " reported an error")),
+                      kOtherRank);
 }
 
 absl::Duration Deadline(const config::Run& run) {
   return absl::Seconds(run.parallel().deadline_seconds());
 }
 
-// OpenMP runs our loops and calls OpenBLAS from inside them, one thread each. It has read
-// OMP_NUM_THREADS itself; it would end in a crash with more than the system can start.
+// OpenMP parallelizes the loops, and OpenBLAS runs single-threaded inside them. OpenMP has read
+// OMP_NUM_THREADS already; it would crash with more threads than the system can start.
 void SetThreads(int threads, int ranks_on_host) {
   SetBlasThreads(1);
   if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) {
     if (omp_get_max_threads() <= kMaxThreads) return;
-    LOG(WARNING) << "OMP_NUM_THREADS: expected at most " << kMaxThreads << ", found "
-                 << omp_get_max_threads() << "; a rank takes its share of the cores";
+    LOG(WARNING) << "OMP_NUM_THREADS is " << omp_get_max_threads() << ", the maximum is "
+                 << kMaxThreads << "; each rank uses its share of the cores instead";
   }
   omp_set_num_threads(threads > 0 ? threads : std::max(1, HostCores() / ranks_on_host));
 }
 
-// Ends all ranks where MPI started them, else this one: the others have watchdogs of their own.
-[[noreturn]] void EndJob(int exit_code, const std::string& words) {
-  if (!words.empty()) std::cerr << "unipool: " << words << std::endl;
+// Ends all ranks if MPI launched them. Otherwise ends this one; the watchdogs of the others end
+// them.
+[[noreturn]] void EndJob(int exit_code, const std::string& message) {
+  if (!message.empty()) std::cerr << "unipool: " << message << std::endl;
   if (LaunchedByMpi()) AbortMpi(exit_code);
   std::_Exit(exit_code);
 }
 
-// Processes on CPUs that torchrun or the like started would each take themselves for the whole run.
-absl::Status CheckHasGpu(const config::Run& run, const LaunchIdentity& place) {
+// Ranks that another launcher (torchrun) started communicate over NCCL only. On CPUs each of them
+// would train the whole run.
+absl::Status CheckHasGpu(const config::Run& run, const LaunchIdentity& identity) {
   if (WantedDevice(run) == DeviceType::kCuda) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "the environment says ", place.size,
-      " ranks, which MPI did not start: ranks on CPUs need it; expected launch/mpirun.sh -np ",
-      place.size, ", or srun --mpi=pmix"));
+      "the environment describes ", identity.size,
+      " ranks that MPI did not start, but ranks on CPUs need MPI; start them with launch/mpirun.sh "
+      "-np ",
+      identity.size, " or srun --mpi=pmix"));
 }
 
-// An error that this rank has for itself, like one of who does not come.
-absl::Status Own(absl::Status status) {
-  const bool is_own = absl::IsAborted(status) || absl::IsDeadlineExceeded(status);
-  return is_own ? WithTeller(std::move(status), kHere) : status;
+// Marks an error of the connection to other ranks: each rank that has one reports it.
+absl::Status MarkConnectionError(absl::Status status) {
+  const bool is_connection = absl::IsAborted(status) || absl::IsDeadlineExceeded(status);
+  return is_connection ? WithReporter(std::move(status), kThisRank) : status;
 }
 
-// Of a process that is all there is.
+// The messenger of a single rank.
 class NoMessenger : public Messenger {
  public:
   void SendToAll(const std::string& /*text*/) override {}
@@ -115,13 +119,13 @@ int LaunchRank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}) {
     if (std::getenv(name) != nullptr) return EnvironmentInt(name, 0);
   }
-  const absl::StatusOr<std::optional<LaunchIdentity>> place = LaunchIdentityFromEnvironment();
-  return place.ok() && place->has_value() ? (*place)->rank : 0;
+  const absl::StatusOr<std::optional<LaunchIdentity>> identity = LaunchIdentityFromEnvironment();
+  return identity.ok() && identity->has_value() ? (*identity)->rank : 0;
 }
 
-bool TellsOf(const absl::Status& status) {
-  const absl::optional<absl::Cord> teller = status.GetPayload(kTeller);
-  return teller.has_value() ? *teller == kHere : LaunchRank() == 0;
+bool MustReport(const absl::Status& status) {
+  const absl::optional<absl::Cord> reporter = status.GetPayload(kReporter);
+  return reporter.has_value() ? *reporter == kThisRank : LaunchRank() == 0;
 }
 
 MpiSession::MpiSession() : started_(LaunchedByMpi()) {
@@ -138,10 +142,10 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
     RETURN_IF_ERROR(self->JoinOverMpi(run));
     return self;
   }
-  const absl::StatusOr<std::optional<LaunchIdentity>> place = LaunchIdentityFromEnvironment();
-  if (!place.ok()) return WithTeller(place.status(), kHere);
-  const bool is_alone = !place->has_value() || (*place)->size == 1;
-  RETURN_IF_ERROR(is_alone ? self->BeAlone(run) : self->MeetOnGpus(run, **place));
+  const absl::StatusOr<std::optional<LaunchIdentity>> identity = LaunchIdentityFromEnvironment();
+  if (!identity.ok()) return WithReporter(identity.status(), kThisRank);
+  const bool is_single = !identity->has_value() || (*identity)->size == 1;
+  RETURN_IF_ERROR(is_single ? self->CreateSingleRank(run) : self->JoinOverNccl(run, **identity));
   return self;
 }
 
@@ -149,7 +153,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run,
                                                      std::unique_ptr<Communicator> ranks) {
   auto self = std::unique_ptr<World>(new World());
   self->ranks_on_host_ = ranks->size();
-  RETURN_IF_ERROR(self->TakeDevice(run, *ranks, ranks->rank()));
+  RETURN_IF_ERROR(self->SetDevice(run, *ranks, ranks->rank()));
   self->ranks_on_device_ = ranks->size();
   if (self->device_.type == DeviceType::kCuda) {
     if constexpr (kWithCuda) {
@@ -158,19 +162,19 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run,
     }
     ASSIGN_OR_RETURN(ranks, CreateStagedCommunicator(std::move(ranks), self->device_));
   }
-  RETURN_IF_ERROR(self->Group(run, std::move(ranks)));
+  RETURN_IF_ERROR(self->CreateGroups(run, std::move(ranks)));
   return self;
 }
 
-absl::Status World::BeAlone(const config::Run& run) {
+absl::Status World::CreateSingleRank(const config::Run& run) {
   SetThreads(run.parallel().threads(), 1);
   std::unique_ptr<Communicator> rank = std::move(CreateLocalCommunicators(1, Deadline(run))[0]);
-  RETURN_IF_ERROR(TakeDevice(run, *rank, 0));
+  RETURN_IF_ERROR(SetDevice(run, *rank, 0));
   if (device_.type == DeviceType::kCuda) {
     ASSIGN_OR_RETURN(rank, CreateStagedCommunicator(std::move(rank), device_));
   }
-  RETURN_IF_ERROR(Group(run, std::move(rank)));
-  Watch(run, std::make_unique<NoMessenger>());
+  RETURN_IF_ERROR(CreateGroups(run, std::move(rank)));
+  StartWatchdog(run, std::make_unique<NoMessenger>());
   return absl::OkStatus();
 }
 
@@ -178,30 +182,32 @@ absl::Status World::JoinOverMpi(const config::Run& run) {
   const LocalRank local = MpiLocalRank();
   ranks_on_host_ = ranks_on_device_ = local.size;
   SetThreads(run.parallel().threads(), ranks_on_host_);
-  // The watchdog knows more than the call that waits, so that one has a little more patience.
+  // The watchdog reports a hang in more detail than the call that waits, so that call gets a later
+  // deadline.
   auto ranks = CreateMpiWorld(Deadline(run) + absl::Seconds(20), &log_);
-  RETURN_IF_ERROR(TakeDevice(run, *ranks, local.rank));
+  RETURN_IF_ERROR(SetDevice(run, *ranks, local.rank));
   if (device_.type == DeviceType::kCuda) {
     const NcclSession::Options options = NcclOptions(run, ranks->rank());
     ASSIGN_OR_RETURN(GpuRanks made, MakeGpuRanks(std::move(ranks), options));
-    ranks = Take(std::move(made));
+    ranks = AdoptGpuRanks(std::move(made));
   }
-  RETURN_IF_ERROR(Group(run, std::move(ranks)));
-  Watch(run, CreateMpiMessenger());
+  RETURN_IF_ERROR(CreateGroups(run, std::move(ranks)));
+  StartWatchdog(run, CreateMpiMessenger());
   return absl::OkStatus();
 }
 
-absl::Status World::MeetOnGpus(const config::Run& run, const LaunchIdentity& place) {
-  RETURN_IF_ERROR(CheckHasGpu(run, place));
-  absl::StatusOr<std::unique_ptr<Rendezvous>> rendezvous = Rendezvous::Join(place, Deadline(run));
-  if (!rendezvous.ok()) return WithTeller(rendezvous.status(), kHere);
-  ASSIGN_OR_RETURN(device_, ChooseDevice(run, place.local_rank));
-  absl::StatusOr<GpuRanks> made = MakeGpuRanks(**rendezvous, NcclOptions(run, place.rank));
-  if (!made.ok()) return Own(made.status());
-  std::unique_ptr<Communicator> ranks = Take(*std::move(made));
+absl::Status World::JoinOverNccl(const config::Run& run, const LaunchIdentity& identity) {
+  RETURN_IF_ERROR(CheckHasGpu(run, identity));
+  absl::StatusOr<std::unique_ptr<Rendezvous>> rendezvous =
+      Rendezvous::Join(identity, Deadline(run));
+  if (!rendezvous.ok()) return WithReporter(rendezvous.status(), kThisRank);
+  ASSIGN_OR_RETURN(device_, ChooseDevice(run, identity.local_rank));
+  absl::StatusOr<GpuRanks> made = MakeGpuRanks(**rendezvous, NcclOptions(run, identity.rank));
+  if (!made.ok()) return MarkConnectionError(made.status());
+  std::unique_ptr<Communicator> ranks = AdoptGpuRanks(*std::move(made));
   SetThreads(run.parallel().threads(), ranks_on_host_);
-  RETURN_IF_ERROR(Group(run, std::move(ranks)));
-  Watch(run, (*rendezvous)->IntoMessenger([this](int lost) {
+  RETURN_IF_ERROR(CreateGroups(run, std::move(ranks)));
+  StartWatchdog(run, (*rendezvous)->IntoMessenger([this](int lost) {
     nccl_->RecordCompletedCalls();
     EndJob(kExitLostPeer,
            absl::StrCat("rank ", rank(), " on ", HostName(), " lost rank ", lost, " in ",
@@ -211,7 +217,7 @@ absl::Status World::MeetOnGpus(const config::Run& run, const LaunchIdentity& pla
   return absl::OkStatus();
 }
 
-absl::Status World::TakeDevice(const config::Run& run, Communicator& ranks, int local_rank) {
+absl::Status World::SetDevice(const config::Run& run, Communicator& ranks, int local_rank) {
   const absl::StatusOr<Device> device = ChooseDevice(run, local_rank);
   RETURN_IF_ERROR(AgreeOver(ranks, device.status()));
   device_ = *device;
@@ -220,7 +226,8 @@ absl::Status World::TakeDevice(const config::Run& run, Communicator& ranks, int 
   ranks.AllReduce(Tensor::Of(found, {2}), ReduceOp::kMax, *Stream::Create(Device{}));
   if (found[0] == -found[1]) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      "parallel.device = AUTO: some ranks have a GPU and some have none: expected CPU or CUDA");
+      "parallel.device is AUTO, but only some of the ranks have a GPU; set it to CPU or CUDA "
+      "(--device)");
 }
 
 NcclSession::Options World::NcclOptions(const config::Run& run, int rank) {
@@ -231,27 +238,27 @@ NcclSession::Options World::NcclOptions(const config::Run& run, int rank) {
           .on_error = [](const std::string& error) { EndJob(kExitLostPeer, error); }};
 }
 
-std::unique_ptr<Communicator> World::Take(GpuRanks made) {
+std::unique_ptr<Communicator> World::AdoptGpuRanks(GpuRanks made) {
   nccl_ = std::move(made.session);
   ranks_on_host_ = made.ranks_on_host;
   ranks_on_device_ = made.ranks_on_gpu;
   return std::move(made.ranks);
 }
 
-absl::Status World::Group(const config::Run& run, std::unique_ptr<Communicator> ranks) {
+absl::Status World::CreateGroups(const config::Run& run, std::unique_ptr<Communicator> ranks) {
   ASSIGN_OR_RETURN(ProcessGroups groups,
                    ProcessGroups::Create(std::move(ranks), run.parallel().expert_parallel()));
   groups_ = std::make_unique<ProcessGroups>(std::move(groups));
   return absl::OkStatus();
 }
 
-void World::Watch(const config::Run& run, std::unique_ptr<Messenger> messenger) {
+void World::StartWatchdog(const config::Run& run, std::unique_ptr<Messenger> messenger) {
   Watchdog::Options options{
       .rank = rank(),
       .size = size(),
       .hosts = Gather(HostName()),
       .deadline = Deadline(run),
-      .is_terminating = &TerminationNoted,
+      .is_terminating = &SigtermReceived,
       .on_hang = [](const std::string& report) { EndJob(kExitHang, report); }};
   if (nccl_ != nullptr) {
     options.on_poll = [this] {

@@ -1,6 +1,6 @@
-// The ranks of this run and this rank's place among them: starts and ends MPI, lets ranks on GPUs
-// meet without it, makes the process groups up front, gives this process its device and its share
-// of the host's cores, and lets ranks agree on errors.
+// The ranks of a run and what each of them has: starts and ends MPI, or connects ranks on GPUs
+// without it, creates the process groups, chooses the device and the share of the host's cores of
+// this process, and makes ranks agree on errors.
 #pragma once
 
 #include <memory>
@@ -23,15 +23,17 @@ namespace config {
 class Run;
 }
 
-// Rank of this process as its launcher says, before MPI is started; 0 without a launcher.
+// The rank of this process from the environment variables of its launcher, before MPI is started; 0
+// without a launcher.
 int LaunchRank();
 
-// True where this rank has to tell of an error: of one that ranks agreed on, the rank that has it;
-// of any other, which all ranks have alike, the first.
-bool TellsOf(const absl::Status& status);
+// Returns true if this rank must report `status`, so that one rank reports each error. The status
+// of Agree is reported by the rank that caused it; any other error is the same on all ranks, and
+// the first reports it.
+bool MustReport(const absl::Status& status);
 
-// Starts MPI where the process was launched by it, and ends it when destroyed; at most one a
-// process. A process that ends without destroying it leaves the ending to the launcher.
+// Starts MPI if mpirun or srun launched this process, and finalizes it in the destructor. At most
+// one per process. If a process exits without destroying it, the launcher ends the other ranks.
 class MpiSession {
  public:
   MpiSession();
@@ -45,52 +47,54 @@ class MpiSession {
 
 class World {
  public:
-  // All ranks of the launch, or this process alone. Ranks on GPUs talk over NCCL where each has its
-  // own, and then need no MPI (comm/rendezvous.h). Collective. `run` is resolved and checked.
+  // All ranks of the launch, or a single one without a launcher. Ranks that have a GPU each
+  // communicate over NCCL and need no MPI (comm/rendezvous.h). Collective. `run` is resolved and
+  // checked.
   static absl::StatusOr<std::unique_ptr<World>> Create(const config::Run& run);
-  // The same over ranks made by the caller, which are taken for those of one host.
+  // The same over a communicator of the caller, whose ranks all run on this host. For tests.
   static absl::StatusOr<std::unique_ptr<World>> Create(const config::Run& run,
                                                        std::unique_ptr<Communicator> ranks);
 
   int rank() const { return groups_->world().rank(); }
   int size() const { return groups_->world().size(); }
   bool is_first() const { return rank() == 0; }
-  // What this rank computes on, of one kind on all ranks.
+  // The device of this rank; of the same kind on all ranks.
   Device device() const { return device_; }
-  // Ranks of this host that have that GPU, or the host's memory where it is the CPU.
+  // Ranks that share this device: the GPU, or the memory of the host if it is the CPU.
   int ranks_on_device() const { return ranks_on_device_; }
-  // Ranks that share this host's memory and cores.
+  // Ranks that share the memory and the cores of this host.
   int ranks_on_host() const { return ranks_on_host_; }
-  // What this rank is working on: written by the trainer, reported when nothing moves.
+  // The current work of this rank, for the report of a hang. The trainer updates it.
   Progress& progress() { return log_.progress(); }
   const ProcessGroups& groups() const { return *groups_; }
 
-  // OK where all ranks' statuses are. Otherwise every rank gets an error; the lowest rank that
-  // failed keeps its own message, which it alone has to tell. Collective.
+  // OK if the statuses of all ranks are. Otherwise every rank gets an error with the same code; the
+  // lowest rank that failed gets its own message and is the one that MustReport. Collective.
   absl::Status Agree(const absl::Status& mine) const;
-  // Every rank's text, by rank, on all ranks. Collective.
+  // The texts of all ranks, in the order of the ranks; the same on all. Collective.
   std::vector<std::string> Gather(const std::string& mine) const;
 
  private:
   World() = default;
-  // The three ways in which ranks are there.
+  // Three ways to create the ranks.
   absl::Status JoinOverMpi(const config::Run& run);
-  absl::Status MeetOnGpus(const config::Run& run, const LaunchIdentity& place);
-  absl::Status BeAlone(const config::Run& run);
-  // The device, of one kind on all of `ranks`; `local_rank` is among those of the host.
-  absl::Status TakeDevice(const config::Run& run, Communicator& ranks, int local_rank);
+  absl::Status JoinOverNccl(const config::Run& run, const LaunchIdentity& identity);
+  absl::Status CreateSingleRank(const config::Run& run);
+  // Sets device_. An error if the devices of `ranks` are of different kinds.
+  absl::Status SetDevice(const config::Run& run, Communicator& ranks, int local_rank);
   NcclSession::Options NcclOptions(const config::Run& run, int rank);
-  std::unique_ptr<Communicator> Take(GpuRanks made);
-  absl::Status Group(const config::Run& run, std::unique_ptr<Communicator> ranks);
-  void Watch(const config::Run& run, std::unique_ptr<Messenger> messenger);
+  // Keeps the NCCL session and the counts of `made`; returns its communicator.
+  std::unique_ptr<Communicator> AdoptGpuRanks(GpuRanks made);
+  absl::Status CreateGroups(const config::Run& run, std::unique_ptr<Communicator> ranks);
+  void StartWatchdog(const config::Run& run, std::unique_ptr<Messenger> messenger);
 
   Device device_;
   int ranks_on_device_ = 1;
   int ranks_on_host_ = 1;
   CallLog log_;
-  std::unique_ptr<NcclSession> nccl_;  // null where no tensor goes over NCCL
+  std::unique_ptr<NcclSession> nccl_;  // null without NCCL
   std::unique_ptr<ProcessGroups> groups_;
-  std::unique_ptr<Watchdog> watchdog_;  // null for ranks that are threads
+  std::unique_ptr<Watchdog> watchdog_;  // null if the ranks are threads
 };
 
 }  // namespace unipool

@@ -62,8 +62,7 @@ config::Run TinyRun(Variant variant, const std::string& prefix) {
     pool.set_pool_loss(0);
     pool.set_layer_loss(0.01);
   }
-  if (variant ==
-      Variant::kSigmoid) {  // a pool a layer, as the baseline has it, two experts a token
+  if (variant == Variant::kSigmoid) {  // one pool per layer and two experts per token
     pool.set_layers_per_pool(1);
     pool.set_router(config::Pool::SIGMOID_BIAS);
     pool.set_top_k(2);

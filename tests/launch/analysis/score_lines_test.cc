@@ -55,7 +55,7 @@ class ScoreTest : public LookingTest {
       std::copy(sequence.begin(), sequence.end() - 1, batch.tokens.begin());
       std::copy(sequence.begin() + 1, sequence.end(), batch.targets.begin());
       TokenAnswers answers;
-      model.Run(batch, false, nullptr, &answers);
+      model.Run(batch, TokenOutputs::kLosses, nullptr, &answers);
       for (size_t t = 0; t + 1 < sequence.size(); ++t) all.push_back(-answers.losses[t]);
     }
     return all;

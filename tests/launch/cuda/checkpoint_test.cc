@@ -1,4 +1,4 @@
-// Checkpoints from one device to another, and models that are looked at on a GPU.
+// Moves checkpoints from one device to another, and runs inference on a GPU.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -25,7 +25,8 @@ class GpuCheckpointTest : public ::testing::Test {
  protected:
   void SetUp() override { SKIP_WITHOUT_GPU(); }
 
-  // To `steps` of 9, from the checkpoint in `from` unless that is "", saved in `to`.
+  // Trains up to step `steps` of 9, from the checkpoint `from` unless that is "", and saves to
+  // `to`.
   Outcome Train(config::Run run, int64_t steps, const std::string& from,
                 const std::string& to) const {
     Outcome outcome;
@@ -65,7 +66,7 @@ TEST_F(GpuCheckpointTest, GoFromCpuToGpuAndBack) {
   ExpectSameLosses(Train(on_cpu, 9, "back", "end"), expected, 1e-4);
 }
 
-TEST_F(GpuCheckpointTest, ARunThatGoesOnIsTheOneThatWasNeverStopped) {
+TEST_F(GpuCheckpointTest, AResumedRunIsTheOneThatWasNeverStopped) {
   for (const auto precision : {config::Model::FP32, config::Model::BF16}) {
     config::Run run = Settings(Variant::kSigmoid);
     run.mutable_eval()->set_sequences(1);
@@ -93,7 +94,7 @@ TEST_F(GpuCheckpointTest, AModelAnswersOnAGpuAsOnTheCpu) {
       const auto world = World::Create(settings, std::move(comm)).value();
       const auto model = InferenceModel::Create(settings, 64, *world).value();
       ASSERT_OK(model->Load(OpenCheckpoint(tiny_.Path("trained")).value()));
-      model->Run(batch, true, nullptr, &answers);
+      model->Run(batch, TokenOutputs::kLossesAndLikeliest, nullptr, &answers);
     });
     return answers;
   };

@@ -1,4 +1,4 @@
-// Tiny runs on a GPU and on the CPU, and what they come to.
+// Trains tiny runs on a GPU and on the CPU, and compares their results.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@
 
 namespace unipool::testing {
 
-// Of the first rank.
+// The result of the first rank.
 struct Outcome {
   std::vector<StepRecord> records;
   std::vector<float> weights;  // all values
@@ -23,10 +23,10 @@ class GpuRun {
  public:
   GpuRun();
 
-  // `steps` steps; on the first GPU in float32 unless changed.
+  // A run of `steps` steps on the first GPU in float32. The caller may change it.
   config::Run Settings(Variant variant, int64_t steps) const;
   config::Run OnCpu(config::Run run) const;
-  // `end` is called on every rank with the trainer that has run; may be null.
+  // After training, `end` is called on every rank with its trainer; it may be null.
   using End = std::function<void(Trainer&, World&)>;
   Outcome Train(const config::Run& run, int ranks = 1, const End& end = nullptr) const;
   const Corpus& corpus() const { return *corpus_; }
@@ -37,9 +37,10 @@ class GpuRun {
   std::unique_ptr<Corpus> corpus_;
 };
 
-// All values, wherever they are.
+// All values, copied from the device.
 std::vector<float> ReadWeights(const ParameterList& parameters);
-// Losses and gradient norms of the steps that both have last, to `relative`.
+// Compares losses and gradient norms of the last steps of both, to the relative tolerance
+// `relative`.
 void ExpectSameLosses(const Outcome& actual, const Outcome& expected, double relative);
 void ExpectSameBits(const Outcome& actual, const Outcome& expected);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The program on a GPU, real or emulated: trains, goes on on another device, evaluates, benches.
-Skipped (exit status 77) where there is no GPU."""
+"""The program on a real or emulated GPU: trains, resumes on another device, evaluates, benchmarks.
+Skipped (exit status 77) without a GPU."""
 import os
 import sys
 import unittest
@@ -22,13 +22,13 @@ class ProgramTest(support.TextTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         return run_dir, done.stdout + done.stderr
 
-    def test_a_run_on_a_gpu_goes_on_on_the_cpu_and_back(self):
+    def test_a_run_on_a_gpu_resumes_on_the_cpu(self):
         run_dir, said = self.train("moved", "cuda")
         self.assertIn("computes on cuda:0 (", said)
         self.assertIn("bfloat16", said)
         self.assertIn("GPU memory", said)
         _, said = self.train("moved", "cpu", {"steps": 4})
-        self.assertIn("goes on after step 3", said)
+        self.assertIn("resumed after step 3", said)
         self.assertIn("computes on CPU, float32", said)
         alone, _ = self.train("alone", "cpu", {"steps": 4})
         moved = support.metrics(run_dir)[-1]["lm_loss"]

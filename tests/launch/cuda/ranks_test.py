@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Ranks with a GPU each, real or emulated, over NCCL: started by MPI, and without it. Skipped (exit
-status 77) with fewer GPUs."""
+"""Ranks with one real or emulated GPU each, over NCCL, started by MPI and without it. Skipped (exit
+status 77) with fewer than two GPUs."""
 import os
 import pathlib
 import re
@@ -24,7 +24,7 @@ ENDLESS = {"steps": 100000, "schedule.decay_steps": 100000, "checkpoint.every_st
 
 
 def gpus():
-    """How many there are; two where they are emulated."""
+    """The number of GPUs; two if they are emulated."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
         return listed.stdout.count("GPU ")
@@ -39,7 +39,7 @@ def free_port():
 
 
 class Ranks:
-    """Processes as torchrun would start them."""
+    """Processes started in the way of torchrun."""
 
     def __init__(self, command, ranks=2, environment=None):
         port = free_port()
@@ -53,7 +53,7 @@ class Ranks:
                 env=dict(os.environ, **place, **(environment or {}))))
 
     def ended(self):
-        """By rank: the exit status, and what it said."""
+        """The exit status and the output of each rank."""
         told = []
         for process in self.processes:
             said = process.communicate(timeout=180)
@@ -67,7 +67,7 @@ def wait_for_step(run_dir, step):
         if path.exists() and path.read_text().count("\n") > step:
             return
         time.sleep(0.1)
-    raise AssertionError(f"{run_dir}: step {step} did not come")
+    raise AssertionError(f"{run_dir}: no record of step {step}")
 
 
 class RanksTest(support.TextTest):
@@ -86,7 +86,7 @@ class RanksTest(support.TextTest):
         for one, other in zip(some, others):
             self.assertAlmostEqual(one, other, delta=1e-5 * one)
 
-    def test_ranks_started_by_mpi_or_not_learn_what_one_learns(self):
+    def test_ranks_started_in_either_way_have_the_losses_of_one_rank(self):
         alone, _ = self.losses(self.command("alone"))
         by_mpi, said = self.losses(self.command("by_mpi"), ranks=2)
         self.assertNotIn("NCCL is not used", said)
@@ -96,7 +96,7 @@ class RanksTest(support.TextTest):
             self.assertEqual(said.count("2 ranks"), 1 if rank == 0 else 0)
         self.expect_close(alone, [r["lm_loss"] for r in support.metrics(self.run_dir)[1:]])
 
-    def test_without_the_library_mpi_carries_and_a_line_says_so(self):
+    def test_without_the_library_exchanges_use_mpi_and_a_line_reports_it(self):
         missing = {"UNIPOOL_NCCL": "/nonexistent"}
         alone, _ = self.losses(self.command("one"))
         staged, said = self.losses(self.command("staged"), 2, missing)
@@ -107,7 +107,7 @@ class RanksTest(support.TextTest):
         self.assertRegex(told[0][1], r"^unipool: ranks started without MPI need NCCL: .*\n$")
         self.assertEqual(told[1][1], "")
 
-    def test_a_lost_rank_is_named_and_the_run_goes_on_from_its_checkpoint(self):
+    def test_a_lost_rank_is_named_and_the_run_resumes_from_its_checkpoint(self):
         ranks = Ranks(self.command("lost", ENDLESS))
         wait_for_step(self.run_dir, 12)
         ranks.processes[1].send_signal(signal.SIGKILL)
@@ -129,7 +129,7 @@ class RanksTest(support.TextTest):
         last = support.metrics(self.run_dir)[-1]["step"]
         self.assertEqual(support.latest_checkpoint(self.run_dir).name, f"step_{last:08d}")
 
-    def test_a_rank_that_does_not_come_is_waited_for_only_so_long(self):
+    def test_waiting_for_a_missing_rank_times_out(self):
         command = self.command("late", {"parallel.deadline_seconds": 3})
         ranks = Ranks(command, ranks=3)
         ranks.processes[2].kill()

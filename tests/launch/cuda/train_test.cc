@@ -17,7 +17,7 @@ namespace {
 int64_t allocations = 0;
 }  // namespace
 
-// The linker brings calls of AllocateOnGpu here (--wrap).
+// The linker redirects calls of AllocateOnGpu to this (--wrap).
 extern "C" {
 void* __real__ZN7unipool13AllocateOnGpuENS_6DeviceEl(unipool::Device device, int64_t bytes);
 void* __wrap__ZN7unipool13AllocateOnGpuENS_6DeviceEl(unipool::Device device, int64_t bytes) {
@@ -41,7 +41,7 @@ class GpuTrainTest : public ::testing::Test {
   const GpuRun tiny_;
 };
 
-TEST_F(GpuTrainTest, TenStepsInFloat32AreThoseOfTheCpu) {
+TEST_F(GpuTrainTest, TenStepsInFloat32MatchTheCpu) {
   for (const Variant variant : {Variant::kDense, Variant::kVanilla, Variant::kUniPool}) {
     SCOPED_TRACE(static_cast<int>(variant));
     const config::Run run = tiny_.Settings(variant, 10);
@@ -49,7 +49,7 @@ TEST_F(GpuTrainTest, TenStepsInFloat32AreThoseOfTheCpu) {
   }
 }
 
-TEST_F(GpuTrainTest, OtherRoutersAndStatisticsGoTheWayOfTheCpu) {
+TEST_F(GpuTrainTest, OtherRoutersAndStatisticsMatchTheCpu) {
   for (const Variant variant : {Variant::kUniPoolTop2, Variant::kSigmoid, Variant::kUniPoolLocal}) {
     SCOPED_TRACE(static_cast<int>(variant));
     const config::Run run = tiny_.Settings(variant, 3);
@@ -83,7 +83,7 @@ TEST_F(GpuTrainTest, MicroBatchesAddUpToTheWholeBatch) {
   ExpectSameLosses(tiny_.Train(run), whole, 1e-5);
 }
 
-TEST_F(GpuTrainTest, WhatIsRecomputedChangesNoBit) {
+TEST_F(GpuTrainTest, RecomputingChangesNoBit) {
   for (const auto precision : {config::Model::FP32, config::Model::BF16}) {
     config::Run run = tiny_.Settings(Variant::kUniPool, 3);
     run.mutable_model()->set_precision(precision);
@@ -125,8 +125,8 @@ TEST_F(GpuTrainTest, AWeightThatIsNotANumberIsNamed) {
   });
 }
 
-// Tensors are rounded up to 64 bytes, which shows in a tiny model.
-TEST_F(GpuTrainTest, ActivationsAreThoseThatArePlanned) {
+// Tensors are rounded up to 64 bytes, which is noticeable in a tiny model.
+TEST_F(GpuTrainTest, ActivationsUseThePlannedMemory) {
   for (const auto precision : {config::Model::FP32, config::Model::BF16}) {
     config::Run run = tiny_.Settings(Variant::kUniPool, 2);
     run.mutable_model()->set_precision(precision);

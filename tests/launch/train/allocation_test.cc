@@ -1,4 +1,5 @@
-// A warm step allocates nothing: this program replaces malloc and friends and counts the calls.
+// A warm step allocates nothing: this program replaces malloc and related functions and counts the
+// calls.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -41,7 +41,7 @@ TEST(DivergenceGuard, StopsByDefault) {
   EXPECT_EQ(guard.reason(), "loss 3, gradient norm inf");
 }
 
-TEST(DivergenceGuard, SkipsSoManyInARowAndNoMore) {
+TEST(DivergenceGuard, SkipsAtMostTheMaximumInARow) {
   DivergenceGuard guard(Settings(config::Divergence::SKIP_UPDATE));
   EXPECT_EQ(guard.Judge(kNan, 1), Verdict::kSkip);
   EXPECT_EQ(guard.Judge(3, 1), Verdict::kSound);
@@ -51,7 +51,7 @@ TEST(DivergenceGuard, SkipsSoManyInARowAndNoMore) {
   EXPECT_EQ(guard.Judge(kNan, 1), Verdict::kStop);
 }
 
-TEST(DivergenceGuard, RewindsAreCountedOverTheCheckpointsThatTheyGoBackTo) {
+TEST(DivergenceGuard, RewindsAreCountedAcrossRestoredCheckpoints) {
   DivergenceGuard guard(Settings(config::Divergence::REWIND));
   const DivergenceState saved = guard.state();
   for (int64_t rewind = 0; rewind < 2; ++rewind) {
@@ -77,12 +77,12 @@ TEST(DivergenceGuard, SpikesAreOffByDefault) {
   EXPECT_EQ(guard.Judge(1e30, 1e30), Verdict::kSound);
 }
 
-TEST(DivergenceGuard, KnowsASpikeByTheMedianOfWhatWasSound) {
+TEST(DivergenceGuard, ASpikeIsAboveAMultipleOfTheMedianOfSoundSteps) {
   config::Divergence settings = Settings(config::Divergence::SKIP_UPDATE);
   settings.set_loss_spike(2);
   settings.set_norm_spike(10);
   DivergenceGuard guard(settings);
-  EXPECT_EQ(guard.Judge(1e30, 1e30), Verdict::kSound);  // nothing to compare with
+  EXPECT_EQ(guard.Judge(1e30, 1e30), Verdict::kSound);  // no steps to compare with
   Train(guard, 20);
   EXPECT_EQ(guard.Judge(6.1, 1), Verdict::kSkip);
   EXPECT_EQ(guard.reason(), "loss 6.1, above 2 times the median 3.01 of the last 16 steps");
@@ -91,7 +91,7 @@ TEST(DivergenceGuard, KnowsASpikeByTheMedianOfWhatWasSound) {
   EXPECT_EQ(guard.Judge(6, 9), Verdict::kSound);
 }
 
-TEST(DivergenceGuard, GoesOnFromItsState) {
+TEST(DivergenceGuard, ContinuesFromItsState) {
   config::Divergence settings = Settings(config::Divergence::SKIP_UPDATE);
   settings.set_window(3);
   DivergenceGuard guard(settings);

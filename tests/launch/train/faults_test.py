@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What is left of a job says who is missing, in which operation of which step, and ends soon; the
-launcher starts it again where it may."""
+"""When a rank is lost or hangs, the others report which one, in which operation of which step, and
+end soon; the launcher restarts the job if that can help."""
 import os
 import pathlib
 import signal
@@ -40,7 +40,7 @@ class FaultsTest(support.TextTest):
                                          r"#\d+ of group '\w+' \(step \d+, ")
                 self.assertNotIn("----", errors)
 
-    def test_data_that_are_cut_under_a_run_are_named(self):
+    def test_data_that_are_truncated_during_a_run_are_named(self):
         cut = str(support.write_text(tempfile.mkdtemp(dir=self.folder.name)))
         job, _ = self.start("cut-data", 2, prefix=cut)
         os.truncate(cut + ".bin", 0)
@@ -65,7 +65,7 @@ class FaultsTest(support.TextTest):
         for rank in (0, 2):
             self.assertTrue(any(f"the last calls of rank {rank}:" in log for log in logs))
 
-    def test_a_lone_process_whose_work_stands_still_is_a_hang(self):
+    def test_a_single_process_that_stops_working_is_a_hang(self):
         job, _ = self.start("alone", 0, {"parallel.deadline_seconds": 3, "data.global_batch": 64})
         begin = time.monotonic()
         try:
@@ -79,13 +79,13 @@ class FaultsTest(support.TextTest):
                                  r"rank: step \d+, (forward|backward|update|reading|"
                                  r"gradients|losses).* for [3-9]")
 
-    def test_a_restart_goes_on_with_what_its_first_start_replaced(self):
+    def test_a_restart_resumes_what_its_first_start_replaced(self):
         run_dir = os.path.join(self.folder.name, "forced")
         command = support.train_command(self.prefix, run_dir, {"steps": 4}) + ["--force"]
         for restart in ("0", "1"):
             done = support.run(command, environment={"UNIPOOL_RESTART": restart})
             self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotIn("before", done.stdout)  # nothing was left to train
+        self.assertNotIn("before", done.stdout)  # all steps were trained
         done = support.run(command, environment={"UNIPOOL_RESTART": "0"})
         self.assertIn("before", done.stdout)
 
@@ -99,27 +99,27 @@ class RestartsTest(unittest.TestCase):
         self.count = pathlib.Path(self.folder.name, "count")
 
     def launch(self, script, *options, environment=None):
-        """Rank 0 notes each start, with the number of ranks; then all run the script."""
-        noted = (f'[ "$OMPI_COMM_WORLD_RANK" != 0 ] || echo "$OMPI_COMM_WORLD_SIZE '
+        """Rank 0 writes down each start and the number of ranks; then all run the script."""
+        counted = (f'[ "$OMPI_COMM_WORLD_RANK" != 0 ] || echo "$OMPI_COMM_WORLD_SIZE '
                  f'$UNIPOOL_RESTART" >> {self.count}; {script}')
-        done = subprocess.run([support.LAUNCHER, *options, "sh", "-c", noted], timeout=90,
+        done = subprocess.run([support.LAUNCHER, *options, "sh", "-c", counted], timeout=90,
                               capture_output=True, text=True, check=False,
                               env=dict(os.environ, **(environment or {})))
         return done, self.count.read_text().splitlines() if self.count.exists() else []
 
-    def test_a_lost_rank_is_worth_a_restart(self):
+    def test_a_lost_rank_causes_a_restart(self):
         script = 'sleep 0.3; [ "$UNIPOOL_RESTART" = 2 ] || kill -KILL $$'
         done, starts = self.launch(script, "--restarts", "3", "-np", "2")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(starts, ["2 0", "2 1", "2 2"])
         self.assertIn("restart 2 of 3, 2 ranks", done.stderr)
 
-    def test_there_are_at_most_as_many_as_asked(self):
+    def test_there_are_at_most_as_many_restarts_as_requested(self):
         done, starts = self.launch("sleep 0.3; kill -SEGV $$", "--restarts=1", "-np", "2")
         self.assertEqual(done.returncode, 139, done.stderr)
         self.assertEqual(starts, ["2 0", "2 1"])
 
-    def test_what_would_come_again_is_not_started_again(self):
+    def test_a_failure_that_would_repeat_causes_no_restart(self):
         for status in (0, 2, 3, 75):
             with self.subTest(status=status):
                 self.count.unlink(missing_ok=True)
@@ -127,7 +127,7 @@ class RestartsTest(unittest.TestCase):
                 self.assertEqual(done.returncode, status)
                 self.assertEqual(len(starts), 1)
 
-    def test_a_crash_and_a_hang_are(self):
+    def test_a_crash_and_a_hang_cause_a_restart(self):
         for status in (1, 77, 134):
             with self.subTest(status=status):
                 self.count.unlink(missing_ok=True)
@@ -149,8 +149,8 @@ class RestartsTest(unittest.TestCase):
                 self.assertIn("192.0.2.1 cannot be reached", done.stderr)
                 self.assertEqual(starts, ["2 1"])
 
-    def says(self, paragraph, status):
-        """(exit status, standard error) of the launcher when mpirun ends so."""
+    def output_for(self, paragraph, status):
+        """(exit status, standard error) of the launcher when mpirun prints this and exits so."""
         bin_folder = pathlib.Path(self.folder.name, "bin")
         bin_folder.mkdir(exist_ok=True)
         ruler = "-" * 74
@@ -161,31 +161,33 @@ class RestartsTest(unittest.TestCase):
         done, _ = self.launch("", environment={"PATH": f"{bin_folder}:{os.environ['PATH']}"})
         return done.returncode, done.stderr.splitlines()
 
-    def test_what_mpirun_says_of_a_lost_host_becomes_a_line(self):
-        status, lines = self.says("ORTE has lost communication with a remote daemon.\n\n"
-                                  "  HNP daemon   : [[1,0],0] on node h1\n"
-                                  "  Remote daemon: [[1,0],2] on node h3\n\nThis is usually", 205)
+    def test_mpiruns_report_of_a_lost_host_becomes_one_line(self):
+        status, lines = self.output_for(
+            "ORTE has lost communication with a remote daemon.\n\n"
+            "  HNP daemon   : [[1,0],0] on node h1\n"
+            "  Remote daemon: [[1,0],2] on node h3\n\nThis is usually", 205)
         self.assertEqual(status, LOST_PEER)
         self.assertEqual(lines, ["before", "mpirun.sh: lost the connection to host h3", "after",
                                  "mpirun.sh: a rank or its host is lost (mpirun's status 205)"])
 
-    def test_what_mpirun_says_of_a_status_is_not_repeated(self):
-        status, lines = self.says("mpirun detected that one or more processes exited with non-zero "
-                                  "status, thus causing\nthe job to be terminated.", 75)
+    def test_mpiruns_report_of_a_status_is_not_repeated(self):
+        status, lines = self.output_for(
+            "mpirun detected that one or more processes exited with non-zero "
+            "status, thus causing\nthe job to be terminated.", 75)
         self.assertEqual((status, lines), (75, ["before", "after"]))
 
-    def test_other_paragraphs_stay_as_they_are(self):
-        status, lines = self.says("mpirun was unable to find\nthe program", 134)
+    def test_other_paragraphs_are_unchanged(self):
+        status, lines = self.output_for("mpirun was unable to find\nthe program", 134)
         self.assertEqual(status, 134)
         self.assertEqual(lines, ["before", "-" * 74, "mpirun was unable to find", "the program",
                                  "-" * 74, "after"])
 
-    def test_a_count_that_is_none_is_bad_input(self):
+    def test_a_bad_number_of_restarts_is_bad_input(self):
         done, _ = self.launch("exit 0", "--restarts", "often", "-np", "1")
         self.assertEqual(done.returncode, 2)
         self.assertIn("--restarts often: expected a number", done.stderr)
 
-    def test_what_cannot_be_started_is_bad_input_and_not_tried_again(self):
+    def test_a_program_that_cannot_start_is_bad_input_and_not_retried(self):
         nowhere = os.path.join(self.folder.name, "nowhere")
         for options, said in (
                 (["-np", "2", nowhere], f"{nowhere}: no program that can be started on"),

@@ -1,11 +1,11 @@
-// Ten steps of the tiny run against numbers that are not our own: tests/launch/train/reference.py,
-// a float64 PyTorch program written from the description alone, trained on the same bytes from the
-// same initial weights. To make the numbers again, after a change of the tiny run or of what
-// training means (torch, numpy and safetensors are needed):
+// Compares ten steps of the tiny run with an independent implementation:
+// tests/launch/train/reference.py, a float64 PyTorch program written from the description alone,
+// trained on the same bytes from the same initial weights. To regenerate the numbers after an
+// intended change of the tiny run or of the training method (needs torch, numpy and safetensors):
 //
 //   python3 tests/launch/train/reference.py --program build/launch/unipool --golden
 //
-// A change that fails here and is not meant to change training is wrong: do not make them again.
+// Do not regenerate them if a change was not meant to affect training: that change has a bug.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -36,7 +36,7 @@ struct GoldenStep {
   double grad_norm;
 };
 
-// Written by the reference: the validation losses before and after, and the steps.
+// Written by the reference: the validation losses before and after training, and the steps.
 constexpr double kDenseValidation[] = {5.5057464, 4.2705501};
 constexpr GoldenStep kDense[] = {
     {5.5187369, 0.0000000, 0.0000000, 1.2593637}, {5.5244612, 0.0000000, 0.0000000, 1.1078514},
@@ -148,7 +148,7 @@ TEST_F(GoldenTest, SigmoidBalancedByABiasFollowsTheReference) {
   ExpectGolden(Variant::kSigmoid, kSigmoidValidation, kSigmoid);
 }
 
-// With accumulation: what a micro-batch is measured against is the one before.
+// With accumulation: the balance losses of a micro-batch use the counts of the previous one.
 TEST_F(GoldenTest, UniPoolWithTheAuthorsStatisticsFollowsTheReference) {
   ExpectGolden(Variant::kUniPoolLocal, kUniPoolLocalValidation, kUniPoolLocal);
 }

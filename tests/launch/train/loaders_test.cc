@@ -38,13 +38,14 @@ std::vector<int64_t> Windows(config::Eval::Window window, const std::vector<int6
 }
 
 TEST(ValidationWindow, AdvancesWithEveryValidation) {
-  // The one before training has the first window too; one after an odd last step has its own.
+  // The validation before training uses the first window too. The one after a last step that is no
+  // multiple of the interval has its own.
   const std::vector<int64_t> steps = {0, 1000, 2000, 60000, 60500};
   EXPECT_EQ(Windows(config::Eval::ADVANCING, steps), (std::vector<int64_t>{0, 0, 1, 59, 60}));
   EXPECT_EQ(Windows(config::Eval::FIXED, steps), (std::vector<int64_t>{0, 0, 0, 0, 0}));
 }
 
-TEST(ValidationWindow, IsTheFirstWhereThereIsNoInterval) {
+TEST(ValidationWindow, IsTheFirstWithoutAnInterval) {
   config::Eval eval;
   eval.set_every_steps(0);
   eval.set_window(config::Eval::ADVANCING);

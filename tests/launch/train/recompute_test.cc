@@ -1,5 +1,5 @@
 // Recomputation changes memory and time, and nothing else: the same losses, weights and statistics
-// to the bit, and as many exchanges.
+// bit for bit, and the same number of exchanges.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -18,10 +18,10 @@ namespace {
 
 using testing::Variant;
 
-// What a rank has after a run.
+// The state of one rank after a run.
 struct Trained {
   std::vector<double> losses;  // by step: language model, pool, layer, gradient norm
-  std::vector<float> weights;  // router biases too
+  std::vector<float> weights;  // and router biases
   std::vector<int64_t> counts;
   int64_t exchanges = 0;
 };
@@ -42,7 +42,7 @@ class RecomputeTest : public ::testing::TestWithParam<Variant> {
     return run;
   }
 
-  // By rank.
+  // The results of all ranks, in their order.
   std::vector<Trained> Train(config::Run run, config::Model::Recompute recompute, int ranks) const {
     run.mutable_model()->set_recompute(recompute);
     run.mutable_profile()->set_enabled(true);
@@ -59,12 +59,12 @@ class RecomputeTest : public ::testing::TestWithParam<Variant> {
         if (record.validation) mine.losses.push_back(record.validation->loss);
         return absl::OkStatus();
       }));
-      Take(*trainer, &mine);
+      Collect(*trainer, &mine);
     });
     return all;
   }
 
-  static void Take(Trainer& trainer, Trained* mine) {
+  static void Collect(Trainer& trainer, Trained* mine) {
     for (const Parameter& parameter : trainer.parameters().parameters()) {
       const float* values = parameter.value.as<float>();
       mine->weights.insert(mine->weights.end(), values, values + parameter.numel());
@@ -108,7 +108,7 @@ TEST_P(RecomputeTest, GivesTheSameBitsWithAccumulationAndFewerLayersFlushedToget
   }
 }
 
-// A rank without a token recomputes nothing, and is still part of every exchange.
+// A rank without tokens recomputes nothing, but takes part in every exchange.
 TEST_P(RecomputeTest, GivesTheSameBitsOnRanksWithoutATokenToo) {
   config::Run run = Run();
   run.mutable_data()->set_global_batch(2);

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Trains the same small runs as `unipool train`, written anew in PyTorch with autograd from the
-description alone (configs/run.proto, model/losses.h, data/README.md), and compares every loss, the
-gradient's norm, the learning rate, the validations and the final weights, for 1, 2 and 3 ranks.
+"""Trains the same small runs as `unipool train`, implemented independently in PyTorch with autograd
+from the description alone (configs/run.proto, model/losses.h, data/README.md), and compares every
+loss, the gradient's norm, the learning rate, the validations and the final weights, for 1, 2 and 3
+ranks.
 
 Needs torch and numpy (Debian's python3-torch), so it is not part of CI. Weights and data are read
 from files.
 
-    reference.py --program build/launch/unipool            # status 1 where something is not equal
+    reference.py --program build/launch/unipool            # exit status 1 on a difference
     reference.py --program build/launch/unipool --golden   # the numbers of golden_test.cc
 """
 import argparse
@@ -29,7 +30,7 @@ TOLERANCE = 1e-5  # absolute
 NORM_TOLERANCE = 1e-4  # relative
 WEIGHT_TOLERANCE = 1e-5  # of the largest weight of the tensor
 
-# What a run may leave out, as in configs/run.proto.
+# The defaults of configs/run.proto.
 DEFAULTS = {
     "seed": 1234, "model.kv_heads": 0, "model.head_dim": 0, "model.ffn_kind": "MOE",
     "model.rope_base": 1e6, "model.norm_eps": 1e-5, "model.init_std": 0.01,
@@ -41,8 +42,8 @@ DEFAULTS = {
     "schedule.convention": "MEGATRON", "eval.every_steps": 1000,
 }
 
-# Each: changes to command_support.SETTINGS. A large eps keeps AdamW from turning the rounding of
-# gradients near zero into steps of full size, so that final weights can be compared.
+# Each variant changes command_support.SETTINGS. A large eps keeps AdamW from turning the rounding
+# of gradients near zero into steps of full size, so that final weights can be compared.
 VARIANTS = {
     "dense": {"model.ffn_kind": "DENSE"},
     "vanilla": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
@@ -54,12 +55,12 @@ VARIANTS = {
                 "pool.layer_loss": 0.002, "pool.pool_loss": 0.005, "schedule.convention": "PLAIN",
                 "data.micro_batch": 2, "optimizer.clip_norm": 0.1, "model.kv_heads": 1,
                 "eval.every_steps": 4, "optimizer.eps": 1e-4},
-    # A softmax over one pool, three experts a token, several epochs, gradients in two parts.
+    # A softmax over one pool, three experts per token, several epochs, gradients in two parts.
     "shared_softmax": {"model.layers": 4, "pool.router": "SOFTMAX", "pool.top_k": 3,
                        "pool.layer_loss": 0.02, "data.global_batch": 70, "data.micro_batch": 9,
                        "pool.gradient_layers": 3, "model.kv_heads": 0,
                        "parallel.expert_parallel": 1},
-    # The paper's ablations and granularities, at its coefficients where they are told.
+    # The paper's ablations and granularities, with its coefficients where it states them.
     "shared_softmax_layer_loss": {"pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
                                   "pool.pool_loss": 0, "data.micro_batch": 2},
     "shared_softmax_pool_loss": {"pool.router": "SOFTMAX", "data.micro_batch": 2},
@@ -76,7 +77,7 @@ VARIANTS = {
                      "pool.pool_loss": 0, "pool.bias_rate": 0.01},
     "sigmoid_pool": {"pool.router": "SIGMOID_BIAS", "pool.pool_loss": 0.02, "pool.top_k": 3,
                      "pool.bias_rate": 0.02, "data.micro_batch": 3},
-    # The authors' statistics, alone and with all that depends on how a batch is cut.
+    # The authors' statistics, alone and with everything that depends on how a batch is divided.
     "local": {"pool.statistics": "LOCAL", "pool.layer_loss": 0.01, "data.micro_batch": 4},
     "local_grouped": {"model.layers": 4, "pool.layers_per_pool": 2, "pool.statistics": "LOCAL",
                       "pool.layer_loss": 0.02, "pool.top_k": 2, "data.micro_batch": 2},
@@ -91,7 +92,7 @@ VARIANTS = {
                      "optimizer.eps": 1e-4},
 }
 
-# What tests/support/tiny_run.cc changes in command_support.SETTINGS.
+# The differences of tests/support/tiny_run.cc from command_support.SETTINGS.
 TINY = {"model.hidden": 16, "model.ffn": 24, "model.sequence": 16, "schedule.decay_steps": 10,
         "optimizer.eps": 1e-8}
 GOLDEN = {"kDense": "dense", "kVanilla": "vanilla", "kUniPool": "unipool", "kUniPoolTop2": "top2",
@@ -134,7 +135,7 @@ def validate(model, text):
 
 
 class Counts:
-    """What balance losses are measured against, of every rank."""
+    """The counts per rank that the balance losses use."""
 
     def __init__(self, settings, ranks):
         self.pool_is_local = settings["pool.statistics"] == "LOCAL"
@@ -142,7 +143,7 @@ class Counts:
         self.previous_step, self.previous_micro, self.step = None, [None] * ranks, None
 
     def add(self, rank, counts):
-        """The counts for the pool and the layer loss of a micro-batch that counted these."""
+        """The counts for the pool and layer losses of a micro-batch with these counts."""
         pool = self.previous_micro[rank] if self.pool_is_local else self.previous_step
         layer = counts if self.layer_is_local else self.previous_step
         self.previous_micro[rank] = counts
@@ -193,7 +194,7 @@ def train(settings, prefix, initial, dtype, ranks=1):
 
 
 def check_initial(settings, weights):
-    """Step 1 of the lagging schedule has rate 0: what it saves must be what the seed gives."""
+    """Step 1 of the lagging schedule has rate 0, so its weights must be the initial ones."""
     for name, value in weights.items():
         expected = np.zeros(value.shape) if "router.bias" in name else np.ones(value.shape)
         if value.ndim > 1:
@@ -206,7 +207,7 @@ def check_initial(settings, weights):
 
 
 class Program:
-    """`unipool` on one text, in a folder of its own."""
+    """Runs of `unipool` on one text in a temporary folder."""
 
     def __init__(self, support, folder, prefix):
         self.support, self.folder, self.prefix = support, folder, prefix
@@ -231,7 +232,7 @@ class Program:
 
 
 def compare(ours, theirs, largest):
-    """Complaints; `largest` deviation by quantity is raised to what is seen."""
+    """The deviations above their limits; updates `largest`, the largest one per quantity."""
     complaints = []
     assert [r["step"] for r in ours] == [r["step"] for r in theirs]
     for record, expected in zip(ours, theirs):
@@ -260,7 +261,7 @@ def compare_weights(ours, theirs, largest):
 
 
 def check_variant(program, name, base, dtype):
-    """Prints a line for each number of ranks; returns how much there is to complain about."""
+    """Prints a line for each number of ranks; returns the number of complaints."""
     settings, complaints = dict(base, **VARIANTS[name]), 0
     initial = program.initial(name, settings)
     for ranks in (0, 1, 2, 3):

@@ -1,4 +1,4 @@
-"""What reference.py knows of the program's data, written anew from data/README.md and the tests'
+"""The data part of reference.py, implemented independently from data/README.md and the tests'
 description: the counter-based generator, the order of samples, how ranks share a batch."""
 import itertools
 import math
@@ -14,7 +14,7 @@ END_OF_DOCUMENT = 256
 
 
 class Random:
-    """Philox4x32-10 (Salmon et al. 2011): block b of the stream called `name` under a seed."""
+    """Philox4x32-10 (Salmon et al. 2011): block b of the stream `name` of a seed."""
 
     def __init__(self, seed, name):
         stream = 0xcbf29ce484222325  # FNV-1a
@@ -112,8 +112,8 @@ def slices(settings, ranks):
         return i * (count // parts) + min(i, count % parts)
 
     size = settings["data.global_batch"]
-    most = settings["data.micro_batch"] or -(-size // ranks)
-    steps = -(-size // (most * ranks))
+    micro_batch = settings["data.micro_batch"] or -(-size // ranks)
+    steps = -(-size // (micro_batch * ranks))
     cuts = []
     for step in range(steps):
         first, end = part(size, steps, step), part(size, steps, step + 1)

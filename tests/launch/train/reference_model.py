@@ -1,5 +1,5 @@
 """The model and its balance losses for reference.py, from the description alone: float64, autograd,
-one rank, experts one by one."""
+one rank, one expert at a time."""
 import math
 
 import numpy as np
@@ -7,7 +7,8 @@ import torch
 
 
 def router_constant(settings):
-    """Mean over 1e5 normal draws of 1 / |top-k of relu(x / |x|)|, draws without it left out."""
+    """Mean over 1e5 normal draws of 1 / |top-k of relu(x / |x|)|, without draws whose top k
+    is 0."""
     if settings["pool.router_c"]:
         return settings["pool.router_c"]
     x = np.random.RandomState(42).standard_normal((100000, settings["pool.experts"]))
@@ -84,7 +85,7 @@ class Model:
         return self.weights[f"model.layers.{layer}.mlp.router.bias"]
 
     def move_biases(self, counts):
-        """After a step, by its counts over everything."""
+        """Updates the biases after a step, from its counts over all ranks and micro-batches."""
         for layer in range(self.layers if self.sigmoid else 0):
             count = counts[layer].double()
             self.weights[f"model.layers.{layer}.mlp.router.bias"] = self.bias(layer) + (
@@ -93,7 +94,7 @@ class Model:
     def experts(self, x, layer):
         scores = self.route(x, f"model.layers.{layer}.mlp.router")
         top_k = self.settings["pool.top_k"]
-        # Stable: among equals the lowest id.
+        # A stable sort: of equal scores, the lowest id comes first.
         judged = scores + self.bias(layer) if self.sigmoid else scores
         ordered, order = torch.sort(judged, dim=-1, descending=True, stable=True)
         ids, gates = order[:, :top_k], scores.gather(1, order[:, :top_k])
@@ -131,7 +132,7 @@ class Model:
         return (x @ self.weights["lm_head.weight"].T).flatten(0, 1), scores, counts
 
     def balance(self, scores, pool_counts, layer_counts):
-        """Pool and layer balance losses of a micro-batch, against counts by layer, or None."""
+        """The pool and layer balance losses of a micro-batch for counts per layer, or None."""
         pool = layer = next(iter(self.weights.values())).new_zeros(())
         for i, layer_scores in enumerate(scores):
             mean, experts = layer_scores.mean(0), layer_scores.shape[1]

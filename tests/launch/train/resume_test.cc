@@ -1,5 +1,5 @@
-// A run that was stopped and goes on is the run that was never stopped: bit for bit on the ranks
-// that saved, and within rounding on any other number of ranks.
+// A run that was stopped and resumed equals one that was never stopped: bit for bit on the same
+// number of ranks, and within rounding on any other.
 #include "launch/train/resume.h"
 
 #include <gtest/gtest.h>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "launch/checkpoint/run_folder.h"
 #include "launch/checkpoint/saver.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
@@ -29,7 +30,7 @@ constexpr Variant kVariants[] = {Variant::kDense, Variant::kVanilla, Variant::kU
 
 using Weights = std::map<std::string, std::vector<float>>;
 
-// What a run leaves that must not depend on whether it was stopped.
+// The results of a run that must not depend on whether it was stopped.
 struct Outcome {
   std::vector<StepRecord> records;
   Weights weights;
@@ -50,7 +51,7 @@ class ResumeTest : public ::testing::Test {
     return run;
   }
 
-  // Goes on where the run folder says, to the last step, and saves there.
+  // Resumes from the run folder, trains to the last step, and saves.
   Outcome Train(const config::Run& run, int ranks) const {
     Outcome outcome;
     std::mutex mutex;
@@ -63,7 +64,8 @@ class ResumeTest : public ::testing::Test {
         if (world->is_first()) outcome.records.push_back(record);
         return absl::OkStatus();
       }));
-      ASSERT_OK(SaveCheckpoint(run.run_dir() + "/checkpoints", (*trainer)->state(), *world));
+      ASSERT_OK(
+          SaveCheckpoint(RunFolder(run.run_dir()).checkpoints(), (*trainer)->state(), *world));
       const std::lock_guard lock(mutex);
       for (const Parameter& parameter : (*trainer)->parameters().parameters()) {
         const float* values = parameter.value.as<float>();
@@ -74,7 +76,7 @@ class ResumeTest : public ::testing::Test {
     return outcome;
   }
 
-  // The last records of both are of the same steps with losses that differ by `tolerance` at most.
+  // Compares the last records of both: the same steps, and losses to `tolerance`.
   static void ExpectSameEnd(const Outcome& whole, const Outcome& resumed, double tolerance) {
     ASSERT_LT(resumed.records.size(), whole.records.size());
     const size_t skip = whole.records.size() - resumed.records.size();
@@ -95,7 +97,7 @@ class ResumeTest : public ::testing::Test {
   std::unique_ptr<Corpus> corpus_;
 };
 
-TEST_F(ResumeTest, TheSameRanksGoOnBitForBit) {
+TEST_F(ResumeTest, TheSameRanksResumeBitForBit) {
   for (const Variant variant : kVariants) {
     for (const int ranks : {1, 3}) {
       const std::string place = absl::StrCat("run-", static_cast<int>(variant), "-", ranks);
@@ -110,7 +112,7 @@ TEST_F(ResumeTest, TheSameRanksGoOnBitForBit) {
   }
 }
 
-TEST_F(ResumeTest, AccumulationAndReplicasGoOnBitForBit) {
+TEST_F(ResumeTest, AccumulationAndReplicasResumeBitForBit) {
   config::Run run = Run(Variant::kUniPool, 14, "whole");
   run.mutable_data()->set_micro_batch(2);
   run.mutable_parallel()->set_expert_parallel(2);
@@ -124,7 +126,7 @@ TEST_F(ResumeTest, AccumulationAndReplicasGoOnBitForBit) {
   EXPECT_EQ(whole.weights, resumed.weights);
 }
 
-TEST_F(ResumeTest, LocalStatisticsGoOnBitForBitOnTheSameRanks) {
+TEST_F(ResumeTest, LocalStatisticsResumeBitForBitOnTheSameRanks) {
   config::Run run = Run(Variant::kUniPool, 14, "whole");
   run.mutable_pool()->set_statistics(config::Pool::LOCAL);
   run.mutable_data()->set_micro_batch(2);
@@ -142,7 +144,7 @@ TEST_F(ResumeTest, LocalStatisticsGoOnBitForBitOnTheSameRanks) {
   EXPECT_EQ(Train(run, 4).records.size(), 10u);  // defined, if not the same
 }
 
-TEST_F(ResumeTest, TheFirstStepTooIsAPlaceToStop) {
+TEST_F(ResumeTest, ARunCanStopAfterItsFirstStep) {
   const Outcome whole = Train(Run(Variant::kUniPool, 6, "whole"), 2);
   Train(Run(Variant::kUniPool, 1, "stopped"), 2);
   const Outcome resumed = Train(Run(Variant::kUniPool, 6, "stopped"), 2);
@@ -150,7 +152,7 @@ TEST_F(ResumeTest, TheFirstStepTooIsAPlaceToStop) {
   EXPECT_EQ(whole.weights, resumed.weights);
 }
 
-TEST_F(ResumeTest, AnyLayoutGoesOnFromAnyOther) {
+TEST_F(ResumeTest, AnyNumberOfRanksResumesFromAnyOther) {
   const Outcome whole = Train(Run(Variant::kUniPool, 14, "whole"), 1);
   for (const int writers : {1, 2, 3, 4, 7}) {
     const std::string place = absl::StrCat("saved-", writers);

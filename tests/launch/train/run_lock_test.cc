@@ -18,41 +18,40 @@ namespace {
 
 using testing::TempFolder;
 
-TEST(RunLock, IsHeldByOneAndNamesIt) {
+TEST(RunLock, NamesItsHolder) {
   const TempFolder folder;
-  const std::string path = folder.Path("");
-  auto held = RunLock::Take(path, absl::ZeroDuration()).value();
-  EXPECT_STATUS(RunLock::Take(path, absl::ZeroDuration()), kFailedPrecondition,
-                absl::StrCat(": another run is in it (process ", getpid(), " on "));
+  const RunFolder path(folder.Path(""));
+  auto held = RunLock::Acquire(path, absl::ZeroDuration()).value();
+  EXPECT_STATUS(RunLock::Acquire(path, absl::ZeroDuration()), kFailedPrecondition,
+                absl::StrCat(" is in use by process ", getpid(), " on "));
   held.reset();
-  EXPECT_FALSE(std::filesystem::exists(path + "/.lock"));
-  EXPECT_OK(RunLock::Take(path, absl::ZeroDuration()));
+  EXPECT_FALSE(std::filesystem::exists(path.lock()));
+  EXPECT_OK(RunLock::Acquire(path, absl::ZeroDuration()));
 }
 
-TEST(RunLock, IsWaitedFor) {
+TEST(RunLock, WaitsForTheHolder) {
   const TempFolder folder;
-  auto held = RunLock::Take(folder.Path(""), absl::ZeroDuration()).value();
+  auto held = RunLock::Acquire(RunFolder(folder.Path("")), absl::ZeroDuration()).value();
   std::thread holder([&held] {
     absl::SleepFor(absl::Milliseconds(300));
     held.reset();
   });
   const absl::Time start = absl::Now();
-  EXPECT_OK(RunLock::Take(folder.Path(""), absl::Seconds(60)));
+  EXPECT_OK(RunLock::Acquire(RunFolder(folder.Path("")), absl::Seconds(60)));
   EXPECT_GE(absl::Now() - start, absl::Milliseconds(200));
   holder.join();
 }
 
-// What a killed run leaves is no lock.
-TEST(RunLock, AFileWithoutAHolderIsTaken) {
+TEST(RunLock, AcquiresTheFileOfAKilledRun) {
   const TempFolder folder;
   folder.Write(".lock", "process 1 on a host that is gone");
-  EXPECT_OK(RunLock::Take(folder.Path(""), absl::ZeroDuration()));
+  EXPECT_OK(RunLock::Acquire(RunFolder(folder.Path("")), absl::ZeroDuration()));
 }
 
 TEST(RunLock, AFolderThatCannotBeWrittenIsNamed) {
   const TempFolder folder;
-  EXPECT_STATUS(RunLock::Take(folder.Path("missing"), absl::ZeroDuration()), kFailedPrecondition,
-                "missing/.lock: cannot be written: No such file or directory");
+  EXPECT_STATUS(RunLock::Acquire(RunFolder(folder.Path("missing")), absl::ZeroDuration()),
+                kFailedPrecondition, "missing/.lock: cannot be written: No such file or directory");
 }
 
 }  // namespace

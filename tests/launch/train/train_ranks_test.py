@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Whole runs of the program: the same losses on 1, 2, 3 and 4 ranks under the launcher as without
-it, and the same bits twice."""
+it, and the same bits in a second run."""
 import os
 import unittest
 

@@ -1,5 +1,5 @@
-// The whole system on threads as ranks: the same losses for any number of ranks, the same bits
-// twice, and what it says when numbers go bad. The losses themselves: golden_test.cc.
+// The whole system with threads as ranks: the same losses on any number of ranks, the same bits in
+// a second run, and the errors of runs that diverge. golden_test.cc checks the losses themselves.
 #include "launch/train/trainer.h"
 
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ class TrainerTest : public ::testing::Test {
 
   config::Run Run(Variant variant) const { return TinyRun(variant, prefix_); }
 
-  // Trains on `ranks` threads and gives rank 0's records.
+  // Trains on `ranks` threads and returns the records of rank 0.
   std::vector<StepRecord> Train(const config::Run& run, int ranks) const {
     std::vector<StepRecord> records;
     testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
@@ -126,7 +126,7 @@ TEST_F(TrainerTest, AnyNumberOfChunksGivesTheSameBits) {
   }
 }
 
-// Also in the first step, whose learning rate is 0.
+// This holds in the first step too, whose learning rate is 0.
 TEST_F(TrainerTest, AStepMovesTheBiasesByTheChoicesOfAllRanks) {
   const config::Run run = Run(Variant::kSigmoid);
   testing::OnRanksOwned(3, [&](std::unique_ptr<Communicator> comm) {
@@ -172,7 +172,7 @@ TEST_F(TrainerTest, DivergenceStopsWithTheStepAndTheFirstBadTensor) {
   });
 }
 
-TEST_F(TrainerTest, ASpikeSkipsTheUpdateAndTheRunGoesOnTheSameOnAnyNumberOfRanks) {
+TEST_F(TrainerTest, ASpikeSkipsTheSameUpdatesOnAnyNumberOfRanks) {
   config::Run run = Run(Variant::kUniPool);
   run.set_steps(30);
   run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
@@ -211,7 +211,7 @@ TEST_F(TrainerTest, ASkippedUpdateLeavesWeightsAsTheyWere) {
   EXPECT_EQ(next.skipped_updates, 1);
 }
 
-TEST_F(TrainerTest, ANumberThatStaysBadEndsTheRunAfterSoManySkippedUpdates) {
+TEST_F(TrainerTest, TheMaximumOfSkippedUpdatesInARowEndsTheRun) {
   config::Run run = Run(Variant::kUniPool);
   run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
   run.mutable_divergence()->set_most_in_a_row(2);
@@ -223,25 +223,24 @@ TEST_F(TrainerTest, ANumberThatStaysBadEndsTheRunAfterSoManySkippedUpdates) {
                 "diverged at step 5");
 }
 
-TEST_F(TrainerTest, TheRankThatMetTheFirstBadTensorTellsOfIt) {
+TEST_F(TrainerTest, TheRankWithTheFirstBadTensorReportsIt) {
   testing::OnRanksOwned(2, [&](std::unique_ptr<Communicator> comm) {
     const config::Run run = Run(Variant::kUniPool);
     const auto world = World::Create(run, std::move(comm)).value();
     const auto trainer = Trainer::Create(run, *corpus_, *world).value();
-    // Expert 6 is the second rank's; the first rank meets its results only after they have come
-    // back.
+    // Expert 6 belongs to the second rank; the first rank gets its results later.
     const std::string name = "model.expert_pools.0.experts.6.up_proj.weight";
     for (const Parameter& parameter : trainer->parameters().parameters()) {
       if (parameter.name == name) parameter.value.as<float>()[5] = std::nanf("");
     }
     const absl::Status status = trainer->Step().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
-    EXPECT_EQ(TellsOf(status), world->rank() == 1);
+    EXPECT_EQ(MustReport(status), world->rank() == 1);
     if (world->rank() == 1) EXPECT_STATUS(status, kOutOfRange, "weight " + name + ", element 5");
   });
 }
 
-TEST_F(TrainerTest, AValidationThatIsNotANumberIsNotADoneRun) {
+TEST_F(TrainerTest, AValidationThatIsNanIsAnError) {
   config::Run run = Run(Variant::kUniPool);
   run.set_steps(1);
   run.mutable_schedule()->set_convention(config::Schedule::PLAIN);
@@ -283,7 +282,7 @@ TEST_F(TrainerTest, BitsPerByteAreOfTheTokenizersBytes) {
                   "has 857 tokens: expected at most model.vocab = 856");
   });
   run.mutable_model()->set_vocab(857);
-  // The text is of ids below 257, which this vocabulary has too: a byte each but the last.
+  // The text consists of ids below 257, which stand for one byte each, except the last.
   const Validation validation = *Train(run, 2).front().validation;
   ASSERT_TRUE(validation.bits_per_byte.has_value());
   const double bits_per_token = validation.loss / std::log(2.0);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A run that is asked to leave saves once and leaves with status 75, whoever gets which signal, and
-when; a second SIGINT does not wait."""
+"""A run that gets a signal saves once and exits with status 75, whichever rank gets which signal
+and when. A second SIGINT ends it at once."""
 import os
 import pathlib
 import signal
@@ -13,7 +13,7 @@ RUN_AGAIN = 75
 
 
 def long_steps(sequences):
-    """Settings of steps of so many sequences, which a machine of any speed is long at."""
+    """Settings with `sequences` sequences per step, which take long on any machine."""
     return {"data.global_batch": sequences, "data.micro_batch": 12, "eval.sequences": 1}
 
 
@@ -38,7 +38,7 @@ class SignalsTest(support.TextTest):
         self.assertEqual(processes.checkpoints(run_dir), [f"step_{step:08d}"], errors)
         self.assertEqual(errors.count("stopped after step"), 1, errors)
         self.assertRegex(errors, rf"stopped after step {step} "
-                                 r"\((SIG\w+|time limit)( on rank \d)?\), saved ")
+                                 r"\((SIG\w+|time limit)( on rank \d)?\); saved ")
         return errors
 
     def test_each_signal_to_a_single_process(self):
@@ -66,7 +66,7 @@ class SignalsTest(support.TextTest):
                     self.await_step(run_dir, 2)
                     job.signal_rank(rank, number)
                     where = f" on rank {rank}" if rank else ""
-                    self.assertIn(f"({number.name}{where}), saved", self.expect_saved(job, run_dir))
+                    self.assertIn(f"({number.name}{where}); saved", self.expect_saved(job, run_dir))
 
     def test_at_start_up(self):
         for ranks in (1, 2):
@@ -106,10 +106,10 @@ class SignalsTest(support.TextTest):
                 again, _ = self.start(f"save-{ranks}", ranks, settings)
                 status, output, errors = again.finish()
                 self.assertEqual(status, 0, output + errors)
-                self.assertIn("goes on after step", output)
+                self.assertIn("resumed after step", output)
                 support.expect_same(self, whole_dir, run_dir)
 
-    def test_a_second_interrupt_leaves_at_once(self):
+    def test_a_second_interrupt_exits_at_once(self):
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
                 job, run_dir = self.start(f"twice-{ranks}", ranks, long_steps(300000))
@@ -130,19 +130,19 @@ class SignalsTest(support.TextTest):
                 self.assertLess(processes.time.monotonic() - begin, 15)
                 self.assertGreater(processes.last_step(run_dir), 0)
 
-    def test_a_time_limit_before_the_first_step_is_not_worth_another_start(self):
+    def test_a_time_limit_before_the_first_step_is_bad_input(self):
         run_dir = os.path.join(self.folder.name, "no-step")
         settings = dict(processes.LONG, **{"eval.every_steps": 1, "eval.sequences": 0})
         done = support.run(support.train_command(self.prefix, run_dir, settings) +
                            ["--time-limit", "1ms"])
         self.assertEqual(done.returncode, 2, done.stderr)
-        self.assertIn("the time limit came before the first step", done.stderr)
+        self.assertIn("the time limit is reached before the first step", done.stderr)
 
     def test_a_time_limit_is_checked(self):
         for text in ("soon", "0s", "-5m", "1:99:00", "1-2"):
             done = support.run(["train", "--time-limit", text])
             self.assertEqual(done.returncode, 2, text)
-            self.assertIn(f"--time-limit {text}: expected a time above 0", done.stderr)
+            self.assertIn(f"--time-limit {text} is not a time above 0", done.stderr)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 namespace unipool {
 namespace {
 
-TEST(ParseTimeLimit, TakesDurationsAndSlurmsTimes) {
+TEST(ParseTimeLimit, ParsesDurationsAndSlurmsTimes) {
   EXPECT_EQ(ParseTimeLimit("3h50m").value(), absl::Minutes(230));
   EXPECT_EQ(ParseTimeLimit("45m").value(), absl::Minutes(45));
   EXPECT_EQ(ParseTimeLimit("90s").value(), absl::Seconds(90));
@@ -16,34 +16,35 @@ TEST(ParseTimeLimit, TakesDurationsAndSlurmsTimes) {
   EXPECT_EQ(ParseTimeLimit("1-02:00:00").value(), absl::Hours(26));
 }
 
-TEST(ParseTimeLimit, NamesWhatItCannotRead) {
+TEST(ParseTimeLimit, RefusesOtherTexts) {
   for (const char* text : {"", "soon", "0s", "-5m", "120", "inf", "1-2", "1:2", "-1-00:00:00",
                            "00:60:00", "00:00:-1", "1h x"}) {
-    EXPECT_STATUS(ParseTimeLimit(text).status(), kInvalidArgument, "expected a time above 0");
+    EXPECT_STATUS(ParseTimeLimit(text).status(), kInvalidArgument,
+                  "is not a time above 0; write it like 3h50m");
   }
 }
 
 TEST(TimeLimit, LeavesRoomForTwoStepsAndTwoSaves) {
   const absl::Time end = absl::UnixEpoch() + absl::Seconds(1000);
   TimeLimit limit(end, absl::Seconds(100));
-  limit.NoteStep(absl::Seconds(10));
+  limit.AddStep(absl::Seconds(10));
   EXPECT_FALSE(limit.IsNear(end - absl::Seconds(221)));
   EXPECT_TRUE(limit.IsNear(end - absl::Seconds(220)));
-  limit.NoteSave(absl::Seconds(5));
+  limit.SetSave(absl::Seconds(5));
   EXPECT_FALSE(limit.IsNear(end - absl::Seconds(31)));
 }
 
 TEST(TimeLimit, ForgetsALongStepSlowly) {
   const absl::Time end = absl::UnixEpoch();
   TimeLimit limit(end, absl::ZeroDuration());
-  limit.NoteStep(absl::Seconds(100));
-  limit.NoteStep(absl::Seconds(1));
+  limit.AddStep(absl::Seconds(100));
+  limit.AddStep(absl::Seconds(1));
   EXPECT_TRUE(limit.IsNear(end - absl::Seconds(180)));
-  for (int i = 0; i < 100; ++i) limit.NoteStep(absl::Seconds(1));
+  for (int i = 0; i < 100; ++i) limit.AddStep(absl::Seconds(1));
   EXPECT_FALSE(limit.IsNear(end - absl::Seconds(3)));
 }
 
-TEST(TimeLimit, OfForeverIsNeverNear) {
+TEST(TimeLimit, AnInfiniteLimitIsNeverNear) {
   TimeLimit limit(absl::InfiniteFuture(), absl::Hours(10));
   EXPECT_FALSE(limit.IsNear(absl::Now()));
 }

@@ -19,7 +19,7 @@ namespace {
 
 using AgreedStatuses = std::vector<absl::Status>;
 
-// What each of `ranks` ranks gets when rank r brings mine(r).
+// What Agree returns on each of `ranks` ranks when rank r passes mine(r).
 AgreedStatuses Agreed(int ranks, const std::function<absl::Status(int)>& mine) {
   AgreedStatuses agreed(ranks);
   testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
@@ -29,19 +29,19 @@ AgreedStatuses Agreed(int ranks, const std::function<absl::Status(int)>& mine) {
   return agreed;
 }
 
-// Rank `teller` has `message` and tells of it; the others have its code and its rank, and do not.
-void ExpectToldBy(const AgreedStatuses& agreed, int teller, absl::StatusCode code,
-                  const std::string& message) {
-  const std::string elsewhere = "rank " + std::to_string(teller) + " reported an error";
+// Rank `reporter` has `message` and reports it; the others have its code and do not report it.
+void ExpectReportedBy(const AgreedStatuses& agreed, int reporter, absl::StatusCode code,
+                      const std::string& message) {
+  const std::string on_others = "rank " + std::to_string(reporter) + " reported an error";
   for (int rank = 0; rank < static_cast<int>(agreed.size()); ++rank) {
     SCOPED_TRACE(rank);
     EXPECT_EQ(agreed[rank].code(), code);
-    EXPECT_EQ(agreed[rank].message(), rank == teller ? message : elsewhere);
-    EXPECT_EQ(TellsOf(agreed[rank]), rank == teller);
+    EXPECT_EQ(agreed[rank].message(), rank == reporter ? message : on_others);
+    EXPECT_EQ(MustReport(agreed[rank]), rank == reporter);
   }
 }
 
-TEST(Agree, AllAreWellWhereEachIs) {
+TEST(Agree, IsOkIfAllRanksAre) {
   for (const int ranks : {1, 2, 7}) {
     for (const absl::Status& status : Agreed(ranks, [](int) { return absl::OkStatus(); })) {
       EXPECT_OK(status);
@@ -49,51 +49,51 @@ TEST(Agree, AllAreWellWhereEachIs) {
   }
 }
 
-TEST(Agree, TheOneThatFailedTellsAndAllHaveItsCode) {
+TEST(Agree, TheRankThatFailedReportsAndAllHaveItsCode) {
   for (const int ranks : {1, 2, 4}) {
     for (int failed = 0; failed < ranks; ++failed) {
       SCOPED_TRACE(ranks * 10 + failed);
       const AgreedStatuses agreed = Agreed(ranks, [&](int rank) {
         return rank == failed ? absl::DataLossError("my disk") : absl::OkStatus();
       });
-      ExpectToldBy(agreed, failed, absl::StatusCode::kDataLoss, "my disk");
+      ExpectReportedBy(agreed, failed, absl::StatusCode::kDataLoss, "my disk");
     }
   }
 }
 
-TEST(Agree, OfSeveralThatFailedTheLowestTells) {
+TEST(Agree, TheLowestOfSeveralFailedRanksReports) {
   const AgreedStatuses agreed = Agreed(4, [](int rank) {
     if (rank == 1) return absl::OutOfRangeError("first");
     if (rank == 3) return absl::InternalError("second");
     return absl::OkStatus();
   });
-  ExpectToldBy(agreed, 1, absl::StatusCode::kOutOfRange, "first");
+  ExpectReportedBy(agreed, 1, absl::StatusCode::kOutOfRange, "first");
 }
 
-TEST(Agree, AnErrorDoesNotOutliveItsCall) {
+TEST(Agree, AnErrorAffectsOnlyItsCall) {
   testing::OnRanksOwned(3, [](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(config::Run(), std::move(comm)).value();
     const bool failed = world->rank() == 2;
     const absl::Status once =
         world->Agree(failed ? absl::NotFoundError("my file") : absl::OkStatus());
     EXPECT_STATUS(once, kNotFound, failed ? "my file" : "rank 2 reported an error");
-    EXPECT_EQ(TellsOf(once), failed);
+    EXPECT_EQ(MustReport(once), failed);
     EXPECT_OK(world->Agree(absl::OkStatus()));
   });
 }
 
-TEST(TellsOf, AnErrorThatAllHaveAlikeIsToldByTheFirst) {
-  const absl::Status alike = absl::InvalidArgumentError("pool.top_k");
+TEST(MustReport, TheFirstRankReportsAnErrorThatAllHave) {
+  const absl::Status same = absl::InvalidArgumentError("pool.top_k");
   unsetenv("OMPI_COMM_WORLD_RANK");
-  EXPECT_TRUE(TellsOf(alike));
+  EXPECT_TRUE(MustReport(same));
   setenv("OMPI_COMM_WORLD_RANK", "0", 1);
-  EXPECT_TRUE(TellsOf(alike));
+  EXPECT_TRUE(MustReport(same));
   setenv("OMPI_COMM_WORLD_RANK", "1", 1);
-  EXPECT_FALSE(TellsOf(alike));
+  EXPECT_FALSE(MustReport(same));
   unsetenv("OMPI_COMM_WORLD_RANK");
 }
 
-// Variables of the environment for a scope.
+// Sets environment variables for a scope.
 class Settings {
  public:
   explicit Settings(std::map<std::string, std::string> values) : values_(std::move(values)) {
@@ -115,16 +115,16 @@ TEST(World, RanksOnCpusThatMpiDidNotStartAreRefused) {
                            {"MASTER_PORT", "29500"}});
   const absl::Status status = World::Create(config::Run()).status();
   EXPECT_STATUS(status, kInvalidArgument,
-                "the environment says 4 ranks, which MPI did not start: ranks on CPUs need it; "
-                "expected launch/mpirun.sh -np 4, or srun --mpi=pmix");
-  EXPECT_FALSE(TellsOf(status));
+                "the environment describes 4 ranks that MPI did not start, but ranks on CPUs need "
+                "MPI; start them with launch/mpirun.sh -np 4 or srun --mpi=pmix");
+  EXPECT_FALSE(MustReport(status));
 }
 
-TEST(World, AHalfSetLaunchIsToldByEachProcess) {
+TEST(World, EachProcessReportsAnIncompleteLaunchEnvironment) {
   const Settings half(std::map<std::string, std::string>{{"RANK", "1"}});
   const absl::Status status = World::Create(config::Run()).status();
   EXPECT_STATUS(status, kInvalidArgument, "WORLD_SIZE is not set, but other variables of a launch");
-  EXPECT_TRUE(TellsOf(status));
+  EXPECT_TRUE(MustReport(status));
 }
 
 TEST(World, ExpertRanksThatDoNotDivideTheRanksAreRefused) {
