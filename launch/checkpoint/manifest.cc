@@ -1,5 +1,6 @@
 #include "launch/checkpoint/manifest.h"
 
+#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "launch/config/renamed_fields.h"
 #include "runtime/content_hash.h"
 #include "runtime/files.h"
 #include "runtime/status.h"
@@ -49,6 +51,19 @@ absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& t
       path, ": damaged: its bytes have hash ", ContentHash::Of(body), ", its last line says ",
       Quoted(absl::StripTrailingAsciiWhitespace(absl::string_view(text).substr(at)))));
 }
+
+// Collects the first error of the parser, which would otherwise print errors, and warnings about
+// former field names, to standard error.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, int column, const std::string& message) override {
+    if (text_.empty()) text_ = absl::StrCat(line + 1, ":", column + 1, ": ", message);
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
 
 // Tables that were sealed with a wrong content are a writer's error; they are refused all the same.
 class Tables {
@@ -178,9 +193,17 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   ASSIGN_OR_RETURN(const std::string body, Unseal(path, text));
   Manifest manifest;
-  if (!google::protobuf::TextFormat::ParseFromString(body, &manifest)) {
-    return absl::DataLossError(absl::StrCat(path, ": is no manifest of this version"));
+  FirstError errors;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  if (!parser.ParseFromString(body, &manifest)) {
+    return absl::DataLossError(absl::StrCat(
+        path, ": is no manifest that this version reads: ", absl::Utf8SafeCEscape(errors.text()),
+        "; use the version that wrote it"));
   }
+  // The user cannot rename fields in a checkpoint, so there is no warning.
+  const absl::Status moved = MoveRenamedFields(&manifest, nullptr, nullptr);
+  if (!moved.ok()) return absl::DataLossError(absl::StrCat(path, ": ", moved.message()));
   RETURN_IF_ERROR(Tables(path, manifest).Check());
   return manifest;
 }

@@ -20,6 +20,7 @@
 #include "launch/checkpoint/saver.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
 #include "launch/config/run_config.h"
 #include "launch/train/load_trace.h"
@@ -349,7 +350,7 @@ absl::Status GoBack(const absl::Status& diverged, int64_t max_step, const Parts&
     parts.outputs.progress->Say(absl::StrFormat(
         "%s: back to step %d, the data of %d steps are passed over (rewind %d of %d)",
         diverged.message(), step, bad_step - step, parts.trainer.rewinds(),
-        parts.run.divergence().most_rewinds()));
+        parts.run.divergence().max_rewinds()));
     parts.outputs.metrics.reset();  // before the file is written anew
     absl::StatusOr<std::unique_ptr<MetricsFile>> metrics =
         MetricsFile::Continue(parts.run.run_dir() + "/metrics.jsonl", step);
@@ -455,7 +456,7 @@ absl::StatusOr<config::Run> LoadRun(const CommandLine& line) {
   if (line.Has("run-dir")) {
     overrides.push_back(absl::StrCat("run_dir=", line.Value("run-dir", "")));
   }
-  return LoadRunConfig(line.Value("config", ""), overrides);
+  return LoadRunAndWarn(line.Value("config", ""), overrides);
 }
 
 absl::StatusOr<Request> ParseRequest(const CommandLine& line, absl::Time job_start) {

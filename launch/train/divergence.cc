@@ -26,8 +26,8 @@ DivergenceGuard::DivergenceGuard(const config::Divergence& settings)
                 .loss_spike = settings.loss_spike(),
                 .norm_spike = settings.norm_spike(),
                 .window = settings.window(),
-                .most_in_a_row = settings.most_in_a_row(),
-                .most_rewinds = settings.most_rewinds()} {
+                .most_in_a_row = settings.max_skips_in_a_row(),
+                .most_rewinds = settings.max_rewinds()} {
   Restore({});
 }
 

@@ -214,7 +214,7 @@ TEST_F(TrainerTest, ASkippedUpdateLeavesWeightsAsTheyWere) {
 TEST_F(TrainerTest, ANumberThatStaysBadEndsTheRunAfterSoManySkippedUpdates) {
   config::Run run = Run(Variant::kUniPool);
   run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
-  run.mutable_divergence()->set_most_in_a_row(2);
+  run.mutable_divergence()->set_max_skips_in_a_row(2);
   run.mutable_schedule()->set_lr(1e38);
   run.mutable_schedule()->set_min_lr(1e37);
   const auto world = World::Create(run).value();
