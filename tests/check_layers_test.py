@@ -103,7 +103,7 @@ class CheckLayers(unittest.TestCase):
     def test_sizes(self):
         self.assert_found("data/a.cc", "\n" * 501, "data/a.cc:501", "at most 500")
         self.assert_found("data/a.py", "\n#" + "x" * 100 + "\n", "data/a.py:2", "at most 100")
-        self.assert_found("data/README.md", "\n" * 41, "data/README.md:41", "at most 40")
+        self.assert_found("data/README.md", "\n" * 161, "data/README.md:161", "at most 160")
         self.assert_clean({"data/a.cc": "\n" * 499 + "//" + "\u00e4" * 98 + "\n"})
 
     def test_top_level(self):

@@ -61,7 +61,7 @@ DOORS = [
 CODE = (".h", ".cc", ".cu", ".py", ".sh", ".proto")
 CXX = (".h", ".cc", ".cu")
 MAX_LINES = 500
-MAX_README_LINES = 40
+MAX_README_LINES = 160
 MAX_COLUMNS = 100
 
 INCLUDE = re.compile(r'\s*#\s*include\s*[<"]([^>"]+)[>"]')
