@@ -32,18 +32,18 @@ std::string SealOf(absl::string_view text) {
   return absl::StrCat(kSeal, ContentHash::Of(text), "\n");
 }
 
-// Text of the file's own in an error, which is one line.
+// Quotes text from the file, so that an error stays one line.
 std::string Quoted(absl::string_view text) {
   return absl::StrCat("'", absl::Utf8SafeCEscape(text.substr(0, 80)), "'");
 }
 
-// The text before the seal.
+// The text before the final hash line, if the hash is right.
 absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& text) {
   const size_t at = text.rfind(kSeal);
   if (at == std::string::npos) {
-    return absl::DataLossError(absl::StrCat(path, ": expected a last line '", kSeal,
-                                            "HEX': the file is damaged, or of a version before ",
-                                            kCheckpointVersion));
+    return absl::DataLossError(absl::StrCat(path, ": has no last line '", kSeal,
+                                            "HEX': the file is damaged, or of a format before ",
+                                            kCheckpointVersion, "; use another checkpoint"));
   }
   const std::string body = text.substr(0, at), expected = SealOf(body);
   if (text.substr(at) == expected) return body;
@@ -65,7 +65,7 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   std::string text_;
 };
 
-// Tables that were sealed with a wrong content are a writer's error; they are refused all the same.
+// Checks the contents of a manifest whose hash is right. A failure is an error of the writer.
 class Tables {
  public:
   Tables(const std::string& path, const Manifest& manifest) : path_(path), manifest_(manifest) {}
@@ -94,7 +94,7 @@ class Tables {
     return absl::DataLossError(absl::StrCat(path_, ": ", words...));
   }
 
-  // Of the data, and what was judged.
+  // Checks the position in the data and the state of divergence detection.
   absl::Status CheckCursor() const {
     const Manifest::Data& data = manifest_.data();
     if (!data.has_next_step() || !data.has_rewound_steps() || data.rewound_steps() < 0) {
@@ -135,8 +135,8 @@ class Tables {
     return absl::OkStatus();
   }
 
-  // The pieces of each (parameter, part), in their order, follow one another from 0 on; both
-  // moments end where the weight does.
+  // Checks that the pieces of each (parameter, part) are adjacent and start at 0, and that both
+  // moments have as many elements as the weight.
   absl::Status CheckTensors() const {
     std::vector<std::tuple<std::string, int, int64_t, int64_t>> pieces;
     for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
