@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Writes the configs of the paper (arXiv 2605.06665) to configs/: a file for every scale and
-variant of its tables, from the two tables below, in which no number stands twice.
+"""Writes the configs of the paper (arXiv 2605.06665) to configs/: one file for each scale and
+variant of its tables, from the two tables below.
 
-    make_configs.py            # writes them
-    make_configs.py --check    # status 1 and a line a file, where one is not what it would write
+    make_configs.py            # writes the files
+    make_configs.py --check    # lists files that differ from the tables; exits with 1 if any do
 """
 import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "configs"
-VANILLA_EXPERTS = 8  # of a layer, in the baseline whose experts a full pool matches
+VANILLA_EXPERTS = 8  # per layer in vanilla MoE; a full pool has as many in total
 LAYER_LOSS = 0.01
 
 # name: hidden, layers, heads, coefficient of the pool loss
@@ -21,8 +21,9 @@ SCALES = {
     "978m": (1536, 24, 16, 0.02),
 }
 
-# Of 16 experts and fewer, c is ruled by rare draws and so is stated: those of the authors'
-# generator, of 8 without the 368 that have no positive component.
+# NormRouter's constant c is a noisy estimate for 16 experts or fewer, so configs set it. These are
+# the values of the authors' generator; for 8 experts without its 368 draws that have no positive
+# component.
 C_OF_8, C_OF_16 = 2.680317804542541, 2.411163302099313
 
 
@@ -37,7 +38,7 @@ def moe(experts=VANILLA_EXPERTS, top_k=1, router="SOFTMAX", layer_loss=LAYER_LOS
 
 
 def unipool(experts=None, top_k=1, router="NORM", groups=1, **more):
-    """`experts` of all pools together; as many as the baseline has where not given."""
+    """`experts` counts those of all pools together; by default as many as vanilla MoE has."""
     return lambda layers, alpha: {
         "experts": (experts or VANILLA_EXPERTS * layers) // groups,
         "layers_per_pool": layers // groups, "top_k": top_k, "router": router,
@@ -46,7 +47,7 @@ def unipool(experts=None, top_k=1, router="NORM", groups=1, **more):
 
 ALL = list(SCALES)
 
-# name, scales, pool, what it is
+# name, scales, pool, description
 VARIANTS = [
     ("dense_{}", ALL, dense, "one feed-forward network a layer"),
     ("moe_{}", ALL, moe(), "vanilla MoE"),
@@ -135,7 +136,7 @@ def main(arguments):
         if not arguments:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
-            print(f"{path}: not what tools/make_configs.py writes")
+            print(f"{path}: differs from the tables; run tools/make_configs.py")
             stale = 1
     return stale
 

@@ -42,7 +42,7 @@ config::Manifest Describe(const TrainingState& state, const World& world) {
   }
   *manifest.mutable_divergence() = Describe(state.divergence);
   manifest.mutable_random()->set_seed(state.run.seed());
-  manifest.mutable_statistics();  // there, even where it has no counts yet
+  manifest.mutable_statistics();  // present even if there are no counts yet
   for (const int64_t count : state.model.statistics().step_state()) {
     manifest.mutable_statistics()->add_counts(count);
   }

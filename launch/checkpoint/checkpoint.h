@@ -1,5 +1,5 @@
-// What the checkpoint of a run holds: where it lies in memory, and what describes it. Written by
-// saver.h, read by reader.h; the layout is in README.md.
+// The state of a run that a checkpoint stores. saver.h writes it and reader.h reads it;
+// launch/checkpoint/README.md describes the files.
 #pragma once
 
 #include <cstdint>
@@ -15,33 +15,34 @@
 
 namespace unipool {
 
-// What the next verdicts of train/divergence.h's guard depend on.
+// State of divergence detection (launch/train/divergence.h).
 struct DivergenceState {
-  std::vector<double> losses;  // of the last sound steps, oldest first
-  std::vector<double> norms;
-  int64_t skipped_in_a_row = 0;
-  int64_t skipped = 0;  // in all
+  std::vector<double> losses;    // of the last good steps, oldest first
+  std::vector<double> norms;     // gradient norms of the same steps
+  int64_t skipped_in_a_row = 0;  // updates skipped since the last good step
+  int64_t skipped = 0;           // updates skipped since the start of the run
   int64_t rewinds = 0;
 };
 
-// Where the state of a run lies, and what describes it. Borrowed.
+// References to the state of a run. All are borrowed for the call that this is passed to.
 struct TrainingState {
-  const config::Run& run;  // resolved, as the user gave it
-  int64_t step;            // finished
-  bool validation_due;     // of the weights as they are
-  int64_t rewound_steps;   // of data, passed over by rewinds
+  const config::Run& run;  // the resolved config
+  int64_t step;            // number of finished steps
+  bool validation_due;     // the validation after `step` is not complete
+  int64_t rewound_steps;   // steps whose data rewinds skipped
   const std::vector<DatasetIdentity>& datasets;
   const DivergenceState& divergence;
   ParameterList& parameters;
   Optimizer& optimizer;
   Transformer& model;
-  Stream& stream;  // on which steps change it
+  Stream& stream;  // the stream on which steps change the state
 };
 
-// What the manifest says besides the files and tensors.
+// The manifest of `state` without its files, tensors and per-rank statistics. The same on all
+// ranks.
 config::Manifest Describe(const TrainingState& state, const World& world);
 
-// The same of this rank alone; the manifest has it of all ranks, in their order.
+// Adds the statistics of this rank to `part`. The manifest holds those of all ranks, in rank order.
 void DescribeRank(const TrainingState& state, config::Manifest* part);
 
 }  // namespace unipool

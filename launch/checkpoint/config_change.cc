@@ -12,7 +12,8 @@
 namespace unipool {
 namespace {
 
-// Fields, or messages with all their fields, that say how long, where and how fast, not what.
+// Fields that may change when a run resumes, or messages all of whose fields may: they decide how
+// long, where and how fast the run trains, not what it computes.
 constexpr std::array<absl::string_view, 16> kFree = {"run_dir",
                                                      "model.recompute",
                                                      "model.precision",
@@ -30,29 +31,30 @@ constexpr std::array<absl::string_view, 16> kFree = {"run_dir",
                                                      "divergence",
                                                      "profile"};
 
-constexpr char kNewRun[] = "a new run (--run-dir, or --force in place of this one)";
+constexpr char kNewRun[] =
+    "start a new run with another --run-dir, or with --force to replace this one";
 
 bool IsFree(const config::Run& run, const std::string& path) {
-  // Megatron's order of the data is made for a number of steps.
+  // The sample order of Megatron depends on the number of steps.
   if (path == "steps" && run.data().order() == config::Data::MEGATRON) return false;
   return std::any_of(kFree.begin(), kFree.end(), [&](absl::string_view free) {
     return path == free || absl::StartsWith(path, absl::StrCat(free, "."));
   });
 }
 
-// Of a warmup that was not given.
+// True if warmup_steps has the value that is derived from decay_steps.
 bool HasDerivedWarmup(const config::Schedule& schedule) {
   return schedule.warmup_steps() == std::max<int64_t>(1, schedule.decay_steps() / 100);
 }
 
-// Of a dataset; the file that tells two apart comes first.
+// Describes the content of a dataset.
 std::string ContentText(int64_t documents, int64_t tokens, const std::string& file,
                         const std::string& hash) {
   return absl::StrCat(documents, " documents, ", tokens, " tokens, xxh3_128 of the ", file, " ",
                       hash);
 }
 
-// "" where they are the same.
+// The difference of the two datasets; "" if they have the same content.
 std::string DataChange(const config::Manifest::Dataset& saved, const DatasetIdentity& found) {
   const bool same_index = saved.documents() == found.documents && saved.tokens() == found.tokens &&
                           saved.idx_xxh3_128() == found.index_hash;
@@ -61,9 +63,9 @@ std::string DataChange(const config::Manifest::Dataset& saved, const DatasetIden
   const std::string expected = same_index ? saved.bin_sample_xxh3_128() : saved.idx_xxh3_128();
   const std::string seen = same_index ? found.token_sample_hash : found.index_hash;
   const std::string what = same_index ? "sampled .bin" : ".idx";
-  return absl::StrCat(found.prefix, suffix, ": expected ",
-                      ContentText(saved.documents(), saved.tokens(), what, expected), ", found ",
-                      ContentText(found.documents, found.tokens, what, seen));
+  return absl::StrCat(
+      found.prefix, suffix, ": found ", ContentText(found.documents, found.tokens, what, seen),
+      "; the checkpoint has ", ContentText(saved.documents(), saved.tokens(), what, expected));
 }
 
 int64_t MicroBatch(const config::Run& run, int ranks) {
@@ -71,7 +73,7 @@ int64_t MicroBatch(const config::Run& run, int ranks) {
   return run.data().micro_batch() == 0 ? share : std::min(share, run.data().micro_batch());
 }
 
-// Whether a balance loss is made of what one rank's micro-batch chose.
+// True if a balance loss depends on the micro-batches of single ranks.
 bool HasLocalLoss(const config::Run& run) {
   const config::Pool& pool = run.pool();
   if (run.model().ffn_kind() != config::Model::MOE) return false;
@@ -83,7 +85,7 @@ bool HasLocalLoss(const config::Run& run) {
 
 void AdoptSchedule(const config::Run& saved, config::Run* run) {
   config::Schedule& schedule = *run->mutable_schedule();
-  if (schedule.decay_steps() != run->steps()) return;  // it was given
+  if (schedule.decay_steps() != run->steps()) return;  // set by the user
   const bool warmup_too = HasDerivedWarmup(saved.schedule()) && HasDerivedWarmup(schedule);
   schedule.set_decay_steps(saved.schedule().decay_steps());
   if (warmup_too) schedule.set_warmup_steps(saved.schedule().warmup_steps());
@@ -92,31 +94,31 @@ void AdoptSchedule(const config::Run& saved, config::Run* run) {
 std::string ScheduleNote(const config::Run& given, const config::Run& adopted) {
   const int64_t end = adopted.schedule().decay_steps();
   if (given.schedule().decay_steps() == end) return "";
-  return absl::StrCat("schedule.decay_steps = ", end,
-                      " of the checkpoint stays, though steps = ", given.steps(),
-                      ": the steps after it have schedule.min_lr");
+  return absl::StrCat("schedule.decay_steps stays ", end,
+                      " as in the checkpoint with steps = ", given.steps(),
+                      "; the steps after it use schedule.min_lr");
 }
 
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,
                           const config::Run& run) {
   if (run.steps() < saved.step()) {
-    return absl::InvalidArgumentError(absl::StrCat("steps = ", run.steps(), ": ", folder,
-                                                   " is after step ", saved.step(),
-                                                   ": expected at least that, or ", kNewRun));
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder, ": resume refused: steps: found ", run.steps(), ", but the checkpoint is of step ",
+        saved.step(), "; set it to at least ", saved.step(), ", or ", kNewRun));
   }
   std::vector<std::string> changes;
   for (const std::string& path : FieldPaths(run)) {
     const std::string before = TextAt(saved.run(), path), now = TextAt(run, path);
     if (before == now || IsFree(run, path)) continue;
     if (path == "pool.router_c" && static_cast<float>(run.pool().router_c()) == saved.router_c()) {
-      continue;  // stated where it was estimated before
+      continue;  // the estimate that the checkpoint was trained with
     }
     changes.push_back(absl::StrCat(path, " = ", now, " (the checkpoint has ", before, ")"));
   }
   if (changes.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(folder, ": cannot go on with another ", absl::StrJoin(changes, ", "),
-                   ": expected the values of the checkpoint, or ", kNewRun));
+      absl::StrCat(folder, ": resume refused: ", absl::StrJoin(changes, ", "),
+                   "; use the values of the checkpoint, or ", kNewRun));
 }
 
 absl::Status CheckSameData(const std::string& folder, const config::Manifest& saved,
@@ -124,23 +126,24 @@ absl::Status CheckSameData(const std::string& folder, const config::Manifest& sa
   const auto& datasets = saved.data().datasets();
   std::string change;
   if (datasets.size() != static_cast<int>(data.size())) {
-    change = absl::StrCat("expected ", datasets.size(), " datasets, found ", data.size());
+    change = absl::StrCat("found ", data.size(), " datasets; the checkpoint has ", datasets.size());
   }
   for (int i = 0; change.empty() && i < datasets.size(); ++i) {
     change = DataChange(datasets[i], data[i]);
   }
   if (change.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(folder, ": cannot go on with other data: ", change,
-                                                 "; ", kNewRun, " takes any data"));
+  return absl::InvalidArgumentError(absl::StrCat(folder, ": resume refused: other data: ", change,
+                                                 "; restore the data, or ", kNewRun));
 }
 
 std::string LocalStatisticsWarning(const config::Manifest& saved, const config::Run& run,
                                    int ranks) {
   const int64_t before = MicroBatch(saved.run(), saved.ranks()), now = MicroBatch(run, ranks);
   if (!HasLocalLoss(run) || (before == now && saved.ranks() == ranks)) return "";
-  return absl::StrCat("statistics LOCAL: the balance losses now see micro-batches of ", now,
-                      " sequences on ", ranks, " ranks, until step ", saved.step(), " of ", before,
-                      " on ", saved.ranks(), ": they are not those of a run that was not changed");
+  return absl::StrCat("statistics LOCAL: the balance losses now use micro-batches of ", now,
+                      " sequences on ", ranks, " ranks; up to step ", saved.step(), " they used ",
+                      before, " on ", saved.ranks(),
+                      ", so results differ from those of an unchanged run");
 }
 
 }  // namespace unipool

@@ -1,4 +1,4 @@
-// What may differ between a checkpoint, its config and its data, and the run that goes on from it.
+// Checks which changes of config, data and layout a run may resume with.
 #pragma once
 
 #include <string>
@@ -11,24 +11,27 @@
 
 namespace unipool {
 
-// The saved schedule, where that of `run` was derived from its `steps`: more steps do not change
-// the rates of those that are behind, however often a run is made longer.
+// If schedule.decay_steps of `run` was derived from `steps`, replaces it, and a derived warmup, by
+// the values of `saved`. So a run that is extended, once or several times, keeps the learning rates
+// of the steps before.
 void AdoptSchedule(const config::Run& saved, config::Run* run);
 
-// A line where AdoptSchedule changed the schedule that `given` states; else "".
+// One line for the user if AdoptSchedule changed the schedule of `given`; else "".
 std::string ScheduleNote(const config::Run& given, const config::Run& adopted);
 
-// INVALID_ARGUMENT where `run` has fewer steps than are trained; or, naming `folder`, every field
-// that differs and may not, and both values.
+// INVALID_ARGUMENT if `run` has fewer steps than the checkpoint has finished, or if fields differ
+// that may not change. The message lists all of these fields with both values. `folder` is the
+// checkpoint's.
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,
                           const config::Run& run);
 
-// INVALID_ARGUMENT, naming `folder`, the file that is not the one it was, and both contents.
+// INVALID_ARGUMENT if `data` has other content than the data of the checkpoint. The message names
+// the file that differs and both contents. `folder` is the checkpoint's.
 absl::Status CheckSameData(const std::string& folder, const config::Manifest& saved,
                            const std::vector<DatasetIdentity>& data);
 
-// A line on how `run`, on `ranks`, differs in what LOCAL statistics see; "" where nothing does, or
-// where no balance loss uses them.
+// One line for the user if balance losses use LOCAL statistics and the micro-batches they see
+// change when `run` resumes on `ranks` ranks; else "".
 std::string LocalStatisticsWarning(const config::Manifest& saved, const config::Run& run,
                                    int ranks);
 

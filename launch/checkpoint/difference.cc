@@ -29,13 +29,13 @@ std::set<Part> PartsOf(const Checkpoint& checkpoint) {
   return parts;
 }
 
-// "" where they are the same, bit for bit.
+// Describes the difference of one weight or moment; "" if all bits are equal.
 absl::StatusOr<std::string> TensorDifference(const Checkpoint& a, const Checkpoint& b,
                                              const Part& part) {
   ASSIGN_OR_RETURN(const std::vector<float> left, a.ReadFlat(part.first, part.second));
   ASSIGN_OR_RETURN(const std::vector<float> right, b.ReadFlat(part.first, part.second));
   if (left.size() != right.size()) {
-    return absl::StrCat(left.size(), " elements against ", right.size());
+    return absl::StrCat(left.size(), " elements and ", right.size());
   }
   int64_t differing = 0;
   double largest = 0;
@@ -45,7 +45,7 @@ absl::StatusOr<std::string> TensorDifference(const Checkpoint& a, const Checkpoi
     largest = std::max(largest, std::abs(static_cast<double>(left[i]) - right[i]));
   }
   if (differing == 0) return std::string();
-  return absl::StrFormat("%d of %d elements, by %.3g at most", differing, left.size(), largest);
+  return absl::StrFormat("%d of %d elements, by at most %.3g", differing, left.size(), largest);
 }
 
 absl::Status CompareTensors(const Checkpoint& a, const Checkpoint& b,
@@ -65,7 +65,7 @@ absl::Status CompareTensors(const Checkpoint& a, const Checkpoint& b,
   return absl::OkStatus();
 }
 
-// The manifest without what says how it was written.
+// The manifest without its config and layout.
 Manifest StateOf(const Checkpoint& checkpoint) {
   Manifest manifest = checkpoint.manifest();
   for (const char* layout : {"run", "ranks", "expert_ranks", "files", "tensors", "expert_map"}) {
@@ -76,7 +76,7 @@ Manifest StateOf(const Checkpoint& checkpoint) {
   return manifest;
 }
 
-// "" where the field is not there; lists one after the other.
+// The value of a field, the elements of a list joined by "; "; "" if the field is not set.
 std::string FieldText(const Manifest& manifest, const google::protobuf::FieldDescriptor& field) {
   const google::protobuf::Reflection& access = *manifest.GetReflection();
   google::protobuf::TextFormat::Printer printer;

@@ -1,4 +1,4 @@
-// Where two checkpoints differ: in all that a run goes on from, and in its config.
+// Compares two checkpoints: their configs, tensors and the rest of the state.
 #pragma once
 
 #include <map>
@@ -10,20 +10,22 @@
 
 namespace unipool {
 
-// What the first has and what the second has.
+// The value in the first checkpoint and in the second.
 using Values = std::pair<std::string, std::string>;
 
-// By name. Layouts are not compared: how many ranks wrote what into which file.
+// All differences by name. The layout is not compared: the number of ranks and what is in which
+// file.
 struct CheckpointDifference {
-  std::map<std::string, Values> config;  // fields but run_dir, which only says where
-  // Of the manifest: the step, the data's cursor and identity, statistics, verdicts, the seed.
+  std::map<std::string, Values> config;  // by field path, without run_dir
+  // By field of the manifest: step, data, statistics, divergence, seed.
   std::map<std::string, Values> state;
-  // "lm_head.weight EXP_AVG" and how many elements differ, in their bits, by how much.
+  // By name such as "lm_head.weight EXP_AVG": how many elements differ in their bits and by how
+  // much.
   std::map<std::string, std::string> tensors;
   bool empty() const { return config.empty() && state.empty() && tensors.empty(); }
 };
 
-// Reads both from end to end; damage is an error.
+// Reads all tensors of both. DATA_LOSS if one of them is damaged.
 absl::StatusOr<CheckpointDifference> Compare(const Checkpoint& a, const Checkpoint& b);
 
 }  // namespace unipool

@@ -1,5 +1,4 @@
-// A checkpoint's weights for other programs: all in one safetensors file under their names, beside
-// a config.json that says what model they are. launch/checkpoint/README.md#export.
+// Exports the weights of a checkpoint for other programs (launch/checkpoint/README.md#export).
 #pragma once
 
 #include <string>
@@ -10,8 +9,9 @@
 
 namespace unipool {
 
-// OUTPUT/model.safetensors and OUTPUT/config.json; `dtype` is kFloat32 or kBFloat16 (rounded to the
-// nearest). Holds one tensor in memory at a time.
+// Writes all weights to OUTPUT/model.safetensors and the architecture to OUTPUT/config.json;
+// creates the folder. `dtype` is kFloat32 or kBFloat16 (rounded to the nearest). Holds one tensor
+// in memory at a time. DATA_LOSS if the checkpoint is damaged.
 absl::Status ExportCheckpoint(const Checkpoint& checkpoint, DType dtype, const std::string& output);
 
 }  // namespace unipool

@@ -32,11 +32,11 @@ absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& folder) {
   }
   if (!error || error == std::errc::no_such_file_or_directory) return names;
   return absl::FailedPreconditionError(
-      absl::StrCat(folder, ": cannot be listed: ", error.message()));
+      absl::StrCat(folder, ": cannot be listed: ", error.message(), "; check its permissions"));
 }
 
-// Renames; where the target is there, the two trade names in one move and the old one is removed.
-// File systems without that move lose the old name for a moment.
+// Renames `from` to `to`. If `to` exists, exchanges the two names atomically and removes the old
+// folder. On file systems without an atomic exchange, `to` is missing for a moment.
 absl::Status Replace(const std::string& from, const std::string& to) {
   std::error_code ignored;
   if (std::filesystem::exists(to, ignored)) {
@@ -46,8 +46,8 @@ absl::Status Replace(const std::string& from, const std::string& to) {
     RETURN_IF_ERROR(RemoveTree(to));
   }
   if (rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat(to, ": the checkpoint cannot be given its name: ", std::strerror(errno)));
+  return absl::FailedPreconditionError(absl::StrCat(
+      to, ": the finished checkpoint cannot be renamed to this name: ", std::strerror(errno)));
 }
 
 }  // namespace
@@ -100,8 +100,9 @@ absl::StatusOr<std::vector<int64_t>> StepsToTry(const std::string& checkpoints,
   std::getline(file, line);
   const int64_t latest = StepOfName(line);
   if (std::find(steps.begin(), steps.end(), latest) == steps.end()) {
-    *warning = absl::StrCat(checkpoints, "/latest: expected the name of a checkpoint, found '",
-                            line.substr(0, 80), "'");
+    *warning = absl::StrCat(checkpoints, "/latest: found '", line.substr(0, 80),
+                            "', which names no checkpoint here; using the newest one, step ",
+                            steps.front());
     return steps;
   }
   std::stable_partition(steps.begin(), steps.end(),

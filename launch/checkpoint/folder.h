@@ -1,5 +1,6 @@
-// The folder of a run's checkpoints: `latest`, step_XXXXXXXX, and step_XXXXXXXX.tmp until one is
-// whole. Names, and what may be done to them; the contents are others' work. For one rank.
+// Names and operations of the folder with a run's checkpoints, CHECKPOINTS: the text file `latest`,
+// finished checkpoints step_XXXXXXXX and unfinished ones step_XXXXXXXX.tmp. pieces.h and manifest.h
+// write their contents. Called on one rank.
 #pragma once
 
 #include <cstdint>
@@ -12,31 +13,31 @@
 
 namespace unipool {
 
-// CHECKPOINTS/step_00001000 and the same with .tmp.
+// CHECKPOINTS/step_00001000, and CHECKPOINTS/step_00001000.tmp.
 std::string CheckpointPath(const std::string& checkpoints, int64_t step);
 std::string UnfinishedPath(const std::string& checkpoints, int64_t step);
 
-// 1000 of "step_00001000"; -1 of other names.
+// The step in a name: 1000 for "step_00001000", -1 for a name that is no checkpoint's.
 int64_t StepOfName(absl::string_view name);
 
-// Gives the unfinished folder of `step`, all of whose files are on the disk, its final name, and
-// makes `latest` name it. An older folder of that step is replaced in one move. On an error nothing
-// new is left under a final name.
+// Renames the unfinished folder of `step` to its final name and then writes that name to `latest`.
+// All files of the folder must be synced to disk. A finished folder of the same step is replaced
+// atomically. After an error no new finished folder remains.
 absl::Status Publish(const std::string& checkpoints, int64_t step);
 
-// Steps with a finished folder, ascending; none where there is no such folder.
+// Steps with a finished folder, ascending; empty if CHECKPOINTS does not exist.
 absl::StatusOr<std::vector<int64_t>> FinishedSteps(const std::string& checkpoints);
-// What to try when the newest good checkpoint is wanted, best first: the step that `latest` names,
-// the earlier ones from the newest to the oldest, then later ones. A `latest` that is missing, or
-// names no folder, is told of in `warning`, and the newest comes first.
+// Steps in the order in which a search for the newest good checkpoint should try them: the step in
+// `latest`, earlier ones in descending order, then later ones in descending order. If `latest` is
+// missing or invalid, all steps in descending order, and `warning` is set to one line.
 absl::StatusOr<std::vector<int64_t>> StepsToTry(const std::string& checkpoints,
                                                 std::string* warning);
 
-// Takes away what interrupted writers left.
+// Removes unfinished checkpoints, which interrupted saves left.
 absl::Status SweepUnfinished(const std::string& checkpoints);
 
-// Takes away finished folders up to step `newest`, which is known to be good, but for the newest
-// `keep_last` of them (0 = all stay) and every step that `keep_every` (0 = none) divides.
+// Removes finished checkpoints up to step `newest`, which must be good, except for the last
+// `keep_last` of them (0 keeps all) and for the multiples of `keep_every` (0 means none).
 absl::Status RemoveOld(const std::string& checkpoints, int64_t newest, int64_t keep_last,
                        int64_t keep_every);
 

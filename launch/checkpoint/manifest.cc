@@ -1,5 +1,6 @@
 #include "launch/checkpoint/manifest.h"
 
+#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "launch/config/renamed_fields.h"
 #include "runtime/content_hash.h"
 #include "runtime/files.h"
 #include "runtime/status.h"
@@ -30,18 +32,18 @@ std::string SealOf(absl::string_view text) {
   return absl::StrCat(kSeal, ContentHash::Of(text), "\n");
 }
 
-// Text of the file's own in an error, which is one line.
+// Quotes text from the file, so that an error stays one line.
 std::string Quoted(absl::string_view text) {
   return absl::StrCat("'", absl::Utf8SafeCEscape(text.substr(0, 80)), "'");
 }
 
-// The text before the seal.
+// The text before the final hash line, if the hash is right.
 absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& text) {
   const size_t at = text.rfind(kSeal);
   if (at == std::string::npos) {
-    return absl::DataLossError(absl::StrCat(path, ": expected a last line '", kSeal,
-                                            "HEX': the file is damaged, or of a version before ",
-                                            kCheckpointVersion));
+    return absl::DataLossError(absl::StrCat(path, ": has no last line '", kSeal,
+                                            "HEX': the file is damaged, or of a format before ",
+                                            kCheckpointVersion, "; use another checkpoint"));
   }
   const std::string body = text.substr(0, at), expected = SealOf(body);
   if (text.substr(at) == expected) return body;
@@ -50,7 +52,20 @@ absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& t
       Quoted(absl::StripTrailingAsciiWhitespace(absl::string_view(text).substr(at)))));
 }
 
-// Tables that were sealed with a wrong content are a writer's error; they are refused all the same.
+// Collects the first error of the parser, which would otherwise print errors, and warnings about
+// former field names, to standard error.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, int column, const std::string& message) override {
+    if (text_.empty()) text_ = absl::StrCat(line + 1, ":", column + 1, ": ", message);
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+// Checks the contents of a manifest whose hash is right. A failure is an error of the writer.
 class Tables {
  public:
   Tables(const std::string& path, const Manifest& manifest) : path_(path), manifest_(manifest) {}
@@ -79,7 +94,7 @@ class Tables {
     return absl::DataLossError(absl::StrCat(path_, ": ", words...));
   }
 
-  // Of the data, and what was judged.
+  // Checks the position in the data and the state of divergence detection.
   absl::Status CheckCursor() const {
     const Manifest::Data& data = manifest_.data();
     if (!data.has_next_step() || !data.has_rewound_steps() || data.rewound_steps() < 0) {
@@ -120,8 +135,8 @@ class Tables {
     return absl::OkStatus();
   }
 
-  // The pieces of each (parameter, part), in their order, follow one another from 0 on; both
-  // moments end where the weight does.
+  // Checks that the pieces of each (parameter, part) are adjacent and start at 0, and that both
+  // moments have as many elements as the weight.
   absl::Status CheckTensors() const {
     std::vector<std::tuple<std::string, int, int64_t, int64_t>> pieces;
     for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
@@ -178,9 +193,17 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   ASSIGN_OR_RETURN(const std::string body, Unseal(path, text));
   Manifest manifest;
-  if (!google::protobuf::TextFormat::ParseFromString(body, &manifest)) {
-    return absl::DataLossError(absl::StrCat(path, ": is no manifest of this version"));
+  FirstError errors;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  if (!parser.ParseFromString(body, &manifest)) {
+    return absl::DataLossError(absl::StrCat(
+        path, ": is no manifest that this version reads: ", absl::Utf8SafeCEscape(errors.text()),
+        "; use the version that wrote it"));
   }
+  // The user cannot rename fields in a checkpoint, so there is no warning.
+  const absl::Status moved = MoveRenamedFields(&manifest, nullptr, nullptr);
+  if (!moved.ok()) return absl::DataLossError(absl::StrCat(path, ": ", moved.message()));
   RETURN_IF_ERROR(Tables(path, manifest).Check());
   return manifest;
 }

@@ -1,5 +1,6 @@
-// The manifest of a checkpoint folder as a file: written last, sealed with a hash of itself, and
-// checked in every field when it is read, so that what follows can rely on its tables.
+// Reads and writes FOLDER/manifest.textproto, the message config::Manifest. It is written after all
+// other files of a checkpoint and ends with a hash of itself. ReadManifest checks every field, so
+// callers may rely on the tables of files and tensors.
 #pragma once
 
 #include <string>
@@ -13,17 +14,19 @@ namespace unipool {
 constexpr int kCheckpointVersion = 4;
 constexpr char kManifestName[] = "manifest.textproto";
 
-// "step_00001000".
+// The folder name of a step: "step_00001000".
 std::string CheckpointName(int64_t step);
 
-// FOLDER/manifest.textproto, brought to the disk.
+// Writes the file atomically and syncs it to disk.
 absl::Status WriteManifest(const std::string& folder, const config::Manifest& manifest);
 
-// DATA_LOSS, naming the file and what was found, where the manifest is not as it was written, or
-// where its tables do not hold every element of every parameter and moment exactly once.
+// NOT_FOUND if there is no file. DATA_LOSS if its hash or version is wrong, a field is missing, or
+// its tables do not hold every element of every parameter and moment exactly once; the message
+// names the file and what was found. Former names of config fields are replaced by the present
+// ones.
 absl::StatusOr<config::Manifest> ReadManifest(const std::string& folder);
 
-// Elements of a stored tensor.
+// Number of elements of a stored tensor.
 int64_t NumElements(const config::Manifest::StoredTensor& tensor);
 
 }  // namespace unipool

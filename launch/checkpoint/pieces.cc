@@ -14,7 +14,8 @@ namespace {
 
 using config::Manifest;
 
-// The largest first, each to the rank that has least so far; all ranks deal alike.
+// Assigns replicated parameters, largest first, to the rank with the fewest elements so far. All
+// ranks compute the same assignment.
 std::set<const Parameter*> MyReplicated(const ParameterList& parameters, const World& world) {
   std::vector<const Parameter*> replicated;
   for (const Parameter& parameter : parameters.parameters()) {
@@ -32,7 +33,7 @@ std::set<const Parameter*> MyReplicated(const ParameterList& parameters, const W
   return mine;
 }
 
-// The replicas of the same experts take turns.
+// Ranks that hold copies of the same experts take turns.
 std::set<const Parameter*> MyExperts(const ParameterList& parameters, const World& world) {
   const Communicator& replicas = world.groups().expert_data();
   std::set<const Parameter*> mine;
@@ -44,7 +45,7 @@ std::set<const Parameter*> MyExperts(const ParameterList& parameters, const Worl
   return mine;
 }
 
-// A file of a checkpoint on its way to the disk.
+// A file that is being written.
 struct PartFile {
   std::string name;
   std::vector<const Piece*> pieces;
@@ -125,7 +126,7 @@ std::vector<Piece> PiecesOf(const ParameterList& parameters, const Optimizer& op
   return pieces;
 }
 
-// All files are written before the first is waited for: the disk works on one while the next is
+// Waits for the disk only after all files are written, so that it stores one file while the next is
 // hashed and copied.
 absl::StatusOr<Manifest> WritePieces(const std::string& folder, int rank,
                                      const std::vector<Piece>& pieces) {

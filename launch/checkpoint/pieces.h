@@ -1,6 +1,7 @@
-// What each rank writes of a checkpoint, and the files that it writes. Every weight is one tensor
-// of one file; weights are dealt out so that all ranks write about as much. Moments are written
-// where they are, so those of replicated parameters come in slices, named by their elements.
+// Decides which tensors of a checkpoint each rank writes, and writes them. A weight is one tensor
+// of one file; weights are distributed so that all ranks write about the same number of bytes. A
+// moment is written by the rank that owns it, so the moments of replicated parameters are split
+// into slices that are named by their elements.
 #pragma once
 
 #include <string>
@@ -15,7 +16,8 @@
 
 namespace unipool {
 
-// A tensor to be stored: `value` holds elements [begin, end) of a parameter, or of its moment.
+// One tensor of a checkpoint file. `value` holds elements [begin, end) of a parameter, or of one of
+// its moments; it is borrowed.
 struct Piece {
   const Parameter* parameter;
   config::Manifest::Part part;
@@ -27,12 +29,12 @@ struct Piece {
   std::string name() const;
 };
 
-// Of this rank. The parameters and the optimizer outlive the pieces.
+// The pieces that this rank writes. The parameters and the optimizer must outlive them.
 std::vector<Piece> PiecesOf(const ParameterList& parameters, const Optimizer& optimizer,
                             const World& world);
 
-// FOLDER/model-RRRRR.safetensors and optimizer-RRRRR.safetensors, those that hold something,
-// brought to the disk. Returns `files` and `tensors` of a manifest.
+// Writes FOLDER/model-RRRRR.safetensors and FOLDER/optimizer-RRRRR.safetensors and syncs them to
+// disk; a file without tensors is not written. Returns a manifest with only `files` and `tensors`.
 absl::StatusOr<config::Manifest> WritePieces(const std::string& folder, int rank,
                                              const std::vector<Piece>& pieces);
 

@@ -26,7 +26,7 @@ namespace {
 
 using config::Manifest;
 
-// Of a parameter's elements [begin, end), or those of a moment: where they are to go.
+// Memory for elements [begin, end) of a parameter or of a moment.
 struct Target {
   const Parameter* parameter;
   Manifest::Part part;
@@ -38,18 +38,18 @@ struct Target {
 absl::Status Damaged(const std::string& path, const std::string& what, const std::string& expected,
                      const std::string& found) {
   return absl::DataLossError(absl::StrCat(path, ": ", what, " is damaged: expected xxh3_128 ",
-                                          expected, ", found ", found));
+                                          expected, ", found ", found, "; use another checkpoint"));
 }
 
-// The files of one checkpoint, opened and checked when they are first needed. For one thread.
+// The files of one checkpoint, which are opened and checked on first use. For one thread.
 class Files {
  public:
   explicit Files(const Checkpoint& checkpoint) : folder_(checkpoint.folder()) {
     for (const Manifest::File& file : checkpoint.manifest().files()) table_[file.name()] = &file;
   }
 
-  // Hashes a whole stored tensor, and copies elements [begin, end) of its parameter to `out` where
-  // that is given.
+  // Hashes a whole stored tensor. If `out` is not null, also copies elements [begin, end) of its
+  // parameter to it.
   absl::Status Read(const Manifest::StoredTensor& tensor, int64_t begin, int64_t end, float* out) {
     ASSIGN_OR_RETURN(const TensorFile* file, Open(tensor.file()));
     const std::string path = absl::StrCat(folder_, "/", tensor.file());
@@ -70,7 +70,7 @@ class Files {
     return Damaged(path, absl::StrCat("tensor '", tensor.name(), "'"), tensor.xxh3_128(), hash);
   }
 
-  // OK where the stored tensor has the parameter's shape.
+  // OK if the stored tensor has the shape of the parameter.
   absl::Status CheckShape(const Manifest::StoredTensor& tensor, const Parameter& parameter) {
     ASSIGN_OR_RETURN(const TensorFile* file, Open(tensor.file()));
     ASSIGN_OR_RETURN(const TensorInfo info, file->Info(tensor.name()));
@@ -80,7 +80,7 @@ class Files {
         absl::StrJoin(parameter.shape, ", "), "], found [", absl::StrJoin(info.shape, ", "), "]"));
   }
 
-  // Size and header are checked; the tensors only where they are read.
+  // Opens a file and checks its size and header. Tensors are checked when they are read.
   absl::StatusOr<const TensorFile*> Open(const std::string& name) {
     if (const auto found = open_.find(name); found != open_.end()) return found->second.get();
     const Manifest::File& entry = *table_.at(name);
@@ -103,15 +103,15 @@ class Files {
   }
 
  private:
-  // Bytes [first, last) of a tensor, and where they are to go.
+  // Bytes [first, last) of a tensor and the memory to copy them to.
   struct Wanted {
     int64_t first;
     int64_t last;
     char* out;
   };
 
-  // Chunk by chunk, so that hashing finds the bytes in cache. Chunks that are wanted whole go to
-  // their place at once.
+  // Works in chunks, so that hashing finds the bytes in cache. A chunk that is wanted as a whole is
+  // read directly to its destination.
   absl::StatusOr<std::string> HashAndCopy(const TensorFile& file, const std::string& name,
                                           int64_t size, const Wanted& wanted) {
     constexpr int64_t kChunk = int64_t{1} << 20;
@@ -137,7 +137,7 @@ class Files {
   std::vector<char> chunk_;
 };
 
-// Fills targets, and notes which of the checkpoint's tensors they used.
+// Fills targets and records which tensors of the checkpoint they used.
 class Loader {
  public:
   explicit Loader(const Checkpoint& checkpoint)
@@ -181,7 +181,7 @@ class Loader {
                                             covered));
   }
 
-  // What no rank used is something that this run does not know. Collective.
+  // DATA_LOSS if there is a tensor that no rank used. Collective.
   absl::Status CheckAllUsed(bool weights_only, const World& world) {
     const std::unique_ptr<Stream> stream = Stream::Create(Device{});
     if (!used_.empty()) {
@@ -191,8 +191,9 @@ class Loader {
     for (size_t i = 0; i < used_.size(); ++i) {
       const Manifest::StoredTensor& tensor = checkpoint_.manifest().tensors(static_cast<int>(i));
       if (used_[i] != 0 || (weights_only && tensor.part() != Manifest::WEIGHT)) continue;
-      return absl::DataLossError(absl::StrCat(checkpoint_.folder(), "/", tensor.file(), ": holds '",
-                                              tensor.name(), "', which this run does not know"));
+      return absl::DataLossError(
+          absl::StrCat(checkpoint_.folder(), "/", tensor.file(), ": holds '", tensor.name(),
+                       "', which is no parameter of this run; use another checkpoint"));
     }
     return absl::OkStatus();
   }
@@ -201,7 +202,7 @@ class Loader {
   const Checkpoint& checkpoint_;
   Files files_;
   std::vector<int32_t> used_;   // by index in the manifest
-  std::vector<float> staging_;  // of a target on a GPU
+  std::vector<float> staging_;  // host copy of a target on a GPU
   std::map<std::pair<std::string, int>, std::vector<int>> pieces_;
 };
 
@@ -336,7 +337,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path) {
     if (!steps.empty()) return Checkpoint::Open(CheckpointPath(of_many, steps.front()));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat(path, ": expected a checkpoint, or a run folder that holds one, found none"));
+      absl::StrCat(path, ": holds no checkpoint; give a run folder or the folder of a checkpoint"));
 }
 
 absl::Status LoadParameters(const Checkpoint& checkpoint, ParameterList& parameters,

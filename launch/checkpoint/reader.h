@@ -1,7 +1,7 @@
-// Reads checkpoints into any number of ranks, whatever number wrote them: tensors are found by the
-// global names of their parameters, and every byte that is used is hashed on the way. A checkpoint
-// that is damaged, or lacks or holds something that it should not, is refused with the file, the
-// tensor, what was expected and what was found; what was being filled is then undefined.
+// Reads checkpoints on any number of ranks, whatever number of ranks wrote them: tensors are found
+// by the global names of their parameters, and every byte that is used is hashed. A checkpoint that
+// is damaged, or that lacks or holds a tensor that it should not, gives DATA_LOSS with the file,
+// the tensor and what was found; the contents of what was being filled are then undefined.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@
 
 namespace unipool {
 
-// A folder whose manifest is whole.
+// A checkpoint folder whose manifest has been read and checked. Its tensors are read on demand.
 class Checkpoint {
  public:
   static absl::StatusOr<Checkpoint> Open(const std::string& folder);
@@ -25,16 +25,16 @@ class Checkpoint {
   const std::string& folder() const { return folder_; }
   const config::Manifest& manifest() const { return manifest_; }
   int64_t step() const { return manifest_.step(); }
-  // The saved config, with the saved constant c of the router: what Transformer::Create needs to
-  // make the model that was saved, on any machine.
+  // The saved config with pool.router_c set to the saved constant, so that Transformer::Create
+  // makes the same model on any machine.
   config::Run run() const;
 
-  // Every byte of every file. DATA_LOSS names the first bad file and tensor.
+  // Hashes every byte of every file. DATA_LOSS names the first damaged file and tensor.
   absl::Status Verify() const;
-  // A whole weight or moment, put together from its pieces, in its flat order.
+  // A whole weight or moment, flattened, joined from its pieces. NOT_FOUND if there is none.
   absl::StatusOr<std::vector<float>> ReadFlat(const std::string& parameter,
                                               config::Manifest::Part part) const;
-  // Of a weight.
+  // The shape of a weight. NOT_FOUND if there is none.
   absl::StatusOr<std::vector<int64_t>> ShapeOf(const std::string& parameter) const;
 
  private:
@@ -44,15 +44,15 @@ class Checkpoint {
   config::Manifest manifest_;
 };
 
-// `path` is a folder of one checkpoint, a folder of checkpoints or its `latest`, or a run folder.
-// Where it holds several, the one that `latest` names, or else the newest, is opened; the manifest
-// only is read. INVALID_ARGUMENT where there is none.
+// Opens the checkpoint at `path`: a checkpoint folder, a folder of checkpoints or its `latest`, or
+// a run folder. If there are several checkpoints, opens the one in `latest`, else the newest. Reads
+// the manifest only. INVALID_ARGUMENT if there is no checkpoint.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path);
 
-// Fills every weight of `parameters`, which is Allocated. Collective; needs no optimizer.
+// Fills every weight of `parameters`, whose memory must be allocated. Collective.
 absl::Status LoadParameters(const Checkpoint& checkpoint, ParameterList& parameters,
                             const World& world);
-// Fills weights, moments and statistics. Collective.
+// Fills weights, moments and statistics of `state`. Collective.
 absl::Status LoadState(const Checkpoint& checkpoint, const TrainingState& state,
                        const World& world);
 

@@ -26,7 +26,7 @@ using config::Manifest;
 
 constexpr auto kPollInterval = std::chrono::milliseconds(5);
 
-// Adds the time of a scope.
+// Adds the time of its scope to a total.
 class Stopwatch {
  public:
   explicit Stopwatch(double* seconds)
@@ -40,7 +40,7 @@ class Stopwatch {
   const std::chrono::steady_clock::time_point start_;
 };
 
-// What ranks tell each other of their part: its manifest, or why there is none.
+// Serializes the manifest of a part, or the error that prevented it, to send to other ranks.
 std::string Envelope(const absl::Status& status, const Manifest& part) {
   if (status.ok()) return absl::StrCat("+", part.SerializeAsString());
   return absl::StrCat("-", std::string(1, static_cast<char>(status.code())), status.message());
@@ -54,21 +54,21 @@ absl::Status OpenEnvelope(const std::string& envelope, Manifest* manifest) {
   return absl::Status(static_cast<absl::StatusCode>(envelope[1]), envelope.substr(2));
 }
 
-// An older checkpoint is removed only for one that reads as it was written.
+// Checks that the files read as they were written, since older checkpoints are then removed.
 absl::Status ReadBack(const std::string& folder, const Manifest& part) {
   for (const Manifest::File& file : part.files()) {
     const std::string path = absl::StrCat(folder, "/", file.name());
     ASSIGN_OR_RETURN(const FileDigest digest, DigestFile(path));
     if (digest.xxh3_128 == file.xxh3_128()) continue;
-    return absl::DataLossError(absl::StrCat(path, ": reads otherwise than written: expected ",
-                                            "xxh3_128 ", file.xxh3_128(), ", found ",
-                                            digest.xxh3_128));
+    return absl::DataLossError(
+        absl::StrCat(path, ": reads other bytes than were written: ", "expected xxh3_128 ",
+                     file.xxh3_128(), ", found ", digest.xxh3_128, "; check the disk"));
   }
   return absl::OkStatus();
 }
 
-// Pinned for a GPU, which then copies several times as fast, unless the host would miss the memory
-// or refuses it.
+// Pinned memory makes copies from a GPU several times faster. It is used if it takes at most an
+// eighth of the host's memory and the host provides it.
 absl::StatusOr<Buffer> AllocateCopy(const World& world, int64_t bytes) {
   if (bytes <= HostMemoryBytes() / 8 / world.ranks_on_host()) {
     absl::StatusOr<Buffer> pinned = Buffer::AllocatePinned(world.device(), bytes);
@@ -77,7 +77,7 @@ absl::StatusOr<Buffer> AllocateCopy(const World& world, int64_t bytes) {
   return Buffer::Allocate(Device{}, bytes);
 }
 
-// By as many threads as the memory can use.
+// Copies with several threads, to use the bandwidth of the memory.
 void CopyOnHost(const Tensor& from, const Tensor& to) {
   constexpr int64_t kChunk = int64_t{1} << 20;
   const char* const source = static_cast<const char*>(from.data);
@@ -121,21 +121,21 @@ void CheckpointSaver::AfterStep(const TrainingState& state) {
   const int64_t failures = totals_.failures;
   Advance();
   if (due) Settle();
-  // Of the save before.
-  TellOfFailure(failures, due ? state.step : std::max(retry_at_, state.step + 1));
+  // A failure of the previous save.
+  WarnOfFailure(failures, due ? state.step : std::max(retry_at_, state.step + 1));
   if (!due) return;
   totals_.between_seconds +=
       SecondsSince(std::exchange(counted_, std::chrono::steady_clock::now()));
   const int64_t failures_before = totals_.failures;
   Begin(state, settings_.asynchronous());
   if (!settings_.asynchronous()) Settle();
-  TellOfFailure(failures_before, std::max(retry_at_, state.step + 1));
+  WarnOfFailure(failures_before, std::max(retry_at_, state.step + 1));
 }
 
-void CheckpointSaver::TellOfFailure(int64_t failures_before, int64_t next_try) const {
+void CheckpointSaver::WarnOfFailure(int64_t failures_before, int64_t next_try) const {
   LOG_IF(WARNING, totals_.failures > failures_before && world_.is_first())
       << "the checkpoint of step " << step_ << " FAILED: " << outcome_.message()
-      << "; training goes on, the next try is after step " << next_try;
+      << "; training continues, the next try is after step " << next_try;
 }
 
 absl::StatusOr<std::string> CheckpointSaver::SaveNow(const TrainingState& state) {
@@ -149,7 +149,7 @@ absl::StatusOr<std::string> CheckpointSaver::SaveNow(const TrainingState& state)
   return CheckpointPath(checkpoints_, state.step);
 }
 
-// Polls, since ranks that wait in a collective for a slow disk would count as lost.
+// Polls: ranks that wait for a slow disk inside a collective would be reported as hung.
 void CheckpointSaver::Settle() {
   while (phase_ != Phase::kIdle) {
     Advance();
@@ -157,20 +157,20 @@ void CheckpointSaver::Settle() {
   }
 }
 
-// Without a copy the caller waits, so that the state stays as it is.
+// If `snapshot` is false, the caller waits for the save before it changes the state.
 void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   step_ = state.step;
-  retry_at_ = -1;  // this is the try
+  retry_at_ = -1;  // this is the next try
   started_ = std::chrono::steady_clock::now();
   pieces_ = PiecesOf(state.parameters, state.optimizer, world_);
   manifest_ = Describe(state, world_);
   part_.Clear();
   DescribeRank(state, &part_);
-  // Files are written from memory of the host.
+  // Files are written from host memory.
   if (snapshot || world_.device() != Device{}) {
     outcome_ = world_.Agree(Snapshot(state.stream));
     if (!outcome_.ok()) {
-      return NoteFailure();
+      return ScheduleRetry();
     }
   }
   phase_ = Phase::kWriting;
@@ -178,7 +178,8 @@ void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   side_->Run([this] { Write(); });
 }
 
-// Copies every piece behind the steps that `stream` still has to do, and points it to its copy.
+// Copies every piece after the work that is queued on `stream`, and lets the piece refer to its
+// copy.
 absl::Status CheckpointSaver::Snapshot(Stream& stream) {
   int64_t bytes = 0;
   for (const Piece& piece : pieces_) bytes += piece.value.bytes();
@@ -217,21 +218,21 @@ void CheckpointSaver::Write() {
   busy_ = false;
 }
 
-// One step of the way to idle, where all ranks have come as far.
+// Enters the next phase if all ranks have finished the present one.
 void CheckpointSaver::Advance() {
   if (phase_ == Phase::kIdle) return;
   int32_t busy = busy_ ? 1 : 0;
   world_.groups().world().AllReduce(Tensor::Of(&busy, {1}), ReduceOp::kMax, *stream_);
   if (busy != 0) return;
   if (phase_ == Phase::kWriting) {
-    Conclude();
+    StartPublishing();
   } else {
     Finish();
   }
 }
 
-// All ranks have written, or failed to; the first one publishes, or cleans up.
-void CheckpointSaver::Conclude() {
+// All ranks have written or failed. The first rank publishes the checkpoint or removes it.
+void CheckpointSaver::StartPublishing() {
   const std::vector<std::string> envelopes = world_.Gather(Envelope(written_, part_));
   outcome_ = absl::OkStatus();
   for (int rank = 0; rank < world_.size(); ++rank) {
@@ -240,7 +241,7 @@ void CheckpointSaver::Conclude() {
     outcome_.Update(
         absl::Status(status.code(), absl::StrCat("rank ", rank, ": ", status.message())));
   }
-  phase_ = Phase::kConcluding;
+  phase_ = Phase::kPublishing;
   if (!world_.is_first()) return;
   published_ = outcome_;
   busy_ = true;
@@ -252,7 +253,7 @@ void CheckpointSaver::Publish() {
   if (published_.ok()) published_ = WriteManifest(temporary, manifest_);
   if (published_.ok()) published_ = unipool::Publish(checkpoints_, step_);
   if (published_.ok()) {
-    // Also of earlier saves that failed, and could not clean up.
+    // Earlier saves may have failed without removing their files.
     absl::Status removed = SweepUnfinished(checkpoints_);
     removed.Update(RemoveOld(checkpoints_, step_, settings_.keep_last(), settings_.keep_every()));
     LOG_IF(WARNING, !removed.ok()) << removed.message();
@@ -267,7 +268,7 @@ void CheckpointSaver::Finish() {
   Manifest none;
   outcome_ = OpenEnvelope(world_.Gather(Envelope(published_, none))[0], &none);
   pieces_.clear();
-  if (!outcome_.ok()) return NoteFailure();
+  if (!outcome_.ok()) return ScheduleRetry();
   int64_t bytes = 0;
   for (const Manifest::File& file : manifest_.files()) bytes += file.bytes();
   const double seconds = SecondsSince(started_);
@@ -279,8 +280,8 @@ void CheckpointSaver::Finish() {
   retry_wait_ = 1;
 }
 
-// Training is worth more than a save: the next tries come later and later.
-void CheckpointSaver::NoteFailure() {
+// Doubles the number of steps before the next try, up to checkpoint.every_steps.
+void CheckpointSaver::ScheduleRetry() {
   totals_.failures += 1;
   retry_at_ = step_ + retry_wait_;
   retry_wait_ = std::min(2 * retry_wait_, std::max<int64_t>(settings_.every_steps(), 1));

@@ -1,9 +1,9 @@
-// Saves a run's whole state so that it is whole or not there, while training goes on. Every rank
-// copies its part and writes the copy on a side thread, into a folder beside the final name; when
-// all have, the first rank writes the manifest, renames the folder and moves `latest`. The ranks
-// meet only between steps, to learn how far all are. A save that fails leaves the last good
-// checkpoint as it is, and is tried again some steps later.
-//   idle -> writing (all ranks) -> concluding (the first rank publishes or cleans up) -> idle
+// Saves the state of a run while training continues. Every rank copies its part of the state and
+// writes the copy on a side thread into step_XXXXXXXX.tmp. When all ranks have written, the first
+// rank writes the manifest, renames the folder and updates `latest`, so a checkpoint is either
+// complete or not visible. Ranks synchronize only between steps. A failed save leaves the last good
+// checkpoint unchanged and is repeated some steps later.
+//   idle -> writing (all ranks) -> publishing (the first rank) -> idle
 // Reading: reader.h. Layout: README.md.
 #pragma once
 
@@ -25,60 +25,61 @@
 
 namespace unipool {
 
-// What saves came to so far.
+// Totals over all saves so far.
 struct SaveTotals {
   int64_t saves = 0;
   int64_t failures = 0;
-  int64_t bytes = 0;         // of all ranks' files, over all saves
-  double write_seconds = 0;  // from the start of a save until it is published
-  // Of these, in which this rank read its files back.
+  int64_t bytes = 0;         // size of the files of all ranks
+  double write_seconds = 0;  // from the start of each save to its publication
+  // Part of write_seconds in which this rank read its files back.
   double verify_seconds = 0;
-  // That this rank's training stood still between steps, and the time from each save to the next
-  // that this is a share of; the first one counts from the start.
+  // Time in which saving paused the training of this rank, and the time between saves, of which it
+  // is a share. The first interval begins at the creation of the saver.
   double stall_seconds = 0;
   double between_seconds = 0;
-  double final_seconds = 0;  // that SaveNow took
+  double final_seconds = 0;  // time in SaveNow
 };
 
 // All calls are collective.
 class CheckpointSaver {
  public:
-  // Takes away what interrupted writers left in `checkpoints`. `settings` are borrowed, like the
-  // world.
+  // Removes unfinished checkpoints in the folder `checkpoints`. `settings` and `world` are borrowed
+  // and outlive the saver.
   static absl::StatusOr<std::unique_ptr<CheckpointSaver>> Create(std::string checkpoints,
                                                                  const config::Checkpoint& settings,
                                                                  const World& world);
-  // Waits for this rank's thread; what is not published by then is swept by the next run.
+  // Waits for the side thread of this rank. The next run removes a checkpoint that is not published
+  // by then.
   ~CheckpointSaver() = default;
 
-  // After each step: carries a save under way further, and starts one where it is due. Waits only
-  // while the save before is not finished. Failures are warnings.
+  // Call after each step. Advances the save in progress and starts a new one if it is due; waits
+  // only if a save is due while another is in progress. Logs failures as warnings.
   void AfterStep(const TrainingState& state);
-  // Saves now, after what is under way, and waits for the disk. Returns the folder.
+  // Finishes the save in progress, saves `state`, waits for the disk and returns the folder.
   absl::StatusOr<std::string> SaveNow(const TrainingState& state);
-  // Waits until nothing is under way.
+  // Waits until no save is in progress.
   void Settle();
-  // After going back to a checkpoint: the steps that come again are to be saved again.
+  // Call after a rewind, so that repeated steps are saved again.
   void Forget() { step_ = -1; }
 
   const SaveTotals& totals() const { return totals_; }
-  // Of the newest published save; 0 before one.
+  // Rate of the newest published save; 0 before the first.
   double gigabytes_per_second() const { return gigabytes_per_second_; }
 
  private:
-  enum class Phase { kIdle, kWriting, kConcluding };
+  enum class Phase { kIdle, kWriting, kPublishing };
 
   CheckpointSaver(std::string checkpoints, const config::Checkpoint& settings, const World& world);
   bool IsDue(int64_t step) const;
   void Begin(const TrainingState& state, bool snapshot);
   absl::Status Snapshot(Stream& stream);
   void Advance();
-  void Conclude();
+  void StartPublishing();
   void Finish();
-  void NoteFailure();
-  // Where there are more failures than `failures_before`.
-  void TellOfFailure(int64_t failures_before, int64_t next_try) const;
-  // On the side thread.
+  void ScheduleRetry();
+  // Logs a warning if there are more failures than `failures_before`.
+  void WarnOfFailure(int64_t failures_before, int64_t next_try) const;
+  // These two run on the side thread.
   void Write();
   void Publish();
 
@@ -87,28 +88,28 @@ class CheckpointSaver {
   const World& world_;
   const std::unique_ptr<Stream> stream_;
   Phase phase_ = Phase::kIdle;
-  int64_t step_ = -1;       // of the save under way, or of the last one
-  int64_t retry_at_ = -1;   // after a failure
+  int64_t step_ = -1;       // of the save in progress, else of the last one
+  int64_t retry_at_ = -1;   // step of the next try after a failure, else -1
   int64_t retry_wait_ = 1;  // steps
   std::chrono::steady_clock::time_point started_;
-  std::chrono::steady_clock::time_point counted_;  // up to where totals_.between_seconds goes
+  std::chrono::steady_clock::time_point counted_;  // end of the time in totals_.between_seconds
   absl::Status outcome_;                           // of the last save, the same on all ranks
   SaveTotals totals_;
   double gigabytes_per_second_ = 0;
 
-  // The side thread's while `busy_`.
+  // Used by the side thread only while `busy_` is true.
   Buffer copy_;
   std::vector<Piece> pieces_;
   config::Manifest part_;      // what this rank adds to the manifest
-  config::Manifest manifest_;  // the first rank's: of all
+  config::Manifest manifest_;  // of all ranks; on the first rank only
   double verify_seconds_ = 0;
   absl::Status written_;
   absl::Status published_;
   std::atomic<bool> busy_ = false;
-  const std::unique_ptr<Stream> side_;  // last: it ends before what it uses
+  const std::unique_ptr<Stream> side_;  // last member: destroyed before what it uses
 };
 
-// Saves once, and keeps every older checkpoint. Collective.
+// Saves once and returns the folder; keeps every older checkpoint. Collective.
 absl::StatusOr<std::string> SaveCheckpoint(const std::string& checkpoints,
                                            const TrainingState& state, const World& world);
 

@@ -18,6 +18,7 @@
 #include "launch/commands/bench.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
 #include "launch/commands/sub_commands.h"
 #include "launch/config/run_config.h"
@@ -211,7 +212,7 @@ using Bench = std::function<absl::Status(const config::Run& run, World& world)>;
 int RunBench(const CommandLine& line, const Bench& bench) {
   const absl::StatusOr<std::vector<std::string>> overrides = RunOverrides(line);
   if (!overrides.ok()) return Report(overrides.status());
-  const absl::StatusOr<config::Run> run = LoadRunConfig(line.Value("config", ""), *overrides);
+  const absl::StatusOr<config::Run> run = LoadRunAndWarn(line.Value("config", ""), *overrides);
   if (!run.ok()) return Report(run.status());
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);

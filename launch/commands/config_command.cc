@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
 #include "launch/commands/sub_commands.h"
 #include "launch/config/run_config.h"
@@ -82,7 +83,7 @@ absl::Status Show(const CommandLine& line) {
   constexpr int64_t kMaxRanks = 1 << 20;
   ASSIGN_OR_RETURN(const int64_t ranks, line.Integer("ranks", 1, 1));
   ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
-  ASSIGN_OR_RETURN(config::Run run, LoadRunConfig(line.arguments()[0], overrides));
+  ASSIGN_OR_RETURN(config::Run run, LoadRunAndWarn(line.arguments()[0], overrides));
   if (ranks > kMaxRanks) {
     return absl::InvalidArgumentError(
         absl::StrFormat("--ranks=%d: expected at most %d", ranks, kMaxRanks));

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "data/sample_source.h"
 #include "launch/commands/data_views.h"
+#include "launch/commands/load_run.h"
 #include "launch/config/run_config.h"
 #include "launch/train/loaders.h"
 #include "runtime/status.h"
@@ -65,7 +66,7 @@ absl::Status PrintBatches(const CommandLine& line) {
   ASSIGN_OR_RETURN(const int64_t first_step, line.Integer("step", 1, 1));
   ASSIGN_OR_RETURN(const int64_t steps, line.Integer("steps", 1, 1));
   ASSIGN_OR_RETURN(const config::Run run,
-                   LoadRunConfig(line.Value("config", ""), line.Values("set")));
+                   LoadRunAndWarn(line.Value("config", ""), line.Values("set")));
   ASSIGN_OR_RETURN(Batches batches, FindBatches(run, line.Value("part", "train")));
   ASSIGN_OR_RETURN(const std::unique_ptr<Corpus> corpus, Corpus::Open(run.data()));
   ASSIGN_OR_RETURN(const std::unique_ptr<SampleSource> source,

@@ -9,6 +9,7 @@
 #include "configs/run.pb.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
 #include "launch/config/config_fields.h"
 #include "launch/config/run_config.h"
@@ -45,11 +46,11 @@ absl::StatusOr<config::Run> MakeRun(const CommandLine& line, const Checkpoint& c
   config::Run run = checkpoint.run();
   if (line.Has("config")) {
     const std::string file = line.Value("config", "");
-    ASSIGN_OR_RETURN(const config::Run given, LoadRunConfig(file, {}));
+    ASSIGN_OR_RETURN(const config::Run given, LoadRunAndWarn(file, {}));
     RETURN_IF_ERROR(Adopt(given, file, &run));
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
-  return OverrideRunConfig(run, checkpoint.folder(), overrides);
+  return OverrideRunAndWarn(run, checkpoint.folder(), overrides);
 }
 
 absl::StatusOr<std::unique_ptr<InferenceModel>> LoadModel(const config::Run& run,

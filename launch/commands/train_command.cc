@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
 #include "launch/config/run_config.h"
 #include "launch/train/training_session.h"
@@ -52,7 +53,7 @@ absl::StatusOr<config::Run> LoadRun(const CommandLine& line) {
   if (line.Has("run-dir")) {
     overrides.push_back(absl::StrCat("run_dir=", line.Value("run-dir", "")));
   }
-  return LoadRunConfig(line.Value("config", ""), overrides);
+  return LoadRunAndWarn(line.Value("config", ""), overrides);
 }
 
 StartMode ChooseStart(const CommandLine& line) {

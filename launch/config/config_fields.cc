@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
 
@@ -24,23 +25,31 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-std::vector<std::string> FieldNames(const Descriptor& type) {
+// Without former names; each with `prefix` in front.
+std::vector<std::string> FieldNames(const Descriptor& type, const std::string& prefix = "") {
   std::vector<std::string> names;
-  for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    if (!field.options().deprecated()) names.push_back(prefix + field.name());
+  }
   return names;
+}
+
+std::string InParentheses(const std::string& hint) {
+  return hint.empty() ? "" : absl::StrCat(" (", hint, ")");
 }
 
 bool IsMessage(const FieldDescriptor& field) {
   return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
 }
 
-struct FieldOf {
-  const Message* holder;  // a default instance where the message around the field is not set
+struct FoundField {
+  const Message* holder;  // the message around the field; a default instance if that is not set
   const FieldDescriptor* field;
 };
 
-FieldOf FindField(const Message& message, const std::string& path) {
-  FieldOf found{&message, nullptr};
+FoundField FindField(const Message& message, const std::string& path) {
+  FoundField found{&message, nullptr};
   for (const std::string& name : std::vector<std::string>(absl::StrSplit(path, '.'))) {
     if (found.field != nullptr) {
       found.holder = &found.holder->GetReflection()->GetMessage(*found.holder, found.field);
@@ -51,12 +60,13 @@ FieldOf FindField(const Message& message, const std::string& path) {
   return found;
 }
 
-// Parses with `parse(text, &value)` and stores with `set(value)`.
+// Parses with `parse(text, &value)` and stores with `set(value)`. `wanted` describes a valid value.
 template <typename T, typename Parse, typename Set>
-absl::Status ParseAndSet(const std::string& text, const char* expected, Parse parse, Set set) {
+absl::Status ParseAndSet(const std::string& text, const char* wanted, Parse parse, Set set) {
   T value{};
   if (!parse(text, &value)) {
-    return absl::InvalidArgumentError(absl::StrCat("expected ", expected));
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", text.empty() ? "nothing" : text, "; write ", wanted));
   }
   set(value);
   return absl::OkStatus();
@@ -65,14 +75,13 @@ absl::Status ParseAndSet(const std::string& text, const char* expected, Parse pa
 absl::Status SetEnum(const std::string& text, const FieldDescriptor& field, Message* holder) {
   const EnumValueDescriptor* value = field.enum_type()->FindValueByName(text);
   if (value == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("expected ", NotAValue(text, *field.enum_type())));
+    return absl::InvalidArgumentError(NotAValue(text, *field.enum_type()));
   }
   holder->GetReflection()->SetEnum(holder, &field, value);
   return absl::OkStatus();
 }
 
-// Both data.prefix=text and, as in a textproto, data.prefix="text".
+// Accepts both data.prefix=text and data.prefix="text".
 std::string WithoutQuotes(const std::string& text) {
   const bool quoted = text.size() >= 2 && text.front() == '"' && text.back() == '"';
   return quoted ? text.substr(1, text.size() - 2) : text;
@@ -85,7 +94,7 @@ absl::Status SetFromText(const std::string& text, const FieldDescriptor& field, 
   };
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:
-      return ParseAndSet<int32_t>(text, "an integer of 32 bits", to_integer,
+      return ParseAndSet<int32_t>(text, "an integer from -2147483648 to 2147483647", to_integer,
                                   [&](int32_t value) { access.SetInt32(holder, &field, value); });
     case FieldDescriptor::CPPTYPE_INT64:
       return ParseAndSet<int64_t>(text, "an integer", to_integer,
@@ -113,34 +122,35 @@ absl::Status SetFromText(const std::string& text, const FieldDescriptor& field, 
   }
 }
 
+// The errors begin with the path up to the field that they are about.
 absl::Status SetAtPath(const std::string& path, const std::string& value, Message* message) {
   const std::vector<std::string> names = absl::StrSplit(path, '.');
+  std::string at;
+  const auto error = [&at](const auto&... words) {
+    return absl::InvalidArgumentError(absl::StrCat(at, ": ", words...));
+  };
   for (size_t i = 0; i < names.size(); ++i) {
+    absl::StrAppend(&at, i == 0 ? "" : ".", names[i]);
     const Descriptor& type = *message->GetDescriptor();
     const FieldDescriptor* field = type.FindFieldByName(names[i]);
-    if (field == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("no field ", NotAField(names[i], type)));
-    }
-    if (field->is_repeated()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(names[i], " is a list: expected it in a config file, not in an override"));
-    }
+    if (field == nullptr) return error(NotAField(names[i], type));
+    if (field->is_repeated()) return error("is a list; set it in a config file");
     const bool is_last = i + 1 == names.size();
     if (is_last && IsMessage(*field)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("expected a field of ", path, ", one of ",
-                       absl::StrJoin(FieldNames(*field->message_type()), ", ")));
+      return error("holds other fields; set one of ",
+                   absl::StrJoin(FieldNames(*field->message_type(), at + "."), ", "));
     }
-    if (!is_last && !IsMessage(*field)) {
-      return absl::InvalidArgumentError(absl::StrCat(names[i], " has no fields inside"));
+    if (!is_last && !IsMessage(*field)) return error("has no fields inside; write ", at, "=VALUE");
+    if (is_last) {
+      const absl::Status status = SetFromText(value, *field, message);
+      return status.ok() ? status : error(status.message());
     }
-    if (is_last) return SetFromText(value, *field, message);
     message = message->GetReflection()->MutableMessage(message, field);
   }
   return absl::OkStatus();
 }
 
-// Reads the default as a value and writes it back.
+// Prints the default as text and parses it as a value.
 void SetToDefault(const FieldDescriptor& field, Message* holder) {
   std::string text;
   google::protobuf::TextFormat::PrintFieldValueToString(*holder, &field, -1, &text);
@@ -156,7 +166,7 @@ absl::Status SetField(const std::string& assignment, Message* message, FieldOrig
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat(origin, ": expected FIELD=VALUE, as in --set model.layers=4"));
+        absl::StrCat(origin, ": found no FIELD=VALUE; write for example --set model.layers=4"));
   }
   const std::string path = assignment.substr(0, equals);
   const absl::Status status = SetAtPath(path, assignment.substr(equals + 1), message);
@@ -172,6 +182,7 @@ void MakeDefaultsExplicit(Message* message) {
   const Reflection& access = *message->GetReflection();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
+    if (field.options().deprecated()) continue;
     if (field.is_repeated()) {
       for (int j = 0; IsMessage(field) && j < access.FieldSize(*message, &field); ++j) {
         MakeDefaultsExplicit(access.MutableRepeatedMessage(message, &field, j));
@@ -189,6 +200,7 @@ std::vector<std::string> FieldPaths(const Message& message) {
   std::vector<std::string> paths;
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
+    if (field.options().deprecated()) continue;
     if (!IsMessage(field) || field.is_repeated()) {
       paths.push_back(field.name());
       continue;
@@ -202,7 +214,7 @@ std::vector<std::string> FieldPaths(const Message& message) {
 }
 
 bool HasValue(const Message& message, const std::string& path) {
-  const FieldOf found = FindField(message, path);
+  const FoundField found = FindField(message, path);
   return found.holder->GetReflection()->HasField(*found.holder, found.field);
 }
 
@@ -211,7 +223,7 @@ bool HasValueOrDefault(const Message& message, const std::string& path) {
 }
 
 double NumberAt(const Message& message, const std::string& path) {
-  const FieldOf found = FindField(message, path);
+  const FoundField found = FindField(message, path);
   const Reflection& access = *found.holder->GetReflection();
   switch (found.field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:
@@ -228,7 +240,7 @@ double NumberAt(const Message& message, const std::string& path) {
 }
 
 std::string TextAt(const Message& message, const std::string& path) {
-  const FieldOf found = FindField(message, path);
+  const FoundField found = FindField(message, path);
   std::string text;
   if (!found.field->is_repeated()) {
     google::protobuf::TextFormat::PrintFieldValueToString(*found.holder, found.field, -1, &text);
@@ -247,17 +259,15 @@ std::string TextAt(const Message& message, const std::string& path) {
 
 std::string NotAField(const std::string& name, const Descriptor& type) {
   const std::vector<std::string> names = FieldNames(type);
-  const std::string hint = DidYouMean(name, names);
-  return absl::StrCat("\"", name, "\" in ", type.name(), " (fields: ", absl::StrJoin(names, ", "),
-                      hint.empty() ? "" : "; ", hint, ")");
+  return absl::StrCat("not a field of ", type.name(), "; use one of ", absl::StrJoin(names, ", "),
+                      InParentheses(DidYouMean(name, names)));
 }
 
 std::string NotAValue(const std::string& name, const EnumDescriptor& type) {
   std::vector<std::string> names;
   for (int i = 0; i < type.value_count(); ++i) names.push_back(type.value(i)->name());
-  const std::string hint = DidYouMean(name, names);
-  return absl::StrCat(absl::StrJoin(names, " or "), ", got \"", name, "\"",
-                      hint.empty() ? "" : absl::StrCat(" (", hint, ")"));
+  return absl::StrCat("found ", name.empty() ? "nothing" : name, "; write ",
+                      absl::StrJoin(names, " or "), InParentheses(DidYouMean(name, names)));
 }
 
 }  // namespace unipool

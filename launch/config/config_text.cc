@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 
 namespace unipool {
 namespace {
@@ -23,7 +24,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
 
-// Lines and columns from 0, as the parser counts them; line -1 is no place in particular.
+// An error of the parser. Lines and columns are counted from 0; line -1 means an unknown place.
 struct ParseError {
   int line;
   int column;
@@ -45,7 +46,8 @@ std::string FileLocation(const std::string& file, int line, int column) {
   return line < 0 ? file : absl::StrCat(file, ":", line + 1, ":", column + 1);
 }
 
-// Byte of a place in the text; the parser lets tabs go to the next multiple of eight.
+// Offset in `text` of the place of `error`. The parser counts a tab as the columns up to the next
+// multiple of eight.
 size_t ByteOf(const std::string& text, const ParseError& error) {
   size_t byte = 0;
   for (int line = 0; line < error.line && byte < text.size(); ++byte) line += text[byte] == '\n';
@@ -55,8 +57,8 @@ size_t ByteOf(const std::string& text, const ParseError& error) {
   return byte;
 }
 
-// Some errors stand at the token behind the one they are about, perhaps on a later line: moves back
-// to the last `token` before the place.
+// The parser reports some errors at the token after the wrong one. Moves the place of `error` back
+// to the last occurrence of `token` before it.
 void MoveBackTo(const std::string& token, const std::string& text, ParseError* error) {
   const size_t end = ByteOf(text, *error);
   if (error->line < 0 || token.empty() || end < token.size()) return;
@@ -70,7 +72,7 @@ void MoveBackTo(const std::string& token, const std::string& text, ParseError* e
   }
 }
 
-// The name before a colon that ends right before the place: the field whose value stands there.
+// If the place of `error` is the value in `field: value`, the name of that field; else "".
 std::string FieldBefore(const std::string& text, const ParseError& error) {
   size_t end = error.line < 0 ? 0 : ByteOf(text, error);
   while (end > 0 && (absl::ascii_isspace(text[end - 1]) || text[end - 1] == '-')) --end;
@@ -81,7 +83,7 @@ std::string FieldBefore(const std::string& text, const ParseError& error) {
   return text.substr(begin, end - begin);
 }
 
-// What stands between the quotes number `index` of a message of the parser.
+// The quoted word number `index`, from 0, in a message of the parser.
 std::string Quoted(const std::string& message, size_t index) {
   const std::vector<std::string> parts = absl::StrSplit(message, '"');
   return 2 * index + 1 < parts.size() ? parts[2 * index + 1] : "";
@@ -97,7 +99,8 @@ const Descriptor* FindType(const Descriptor& root, const std::string& full_name)
   return nullptr;
 }
 
-// The parser does not say which message its enum field is in; enum fields have names of their own.
+// The parser reports the name of an enum field without its message, so this finds the first enum
+// field of that name. Names of enum fields are unique in our messages.
 const FieldDescriptor* FindEnumField(const Descriptor& root, const std::string& name) {
   for (int i = 0; i < root.field_count(); ++i) {
     const FieldDescriptor* field = root.field(i);
@@ -109,58 +112,64 @@ const FieldDescriptor* FindEnumField(const Descriptor& root, const std::string& 
   return nullptr;
 }
 
-// "Expected integer, got: abc" and its like, with the field's name in front.
+// Translates the parser's "Expected integer, got: abc" and similar messages.
 std::string WrongValue(const std::string& message, const std::string& field) {
   static constexpr std::pair<const char*, const char*> kKinds[] = {
-      {"Expected integer, got: ", "expected an integer, got "},
-      {"Expected double, got: ", "expected a number, got "},
-      {"Expected string, got: ", "expected a text in quotes, got "},
-      {"Expected identifier, got: ", "expected a name, got "}};
+      {"Expected integer, got: ", "an integer"},
+      {"Expected double, got: ", "a number"},
+      {"Expected string, got: ", "a text in quotes"},
+      {"Expected identifier, got: ", "a name"}};
   const std::string front = field.empty() ? "" : absl::StrCat(field, ": ");
-  for (const auto& [theirs, ours] : kKinds) {
-    if (absl::StartsWith(message, theirs)) {
-      const std::string got = message.substr(std::string(theirs).size());
-      return absl::StrCat(front, ours, got.empty() ? "the end of the file" : got);
-    }
+  for (const auto& [prefix, wanted] : kKinds) {
+    if (!absl::StartsWith(message, prefix)) continue;
+    const std::string found = message.substr(std::string(prefix).size());
+    return absl::StrCat(front, "found ", found.empty() ? "the end of the file" : found, "; write ",
+                        wanted);
+  }
+  if (absl::StartsWith(message, "Integer out of range (")) {
+    const std::string found = message.substr(message.find('(') + 1);
+    return absl::StrCat(front, "found ", found.substr(0, found.find(')')),
+                        ", which is out of range; write a smaller number");
   }
   std::string lower = message;
   if (!lower.empty()) lower[0] = absl::ascii_tolower(lower[0]);
-  return front + lower;
+  return absl::StrCat(front, absl::StripSuffix(lower, "."), "; correct the text here");
 }
 
-// What was expected; `error` moves to where that is.
+// Translates `error` to "FIELD: what was found; what to do" and moves its place to the cause.
 std::string Explain(const std::string& text, const Descriptor& root, ParseError* error) {
   const std::string message = error->message;
   const std::string first = Quoted(message, 0), second = Quoted(message, 1);
   if (absl::StartsWith(message, "Message type ") && absl::StrContains(message, "no field named")) {
     MoveBackTo(second, text, error);
     const Descriptor* type = FindType(root, first);
-    return absl::StrCat("unknown field ", type == nullptr ? second : NotAField(second, *type));
+    return absl::StrCat(second, ": ", type == nullptr ? "unknown field" : NotAField(second, *type));
   }
   if (absl::StartsWith(message, "Unknown enumeration value of ")) {
     MoveBackTo(first, text, error);
     const FieldDescriptor* field = FindEnumField(root, second);
-    return absl::StrCat(second, ": expected ",
-                        field == nullptr ? "another name" : NotAValue(first, *field->enum_type()));
+    return absl::StrCat(second, ": ",
+                        field == nullptr ? absl::StrCat("found ", first, "; write another name")
+                                         : NotAValue(first, *field->enum_type()));
   }
   if (absl::StartsWith(message, "Invalid value for boolean field ")) {
     MoveBackTo(second, text, error);
-    return absl::StrCat(first, ": expected true or false, got ", second);
+    return absl::StrCat(first, ": found ", second, "; write true or false");
   }
   if (absl::StartsWith(message, "Non-repeated field ")) {
     MoveBackTo(first, text, error);
-    return absl::StrCat(first, ": given twice, expected once");
+    return absl::StrCat(first, ": set twice; remove one of them");
   }
   return WrongValue(message, FieldBefore(text, *error));
 }
 
-void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
-                 const std::string& file, const std::string& prefix, FieldOrigins* origins);
+void RecordOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
+                   const std::string& file, const std::string& prefix, FieldOrigins* origins);
 
-// Of a list of messages: the list's place is its first element's, and element i is PATH[i].
-void NoteListOrigins(const Message& message, const FieldDescriptor& field,
-                     const TextFormat::ParseInfoTree& places, const std::string& file,
-                     const std::string& path, FieldOrigins* origins) {
+// Records the places of the elements of a list of messages.
+void RecordListOrigins(const Message& message, const FieldDescriptor& field,
+                       const TextFormat::ParseInfoTree& places, const std::string& file,
+                       const std::string& path, FieldOrigins* origins) {
   const auto& access = *message.GetReflection();
   for (int i = 0; i < access.FieldSize(message, &field); ++i) {
     const TextFormat::ParseLocation place = places.GetLocation(&field, i);
@@ -169,18 +178,18 @@ void NoteListOrigins(const Message& message, const FieldDescriptor& field,
     origins->try_emplace(path, (*origins)[element]);
     const TextFormat::ParseInfoTree* inner = places.GetTreeForNested(&field, i);
     if (inner == nullptr) continue;
-    NoteOrigins(access.GetRepeatedMessage(message, &field, i), *inner, file, element + ".",
-                origins);
+    RecordOrigins(access.GetRepeatedMessage(message, &field, i), *inner, file, element + ".",
+                  origins);
   }
 }
 
-void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
-                 const std::string& file, const std::string& prefix, FieldOrigins* origins) {
+void RecordOrigins(const Message& message, const TextFormat::ParseInfoTree& places,
+                   const std::string& file, const std::string& prefix, FieldOrigins* origins) {
   std::vector<const FieldDescriptor*> fields;
   message.GetReflection()->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     if (field->is_repeated()) {
-      NoteListOrigins(message, *field, places, file, prefix + field->name(), origins);
+      RecordListOrigins(message, *field, places, file, prefix + field->name(), origins);
       continue;
     }
     const TextFormat::ParseLocation place = places.GetLocation(field, -1);
@@ -189,8 +198,8 @@ void NoteOrigins(const Message& message, const TextFormat::ParseInfoTree& places
     const TextFormat::ParseInfoTree* inner =
         field->message_type() == nullptr ? nullptr : places.GetTreeForNested(field, -1);
     if (inner == nullptr) continue;
-    NoteOrigins(message.GetReflection()->GetMessage(message, field), *inner, file, path + ".",
-                origins);
+    RecordOrigins(message.GetReflection()->GetMessage(message, field), *inner, file, path + ".",
+                  origins);
   }
 }
 
@@ -204,7 +213,7 @@ absl::Status ParseConfigText(const std::string& text, const std::string& file, M
   parser.RecordErrorsTo(&errors);
   parser.WriteLocationsTo(&places);
   if (parser.ParseFromString(text, message)) {
-    NoteOrigins(*message, places, file, "", origins);
+    RecordOrigins(*message, places, file, "", origins);
     return absl::OkStatus();
   }
   ParseError error = errors.error().value_or(ParseError{-1, -1, "cannot be parsed"});

@@ -1,4 +1,4 @@
-// The data that a config names, opened: its files, and the samples of a part in the run's order.
+// Opens the datasets of a config and makes the sample sources of its parts.
 #pragma once
 
 #include <cstdint>
@@ -17,24 +17,25 @@ class Data;
 class Run;
 }  // namespace config
 
-// What tells a dataset's files from others that have their names.
+// Identifies the content of a dataset, whatever its path is.
 struct DatasetIdentity {
   std::string prefix;
   int64_t documents;
   int64_t tokens;
-  std::string index_hash;         // of the .idx, in hexadecimal, as xxhsum -H128 gives it
-  std::string token_sample_hash;  // of places of the .bin
+  std::string index_hash;         // XXH3-128 of the .idx in hexadecimal, as xxhsum -H128 prints
+  std::string token_sample_hash;  // XXH3-128 of samples of the .bin
 };
 
-// The files of data.prefix or of each data.source, opened and checked. Immutable; any thread reads.
+// The dataset of data.prefix, or those of all data.source, opened and checked. Immutable and safe
+// to read from any thread.
 class Corpus {
  public:
   static absl::StatusOr<std::unique_ptr<Corpus>> Open(const config::Data& data);
 
   const std::vector<const IndexedDataset*>& shards() const { return shards_; }
-  // One a shard.
+  // One per shard.
   const std::vector<DatasetIdentity>& identities() const { return identities_; }
-  // One a shard; none for data.prefix, which is no blend.
+  // One per shard of a blend; empty for data.prefix.
   const std::vector<double>& weights() const { return weights_; }
 
  private:
@@ -44,13 +45,14 @@ class Corpus {
   std::vector<double> weights_;
 };
 
-// Samples of a part that a run asks for, as Megatron counts them (model/method.md#evaluation,
-// model/method.md#sample-order): one evaluation more than there are multiples of the interval among
-// the steps. Decides MEGATRON's arrays only.
+// Number of samples of a part that a run needs, counted as in Megatron
+// (model/method.md#evaluation, model/method.md#sample-order): for validation, one evaluation more
+// than there are multiples of the interval among the steps. Only the arrays of MEGATRON depend on
+// it.
 int64_t SamplesWanted(const config::Run& run, Split part);
 
-// The samples of a part, in the order of data.order. `run` is resolved and checked; the corpus is
-// borrowed and outlives the source.
+// The samples of a part in the order of data.order. `run` must be resolved and checked. The corpus
+// is borrowed and must outlive the source.
 absl::StatusOr<std::unique_ptr<SampleSource>> CreateSource(const config::Run& run,
                                                            const Corpus& corpus, Split part);
 

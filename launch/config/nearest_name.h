@@ -1,4 +1,4 @@
-// "Did you mean ...?" for mistyped names of fields, enum values and flags.
+// Suggestions for mistyped names of fields, enum values and flags.
 #pragma once
 
 #include <string>
@@ -6,10 +6,10 @@
 
 namespace unipool {
 
-// The name that `name` was probably meant to be, or "" when none is near.
+// The one of `names` with the smallest edit distance to `name`; "" if none is close.
 std::string NearestName(const std::string& name, const std::vector<std::string>& names);
 
-// `did you mean "x"?` or "".
+// `did you mean "x"?`, where x is the nearest name; "" if there is none.
 std::string DidYouMean(const std::string& name, const std::vector<std::string>& names);
 
 }  // namespace unipool

@@ -16,45 +16,47 @@
 #include "comm/process_groups.h"
 #include "launch/config/config_fields.h"
 #include "launch/config/config_text.h"
+#include "launch/config/renamed_fields.h"
 #include "model/router_constant.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
-// Sizes below this keep every product of two of them inside an int64, and ids inside an int32.
+// Up to this size, the product of two sizes fits into an int64 and every id into an int32.
 constexpr double kLargestSize = 2147483647;
-constexpr int kMaxSequences = 1 << 24;  // of a step
+constexpr int kMaxSequences = 1 << 24;  // in a step
 constexpr int64_t kByteVocab = 257;
 constexpr int kMaxSources = 65535;
 constexpr uint64_t kLargestMegatronSeed = 4294967295;
 
-// States one rule at a time; a broken one is reported where its field was given.
+// Checks one rule at a time. The error of a broken rule begins with the place where its field was
+// set.
 class Rules {
  public:
   Rules(const config::Run& run, std::string source, const FieldOrigins& origins)
       : run_(run), source_(std::move(source)), origins_(origins) {}
 
-  absl::Status Require(bool holds, const std::string& path, const std::string& expected) const {
+  // OK if `holds`; else an error that asks to set the field `path` to `wanted`.
+  absl::Status Require(bool holds, const std::string& path, const std::string& wanted) const {
     if (holds) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(Origin(path), ": ", Shown(path), ": expected ", expected));
+    return RequireAt(holds, path, Found(path), absl::StrCat("set it to ", wanted));
   }
 
-  // For what the path of a field does not name: an element of a list, or what was found there.
+  // The same with words of the caller, for elements of lists and for other advice.
   absl::Status RequireAt(bool holds, const std::string& path, const std::string& found,
-                         const std::string& expected) const {
+                         const std::string& advice) const {
     if (holds) return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat(Origin(path), ": ", path, found, ": expected ", expected));
+        absl::StrCat(Origin(path), ": ", path, ": ", found, "; ", advice));
   }
 
-  absl::Status Integer(const std::string& path, double least) const {
+  absl::Status Integer(const std::string& path, double min) const {
     const bool is_given = HasValueOrDefault(run_, path);
     const double value = NumberAt(run_, path);
     const std::string range =
-        value > kLargestSize ? "at most 2147483647" : absl::StrCat("at least ", least);
-    return Require(is_given && value >= least && value <= kLargestSize, path,
+        value > kLargestSize ? "at most 2147483647" : absl::StrCat("at least ", min);
+    return Require(is_given && value >= min && value <= kLargestSize, path,
                    absl::StrCat("an integer of ", range));
   }
 
@@ -70,25 +72,27 @@ class Rules {
 
   absl::Status Decay(const std::string& path) const {
     const double value = NumberAt(run_, path);
-    // In float32, where the optimizer uses it.
+    // The optimizer uses it in float32, where 0.99999999 is 1.
     return Require(value >= 0 && static_cast<float>(value) < 1, path,
                    "a number of at least 0 and below 1");
   }
 
-  // "model.heads = 12 (configs/x.textproto:4:3)", the other side of a rule.
+  // The field on the other side of a rule: "model.heads = 12 (configs/x.textproto:4:3)".
   std::string Other(const std::string& path) const {
-    const auto found = origins_.find(path);
-    return absl::StrCat(Shown(path),
-                        found == origins_.end() ? "" : absl::StrCat(" (", found->second, ")"));
+    const auto place = origins_.find(path);
+    return absl::StrCat(path, " = ", TextAt(run_, path),
+                        place == origins_.end() ? "" : absl::StrCat(" (", place->second, ")"));
+  }
+
+  // "found 12", "found 12 (the default)" or "not set".
+  std::string Found(const std::string& path) const {
+    if (!HasValueOrDefault(run_, path)) return "not set";
+    return absl::StrCat("found ", TextAt(run_, path), HasValue(run_, path) ? "" : " (the default)");
   }
 
  private:
-  std::string Shown(const std::string& path) const {
-    if (!HasValueOrDefault(run_, path)) return absl::StrCat(path, " is not given");
-    return absl::StrCat(path, " = ", TextAt(run_, path), HasValue(run_, path) ? "" : " by default");
-  }
-
-  // Of the field, or else of the message around it, or else the whole config.
+  // The place where the field was set, else that of the innermost message around it that was set,
+  // else the name of the whole config.
   std::string Origin(const std::string& path) const {
     for (std::string at = path; !at.empty();) {
       const auto found = origins_.find(at);
@@ -112,14 +116,16 @@ absl::Status CheckHeads(const config::Model& model, const Rules& rules) {
                                 absl::StrCat("a divisor of ", rules.Other("model.heads"))));
   RETURN_IF_ERROR(rules.Integer("model.head_dim", 0));
   if (model.head_dim() != 0) {
-    return rules.Require(model.head_dim() % 2 == 0, "model.head_dim", "an even number");
+    return rules.Require(model.head_dim() % 2 == 0, "model.head_dim", "0 or an even number");
   }
   RETURN_IF_ERROR(rules.Require(
       model.hidden() % model.heads() == 0, "model.heads",
-      absl::StrCat("a divisor of ", rules.Other("model.hidden"), ", or model.head_dim given")));
-  return rules.Require(model.hidden() / model.heads() % 2 == 0, "model.heads",
-                       absl::StrCat("an even head_dim, got ", model.hidden() / model.heads(),
-                                    " = hidden / heads of ", rules.Other("model.hidden")));
+      absl::StrCat("a divisor of ", rules.Other("model.hidden"), ", or set model.head_dim")));
+  return rules.RequireAt(
+      model.hidden() / model.heads() % 2 == 0, "model.heads",
+      absl::StrCat(rules.Found("model.heads"), ", which makes hidden / heads = ",
+                   model.hidden() / model.heads(), " with ", rules.Other("model.hidden")),
+      "make hidden / heads an even number, or set model.head_dim");
 }
 
 absl::Status CheckModel(const config::Run& run, const Rules& rules) {
@@ -127,7 +133,7 @@ absl::Status CheckModel(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Integer("model.vocab", 1));
   RETURN_IF_ERROR(rules.Require(
       run.data().tokenizer() != config::Data::BYTE || model.vocab() >= kByteVocab, "model.vocab",
-      absl::StrCat("at least ", kByteVocab, " for ", rules.Other("data.tokenizer"))));
+      absl::StrCat("at least ", kByteVocab, " with ", rules.Other("data.tokenizer"))));
   RETURN_IF_ERROR(rules.Integer("model.hidden", 1));
   RETURN_IF_ERROR(rules.Integer("model.layers", 1));
   RETURN_IF_ERROR(CheckHeads(model, rules));
@@ -157,7 +163,7 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   return rules.NotNegative("pool.layer_loss");
 }
 
-// Three weights, of which those of the parts that are used are above 0.
+// True for three weights of which those of the parts in use are above 0.
 bool IsSplit(const std::string& text, bool uses_test) {
   const std::vector<std::string> weights = absl::StrSplit(text, ',');
   double value = 0;
@@ -174,47 +180,51 @@ absl::Status CheckTokenizer(const config::Data& data, const Rules& rules) {
   const bool has_vocab = !data.vocab_file().empty(), has_merges = !data.merges_file().empty();
   RETURN_IF_ERROR(
       rules.Require(has_vocab || !has_merges, "data.vocab_file",
-                    absl::StrCat("a vocab.json for ", rules.Other("data.merges_file"))));
-  RETURN_IF_ERROR(rules.Require(has_merges || !has_vocab, "data.merges_file",
-                                absl::StrCat("a merges.txt for ", rules.Other("data.vocab_file"))));
+                    absl::StrCat("the vocab.json of ", rules.Other("data.merges_file"))));
+  RETURN_IF_ERROR(
+      rules.Require(has_merges || !has_vocab, "data.merges_file",
+                    absl::StrCat("the merges.txt of ", rules.Other("data.vocab_file"))));
   return rules.Require(!has_vocab || data.tokenizer() == config::Data::GPT2, "data.tokenizer",
-                       absl::StrCat("GPT2 for ", rules.Other("data.vocab_file")));
+                       absl::StrCat("GPT2 to use ", rules.Other("data.vocab_file")));
 }
 
-constexpr char kPrefixExpected[] = "PREFIX of the files PREFIX.bin and PREFIX.idx";
+constexpr char kPrefixWanted[] = "PREFIX of the files PREFIX.bin and PREFIX.idx";
 
 absl::Status CheckSources(const config::Data& data, const Rules& rules) {
   if (data.source().empty()) {
-    return rules.Require(!data.prefix().empty(), "data.prefix", kPrefixExpected);
+    return rules.Require(!data.prefix().empty(), "data.prefix", kPrefixWanted);
   }
-  RETURN_IF_ERROR(rules.Require(data.prefix().empty(), "data.prefix",
-                                "either data.prefix or data.source, not both"));
+  RETURN_IF_ERROR(rules.RequireAt(data.prefix().empty(), "data.prefix",
+                                  absl::StrCat(rules.Found("data.prefix"), " and also data.source"),
+                                  "remove one of them"));
   RETURN_IF_ERROR(rules.RequireAt(data.source_size() <= kMaxSources, "data.source",
-                                  absl::StrCat(" has ", data.source_size(), " shards"),
-                                  absl::StrCat("at most ", kMaxSources)));
+                                  absl::StrCat("found ", data.source_size(), " datasets"),
+                                  absl::StrCat("list at most ", kMaxSources)));
   for (int i = 0; i < data.source_size(); ++i) {
     const std::string path = absl::StrCat("data.source[", i, "]");
     const double weight = data.source(i).weight();
-    RETURN_IF_ERROR(rules.RequireAt(!data.source(i).prefix().empty(), path + ".prefix",
-                                    " is not given", kPrefixExpected));
+    RETURN_IF_ERROR(rules.RequireAt(!data.source(i).prefix().empty(), path + ".prefix", "not set",
+                                    absl::StrCat("set it to ", kPrefixWanted)));
     RETURN_IF_ERROR(rules.RequireAt(std::isfinite(weight) && weight > 0, path + ".weight",
-                                    absl::StrCat(" = ", weight), "a number above 0"));
+                                    absl::StrCat("found ", weight), "set it to a number above 0"));
   }
   return absl::OkStatus();
 }
 
-// Orders that do not end, or whose arrays are made for a number of samples, need that number.
+// Blends have no end, and the arrays of MEGATRON are made for a number of samples: both need the
+// number of validation sequences.
 absl::Status CheckOrder(const config::Run& run, const Rules& rules) {
   const config::Data& data = run.data();
   const bool is_megatron = data.order() == config::Data::MEGATRON;
-  RETURN_IF_ERROR(rules.RequireAt(
-      !is_megatron || run.seed() <= kLargestMegatronSeed, "seed", absl::StrCat(" = ", run.seed()),
-      absl::StrCat("at most ", kLargestMegatronSeed, " for ", rules.Other("data.order"))));
+  RETURN_IF_ERROR(rules.RequireAt(!is_megatron || run.seed() <= kLargestMegatronSeed, "seed",
+                                  absl::StrCat("found ", run.seed()),
+                                  absl::StrCat("set it to at most ", kLargestMegatronSeed, " with ",
+                                               rules.Other("data.order"))));
   RETURN_IF_ERROR(rules.Integer("data.skip_steps", 0));
   const bool needs_number = is_megatron || !data.source().empty();
   return rules.Require(
       !needs_number || run.eval().sequences() > 0, "eval.sequences",
-      absl::StrCat("at least 1 for ", is_megatron ? rules.Other("data.order") : "data.source"));
+      absl::StrCat("at least 1 with ", is_megatron ? rules.Other("data.order") : "data.source"));
 }
 
 absl::Status CheckData(const config::Run& run, const Rules& rules) {
@@ -222,9 +232,9 @@ absl::Status CheckData(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(CheckSources(data, rules));
   RETURN_IF_ERROR(
       rules.Require(IsSplit(data.split(), /*uses_test=*/false), "data.split",
-                    "three weights of at least 0, the first two above 0, as \"90,5,5\""));
+                    "three weights of at least 0, the first two above 0, such as \"90,5,5\""));
   RETURN_IF_ERROR(rules.Require(IsSplit(data.split(), run.eval().test()), "data.split",
-                                "a third weight above 0 for eval.test"));
+                                "weights with the third above 0, or set eval.test to false"));
   RETURN_IF_ERROR(CheckTokenizer(data, rules));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
   RETURN_IF_ERROR(rules.Require(data.global_batch() <= kMaxSequences, "data.global_batch",
@@ -255,7 +265,6 @@ absl::Status CheckSchedule(const config::Run& run, const Rules& rules) {
                        "schedule.warmup_steps", absl::StrCat("at most ", rules.Other(end)));
 }
 
-// Of no spike, or of one above the median itself.
 absl::Status CheckSpike(const config::Run& run, const Rules& rules, const std::string& path) {
   const double value = NumberAt(run, path);
   return rules.Require(value == 0 || (std::isfinite(value) && value > 1), path,
@@ -266,8 +275,8 @@ absl::Status CheckDivergence(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.loss_spike"));
   RETURN_IF_ERROR(CheckSpike(run, rules, "divergence.norm_spike"));
   RETURN_IF_ERROR(rules.Integer("divergence.window", 1));
-  RETURN_IF_ERROR(rules.Integer("divergence.most_in_a_row", 1));
-  return rules.Integer("divergence.most_rewinds", 1);
+  RETURN_IF_ERROR(rules.Integer("divergence.max_skips_in_a_row", 1));
+  return rules.Integer("divergence.max_rewinds", 1);
 }
 
 absl::Status CheckRun(const config::Run& run, const Rules& rules) {
@@ -296,7 +305,7 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
 absl::StatusOr<std::string> ReadFile(const std::string& file) {
   const auto failed = [&] {
     return absl::InvalidArgumentError(
-        absl::StrCat(file, ": cannot be read as a config: ", std::strerror(errno)));
+        absl::StrCat(file, ": cannot be read: ", std::strerror(errno), "; check the path"));
   };
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "rb"),
                                                                std::fclose);
@@ -310,12 +319,20 @@ absl::StatusOr<std::string> ReadFile(const std::string& file) {
   return text;
 }
 
+// Overrides are collected in a message of their own, so that one may replace a field of the file
+// that has its former name there.
 absl::StatusOr<config::Run> Override(config::Run run, const std::string& source,
                                      FieldOrigins origins,
-                                     const std::vector<std::string>& overrides) {
+                                     const std::vector<std::string>& overrides,
+                                     std::vector<std::string>* warnings) {
+  config::Run given;
+  FieldOrigins given_at;
   for (const std::string& assignment : overrides) {
-    RETURN_IF_ERROR(SetField(assignment, &run, &origins));
+    RETURN_IF_ERROR(SetField(assignment, &given, &given_at));
   }
+  RETURN_IF_ERROR(MoveRenamedFields(&given, &given_at, warnings));
+  run.MergeFrom(given);
+  for (const auto& [path, origin] : given_at) origins[path] = origin;
   RETURN_IF_ERROR(CheckRun(run, Rules(run, source, origins)));
   ResolveDefaults(&run);
   return run;
@@ -324,20 +341,23 @@ absl::StatusOr<config::Run> Override(config::Run run, const std::string& source,
 }  // namespace
 
 absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
-                                          const std::vector<std::string>& overrides) {
+                                          const std::vector<std::string>& overrides,
+                                          std::vector<std::string>* warnings) {
   config::Run run;
   FieldOrigins origins;
   if (!file.empty()) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
     RETURN_IF_ERROR(ParseConfigText(text, file, &run, &origins));
+    RETURN_IF_ERROR(MoveRenamedFields(&run, &origins, warnings));
   }
   const std::string source = file.empty() ? "command line (no --config given)" : file;
-  return Override(std::move(run), source, std::move(origins), overrides);
+  return Override(std::move(run), source, std::move(origins), overrides, warnings);
 }
 
 absl::StatusOr<config::Run> OverrideRunConfig(config::Run run, const std::string& source,
-                                              const std::vector<std::string>& overrides) {
-  return Override(std::move(run), source, {}, overrides);
+                                              const std::vector<std::string>& overrides,
+                                              std::vector<std::string>* warnings) {
+  return Override(std::move(run), source, {}, overrides, warnings);
 }
 
 absl::Status CheckRunConfig(const config::Run& run, const std::string& source) {
@@ -350,7 +370,7 @@ absl::Status CheckRanks(const config::Run& run, int ranks) {
 }
 
 void ResolveDefaults(config::Run* run) {
-  // Its bias balances instead of a loss.
+  // This router balances by its bias, without a loss.
   if (run->pool().router() == config::Pool::SIGMOID_BIAS && !run->pool().has_pool_loss()) {
     run->mutable_pool()->set_pool_loss(0);
   }

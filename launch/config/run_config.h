@@ -1,6 +1,6 @@
-// From a textproto file and overrides to a checked config::Run: the one place with rules that span
-// fields. Every error is one line that names file, line and column (or the override), the field and
-// what was expected.
+// Loads, checks and resolves the config of a run. Rules that involve several fields are here and
+// nowhere else. Every error is one line:
+//   FILE:LINE:COLUMN (or --set X=Y): FIELD: what was found; what to do
 #pragma once
 
 #include <string>
@@ -14,30 +14,38 @@ namespace unipool {
 
 inline constexpr int kMaxThreads = 1024;  // of a rank
 
-// Parses `file` ("" = none), applies overrides like "model.layers=4" in order, checks and resolves.
+// Parses `file` ("" means no file), applies overrides such as "model.layers=4" in their order,
+// checks the result and resolves it. Appends to `warnings` one line for each field that is set
+// under a former name (renamed_fields.h); the caller logs them, on one rank. INVALID_ARGUMENT for
+// the first error.
 absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
-                                          const std::vector<std::string>& overrides);
+                                          const std::vector<std::string>& overrides,
+                                          std::vector<std::string>* warnings);
 
-// The same for a config that is already resolved, as a checkpoint's. `source` names it in errors.
+// The same with a resolved config, such as that of a checkpoint, in place of a file. Errors call it
+// `source`.
 absl::StatusOr<config::Run> OverrideRunConfig(config::Run run, const std::string& source,
-                                              const std::vector<std::string>& overrides);
+                                              const std::vector<std::string>& overrides,
+                                              std::vector<std::string>* warnings);
 
-// The rules that need no number of ranks. `source` names the config in errors.
+// Checks all rules that do not depend on the number of ranks. Errors call the config `source`.
 absl::Status CheckRunConfig(const config::Run& run, const std::string& source);
 
-// The rules that need it.
+// Checks the rules that depend on the number of ranks.
 absl::Status CheckRanks(const config::Run& run, int ranks);
 
-// Gives every field a value. kv_heads, head_dim, ffn, layers_per_pool, decay_steps and warmup_steps
-// get what they stand for; what depends on the machine (expert_parallel, micro_batch, threads) and
-// router_c keep their 0. Doing it twice changes nothing. `run` has passed CheckRunConfig.
+// Gives every field a value: its default, or for kv_heads, head_dim, ffn, layers_per_pool,
+// decay_steps and warmup_steps the value that 0 (or -1) stands for. Fields whose 0 stands for
+// something that depends on the machine (expert_parallel, micro_batch, threads) and router_c keep
+// it. `run` must have passed CheckRunConfig. A second call changes nothing.
 void ResolveDefaults(config::Run* run);
 
-// Where NormRouter's c is to be estimated, puts the estimate into pool.router_c, so that what a run
-// saves states the constant it was trained with. Takes up to a second. `run` is resolved.
+// If NormRouter's constant c is to be estimated (pool.router_c = 0), stores the estimate in
+// pool.router_c, so that the saved config contains the constant that the run is trained with. Takes
+// up to one second. `run` must be resolved.
 void StateRouterConstant(config::Run* run);
 
-// The textproto, one field a line; parses back to the same values.
+// The config as a textproto with one field per line, which parses to the same values.
 std::string ToText(const config::Run& run);
 
 }  // namespace unipool

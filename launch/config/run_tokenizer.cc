@@ -14,8 +14,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenRunTokenizer(const config::Run& r
                    OpenGpt2Tokenizer(data.vocab_file(), data.merges_file()));
   if (tokenizer->vocab() <= run.model().vocab()) return tokenizer;
   return absl::InvalidArgumentError(
-      absl::StrCat("data.vocab_file = \"", data.vocab_file(), "\" has ", tokenizer->vocab(),
-                   " tokens: expected at most model.vocab = ", run.model().vocab()));
+      absl::StrCat("data.vocab_file: found ", tokenizer->vocab(), " tokens in ", data.vocab_file(),
+                   ", but model.vocab = ", run.model().vocab(), "; set model.vocab to at least ",
+                   tokenizer->vocab(), " or use a smaller vocabulary"));
 }
 
 }  // namespace unipool

@@ -1,4 +1,4 @@
-// The tokenizer that a run's config names.
+// Opens the tokenizer of a run's config.
 #pragma once
 
 #include <memory>
@@ -12,8 +12,8 @@ namespace config {
 class Run;
 }
 
-// Null where data.tokenizer is GPT2 and its files are not given. INVALID_ARGUMENT where it has more
-// ids than model.vocab, or a file is damaged.
+// Returns null if data.tokenizer is GPT2 and its files are not set. INVALID_ARGUMENT if the
+// tokenizer has more ids than model.vocab, or if a file is damaged.
 absl::StatusOr<std::unique_ptr<Tokenizer>> OpenRunTokenizer(const config::Run& run);
 
 }  // namespace unipool

@@ -86,7 +86,7 @@ void ConsoleReport::PrintRewind(absl::string_view reason, int64_t bad_step) {
   progress_.PrintLine(
       absl::StrFormat("%s: rewound to step %d, skipping the data of %d steps (rewind %d of %d)",
                       reason, trainer_.step(), bad_step - trainer_.step(), trainer_.rewinds(),
-                      run_.divergence().most_rewinds()));
+                      run_.divergence().max_rewinds()));
 }
 
 void ConsoleReport::PrintItem(const char* name, const std::string& text) {

@@ -27,8 +27,8 @@ DivergenceGuard::DivergenceGuard(const config::Divergence& settings)
                 .loss_spike = settings.loss_spike(),
                 .norm_spike = settings.norm_spike(),
                 .window = settings.window(),
-                .most_in_a_row = settings.most_in_a_row(),
-                .most_rewinds = settings.most_rewinds()} {
+                .max_skips_in_a_row = settings.max_skips_in_a_row(),
+                .max_rewinds = settings.max_rewinds()} {
   Restore({});
 }
 
@@ -54,7 +54,7 @@ DivergenceGuard::Verdict DivergenceGuard::Judge(double loss, double norm) {
     return Verdict::kSound;
   }
   if (settings_.action == config::Divergence::SKIP_UPDATE) {
-    if (state_.skipped_in_a_row >= settings_.most_in_a_row) return Verdict::kStop;
+    if (state_.skipped_in_a_row >= settings_.max_skips_in_a_row) return Verdict::kStop;
     ++state_.skipped_in_a_row;
     ++state_.skipped;
     return Verdict::kSkip;
@@ -63,7 +63,7 @@ DivergenceGuard::Verdict DivergenceGuard::Judge(double loss, double norm) {
 }
 
 bool DivergenceGuard::MayRewind() const {
-  return settings_.action == config::Divergence::REWIND && state_.rewinds < settings_.most_rewinds;
+  return settings_.action == config::Divergence::REWIND && state_.rewinds < settings_.max_rewinds;
 }
 
 bool DivergenceGuard::Jumps(const char* name, double value, double times,

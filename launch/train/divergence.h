@@ -49,8 +49,8 @@ class DivergenceGuard {
     double loss_spike;
     double norm_spike;
     int64_t window;
-    int64_t most_in_a_row;
-    int64_t most_rewinds;
+    int64_t max_skips_in_a_row;
+    int64_t max_rewinds;
   };
 
   const Settings settings_;

@@ -2,6 +2,7 @@
 // line; the printed config must parse to the same config.
 #include "configs/run.pb.h"
 #include "launch/config/config_text.h"
+#include "launch/config/renamed_fields.h"
 #include "launch/config/run_config.h"
 #include "tests/fuzz/fuzz_target.h"
 
@@ -13,6 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   unipool::config::Run run;
   unipool::FieldOrigins origins;
   absl::Status status = unipool::ParseConfigText(text, "fuzz.textproto", &run, &origins);
+  if (status.ok()) status = unipool::MoveRenamedFields(&run, &origins, nullptr);
   if (status.ok()) status = unipool::CheckRunConfig(run, "fuzz.textproto");
   if (!status.ok()) {
     RequireOneLine(std::string(status.message()));

@@ -1,5 +1,5 @@
-// Checkpoint folders of ranks that are threads: everything is there once, bit for bit, and
-// described truly; and what goes wrong leaves nothing behind.
+// Checkpoints of ranks that are threads: every parameter is stored once, bit for bit, the manifest
+// describes it, and a failed save leaves no files.
 #include "launch/checkpoint/saver.h"
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ std::vector<float> Values(const Tensor& tensor) {
   return std::vector<float>(tensor.as<float>(), tensor.as<float>() + tensor.numel());
 }
 
-// Names of a folder's files whose names begin so, sorted.
+// Names of the files in `folder` that begin with `prefix`, sorted.
 std::vector<std::string> FilesIn(const std::string& folder, const std::string& prefix) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -51,7 +51,7 @@ std::vector<std::string> FilesIn(const std::string& folder, const std::string& p
   return names;
 }
 
-// Every weight of a checkpoint; one that is there twice is a failure.
+// Every weight of a checkpoint. A weight that is stored twice is a failure.
 Weights ReadWeights(const std::string& folder) {
   Weights weights;
   for (const std::string& name : FilesIn(folder, "model-")) {
@@ -168,12 +168,12 @@ TEST_F(CheckpointTest, RanksWriteAboutAsMuch) {
       bytes[file.name().substr(file.name().find('-'))] += file.bytes();
     }
     ASSERT_EQ(static_cast<int>(bytes.size()), ranks);
-    int64_t total = 0, most = 0;
+    int64_t total = 0, max = 0;
     for (const auto& [rank, count] : bytes) {
       total += count;
-      most = std::max(most, count);
+      max = std::max(max, count);
     }
-    EXPECT_LT(most * ranks, 1.3 * static_cast<double>(total));
+    EXPECT_LT(max * ranks, 1.3 * static_cast<double>(total));
   }
 }
 

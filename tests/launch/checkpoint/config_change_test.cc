@@ -1,4 +1,4 @@
-// Which changes of a config a run goes on with.
+// Which changes of a config a run may resume with.
 #include "launch/checkpoint/config_change.h"
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ config::Run Resolved(int64_t steps, int64_t decay_steps, int64_t warmup_steps) {
   return run;
 }
 
-// The run that goes on, `wanted`, with what it takes over.
+// `wanted` with the schedule that it takes over from `saved`.
 config::Run Adopted(const config::Run& saved, config::Run wanted) {
   AdoptSchedule(saved, &wanted);
   return wanted;
@@ -106,8 +106,8 @@ TEST(CheckSameRun, RefusesEachFieldByNameThatIsNotFree) {
       EXPECT_OK(Check(saved, run));
     } else {
       EXPECT_STATUS(Check(saved, run), kInvalidArgument,
-                    absl::StrCat("folder: cannot go on with another ", path, " = ",
-                                 TextAt(run, path), " (the checkpoint has ", TextAt(saved, path)));
+                    absl::StrCat("folder: resume refused: ", path, " = ", TextAt(run, path),
+                                 " (the checkpoint has ", TextAt(saved, path)));
     }
   }
 }
@@ -159,14 +159,14 @@ TEST(CheckSameData, NamesTheFileThatIsAnother) {
   other.token_sample_hash = "dd";
   EXPECT_OK(CheckSameData("folder", saved, {Text(), moved}));
   EXPECT_STATUS(CheckSameData("folder", saved, {Text(), longer}), kInvalidArgument,
-                "folder: cannot go on with other data: text.idx: expected 60 documents, 1000 "
-                "tokens, xxh3_128 of the .idx aa, found 61 documents, 1000 tokens, xxh3_128 of "
-                "the .idx cc");
+                "folder: resume refused: other data: text.idx: found 61 documents, 1000 tokens, "
+                "xxh3_128 of the .idx cc; the checkpoint has 60 documents, 1000 tokens, xxh3_128 "
+                "of the .idx aa; restore the data, or start a new run");
   EXPECT_STATUS(CheckSameData("folder", saved, {other, Text()}), kInvalidArgument,
-                "text.bin: expected 60 documents, 1000 tokens, xxh3_128 of the sampled .bin bb, "
-                "found 60 documents, 1000 tokens, xxh3_128 of the sampled .bin dd");
+                "text.bin: found 60 documents, 1000 tokens, xxh3_128 of the sampled .bin dd; the "
+                "checkpoint has 60 documents, 1000 tokens, xxh3_128 of the sampled .bin bb");
   EXPECT_STATUS(CheckSameData("folder", saved, {Text()}), kInvalidArgument,
-                "expected 2 datasets, found 1");
+                "found 1 datasets; the checkpoint has 2");
 }
 
 TEST(LocalStatisticsWarning, TellsOfOtherMicroBatchesAndRanks) {
@@ -177,8 +177,8 @@ TEST(LocalStatisticsWarning, TellsOfOtherMicroBatchesAndRanks) {
   saved.set_step(5);
   EXPECT_EQ(LocalStatisticsWarning(saved, run, 2), "");
   EXPECT_THAT(LocalStatisticsWarning(saved, run, 3),
-              ::testing::HasSubstr("micro-batches of 4 sequences on 3 ranks, until step 5 of 4 on "
-                                   "2"));
+              ::testing::HasSubstr("micro-batches of 4 sequences on 3 ranks; up to step 5 they "
+                                   "used 4 on 2"));
   run.mutable_data()->set_micro_batch(6);
   EXPECT_THAT(LocalStatisticsWarning(saved, run, 2),
               ::testing::HasSubstr("micro-batches of 6 sequences on 2 ranks"));

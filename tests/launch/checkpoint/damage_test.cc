@@ -1,4 +1,4 @@
-// Whatever happens to a file of a checkpoint, it is seen, and what is said names the file.
+// Any damage to a file of a checkpoint is detected, and the error names the file.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -50,8 +50,8 @@ class CheckpointDamageTest : public ::testing::Test {
     return checkpoint.ok() ? checkpoint->Verify() : checkpoint.status();
   }
 
-  // With other bytes in the file, the checkpoint is bad and the message has the file's name; with
-  // its own, it is good.
+  // Replaces the file by `bytes` for a moment: the checkpoint is then damaged, and the error names
+  // the file.
   void ExpectSeen(const std::string& name, const std::string& bytes) const {
     const std::string good = folder_.ReadAll(Name(name));
     ASSERT_NE(good, bytes) << name;
@@ -116,7 +116,7 @@ TEST_F(CheckpointDamageTest, AFileOfAnotherStep) {
   }
 }
 
-// Sealed as its writer does, so that only its content is wrong.
+// The manifests have the right hash, so that only their content is wrong.
 TEST_F(CheckpointDamageTest, AManifestOfAnotherVersionOrThatLacksAFieldIsRefusedByName) {
   const config::Manifest good = ReadManifest(folder_.Path(kFolder)).value();
   config::Manifest old = good, no_data = good, no_hash = good, no_statistics = good;

@@ -1,5 +1,5 @@
-// Saves beside training: they hold the state of their step, whatever training did meanwhile; old
-// ones go as the settings say; one that fails is tried again and harms nothing.
+// Saves during training hold the state of their step; old checkpoints are removed as configured; a
+// failed save is repeated and damages nothing.
 #include "launch/checkpoint/saver.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`unipool checkpoint` as a user runs it: what it shows, compares, exports and refuses."""
+"""`unipool checkpoint`: inspect, verify, diff and export, and the errors of each."""
 import json
 import os
 import pathlib
@@ -10,7 +10,7 @@ import command_support as support
 
 
 def read_header(path):
-    """The entries of a file of tensors, and the bytes behind them."""
+    """The header entries of a safetensors file, and the bytes after the header."""
     data = pathlib.Path(path).read_bytes()
     start = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:start])
@@ -19,7 +19,7 @@ def read_header(path):
 
 
 def nearest_bf16(value):
-    """The bits of the number of 8 mantissa bits nearest to a float32; of two, the even one."""
+    """The bits of the bfloat16 that is nearest to a float32; ties go to the even one."""
     bits = struct.unpack("<I", struct.pack("<f", value))[0]
     upper, lower = bits >> 16, bits & 0xFFFF
     return upper + (lower > 0x8000 or (lower == 0x8000 and upper & 1))
@@ -101,13 +101,13 @@ class CheckpointCommandTest(support.TextTest):
                 (["verify", "--json", "a"], "--json: unknown flag"),
                 (["export", "a"], "--output is missing"),
                 (["export", "a", "--output", "b", "--dtype", "fp8"], "expected fp32 or bf16"),
-                (["verify", "/nowhere"], "/nowhere: expected a checkpoint")):
+                (["verify", "/nowhere"], "/nowhere: holds no checkpoint; give a run folder")):
             error = self.checkpoint(*words, code=2)
             self.assertIn(said, error)
             self.assertEqual(error.count("\n"), 1, error)
 
     def checkpoint(self, *words, code=0):
-        """What it says: on standard error where the exit status tells of trouble."""
+        """The output of the command; that of standard error if it reports an error."""
         done = support.run(["checkpoint", *words])
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stderr if code == 2 else done.stdout

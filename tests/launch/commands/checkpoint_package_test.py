@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The ordinary `safetensors` package of Python reads a checkpoint, with the same numbers as plain
-Python. Skipped (exit status 77) where the package is not installed."""
+Python. Skipped (exit status 77) if the package is not installed."""
 import os
 import sys
 import tempfile

@@ -49,6 +49,19 @@ def counts_of(text):
             re.findall(r"^#   (\w[\w -]*\w) +(\d+)$", text, re.MULTILINE)}
 
 
+def field_paths(text):
+    """The paths of all fields of a textproto that has one field per line."""
+    paths, messages = set(), []
+    for line in text.split("\n\n")[0].splitlines():
+        if line.endswith("{"):
+            messages.append(line.split()[0])
+        elif line.strip() == "}":
+            messages.pop()
+        elif match := re.match(r" *(\w+): ", line):
+            paths.add(".".join(messages + [match.group(1)]))
+    return paths
+
+
 def memory_of(text):
     """The rows of the memory table: rank, then MiB by column, the total last."""
     table = text.split("# memory of a rank")[1]
@@ -79,6 +92,28 @@ class ConfigShowTest(unittest.TestCase):
         check = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True,
                                check=False)
         self.assertEqual((check.returncode, check.stdout), (0, ""))
+
+    def test_the_reference_is_current(self):
+        script = support.ROOT / "tools" / "make_config_reference.py"
+        check = subprocess.run([sys.executable, "-B", script, "--check"], capture_output=True,
+                               text=True, check=False)
+        self.assertEqual((check.returncode, check.stdout), (0, ""))
+
+    def test_the_reference_has_an_anchor_for_each_field(self):
+        anchors = set(re.findall(r'^\| <a id="([\w.]+)">', (CONFIGS / "reference.md").read_text(),
+                                 re.MULTILINE))
+        self.assertEqual(anchors - {"data.source.prefix", "data.source.weight"},
+                         field_paths(self.show("unipool_182m")))
+
+    def test_a_former_name_is_a_warning_on_the_first_rank(self):
+        warning = "divergence.most_rewinds is now divergence.max_rewinds; please rename it"
+        for rank, expected in (("0", 1), ("1", 0)):
+            done = support.run(words("bench", {"divergence.most_rewinds": 5}),
+                               environment={"OMPI_COMM_WORLD_RANK": rank})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stderr.count(warning), expected, done.stderr)
+            self.assertIn("  max_rewinds: 5\n", done.stdout)
+            self.assertNotIn("most_", done.stdout)
 
     def test_parts_are_those_of_the_formula(self):
         counts = counts_of(self.show("unipool_182m"))

@@ -16,7 +16,7 @@ import command_support as support
 import process_support as processes
 
 SETTINGS = {"steps": 8, "eval.every_steps": 3, "data.micro_batch": 2}
-NEW_RUN = "a new run (--run-dir, or --force in place of this one)"
+NEW_RUN = "start a new run with another --run-dir, or with --force to replace this one"
 SMALL_FILES = 30000  # bytes: metrics and configs fit, tensors do not
 
 
@@ -104,7 +104,7 @@ class ResumeTest(support.TextTest):
     def test_more_steps_keep_the_rates_of_those_behind(self):
         self.train("short")
         done = self.train("short", settings={"steps": 10})
-        self.assertEqual(done.stderr.count("schedule.decay_steps = 8 of the checkpoint stays"), 1)
+        self.assertEqual(done.stderr.count("schedule.decay_steps stays 8 as in the checkpoint"), 1)
         records = support.metrics(self.path("short"))
         self.assertEqual(records[-1]["step"], 10)
         self.assertEqual(records[-1]["lr"], 1e-3)
@@ -116,14 +116,15 @@ class ResumeTest(support.TextTest):
         done = self.train("decay", settings={"steps": 9, "schedule.decay_steps": 8})
         self.assertNotIn("decay_steps", done.stderr)
         done = self.train("decay", settings={"steps": 10, "schedule.decay_steps": 10})
-        self.assertIn("schedule.decay_steps = 8 of the checkpoint stays", done.stderr)
+        self.assertIn("schedule.decay_steps stays 8 as in the checkpoint", done.stderr)
         self.assertEqual(support.metrics(self.path("decay"))[-1]["lr"], 1e-3)
 
     def test_fewer_steps_than_are_trained_are_refused(self):
         self.train("fewer", "--stop-after", "4")
         refused = self.train("fewer", settings={"steps": 3}, code=2)
-        self.assertRegex(refused.stderr, r"^unipool: steps = 3: \S+/step_00000004 is after step 4: "
-                                         rf"expected at least that, or {re.escape(NEW_RUN)}\n$")
+        self.assertRegex(refused.stderr, r"^unipool: \S+/step_00000004: resume refused: steps: "
+                                         r"found 3, but the checkpoint is of step 4; set it to at "
+                                         rf"least 4, or {re.escape(NEW_RUN)}\n$")
 
     def test_stop_after_says_how_to_go_on(self):
         done = self.train("told", "--stop-after", "4")
@@ -171,9 +172,9 @@ class ResumeTest(support.TextTest):
                 self.assertEqual(refused.returncode, 2, refused.stderr)
                 lines = [line for line in refused.stderr.splitlines() if "unipool:" in line]
                 self.assertEqual(len(lines), 1, refused.stderr)
-                self.assertRegex(lines[0], r"step_00000002: cannot go on with other data: "
-                                 rf"{prefix}.idx: expected 60 documents, \d+ tokens, .* found 61 "
-                                 rf"documents.*; {re.escape(NEW_RUN)} takes any data")
+                self.assertRegex(lines[0], r"step_00000002: resume refused: other data: "
+                                 rf"{prefix}.idx: found 61 documents, \d+ tokens, .*; the "
+                                 rf"checkpoint has 60 documents.*, or {re.escape(NEW_RUN)}")
                 self.assertEqual(pathlib.Path(self.path(name), "metrics.jsonl").read_bytes(),
                                  before)
 
@@ -202,7 +203,7 @@ class ResumeTest(support.TextTest):
 
     def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint(self):
         failed = (r"the checkpoint of step 4 FAILED: rank 0: /\S*step_00000004.tmp/\S*safetensors: "
-                  r".*; training goes on, the next try is after step \d")
+                  r".*; training continues, the next try is after step \d")
         for asynchronous in ("true", "false"):
             settings = {"checkpoint.every_steps": 2, "steps": 9,
                         "checkpoint.asynchronous": asynchronous}
@@ -233,7 +234,7 @@ class ResumeTest(support.TextTest):
         status, _, errors = job.finish()
         self.assertEqual(status, 75, errors)
         self.assertRegex(errors, r"the checkpoint of step \d+ FAILED: .*/checkpoints.*; training "
-                                 "goes on, the next try is after step")
+                                 "continues, the next try is after step")
         self.assertLessEqual(saved, processes.finished_in(folder))
         self.assertEqual(sorted(folder.glob("*.tmp")), [])
         for path in sorted(folder.glob("step_*")):

@@ -3,11 +3,14 @@
 #include <filesystem>
 #include <fstream>
 
+#include "launch/config/config_fields.h"
 #include "tests/support/status_matchers.h"
 
 namespace unipool {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -25,7 +28,7 @@ pool {
 data { prefix: "corpus" }
 )";
 
-// A config file that goes with the test.
+// Writes the config file of a test into a folder that is removed with it.
 class RunConfig : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -43,25 +46,40 @@ class RunConfig : public ::testing::Test {
 
   absl::StatusOr<config::Run> Load(const std::string& text,
                                    const std::vector<std::string>& overrides = {}) {
-    return LoadRunConfig(File(text), overrides);
+    return LoadRunConfig(File(text), overrides, &warnings_);
   }
 
-  // The error's one line, without the folder.
-  std::string Error(const std::string& text, const std::vector<std::string>& overrides = {}) {
-    const absl::Status status = Load(text, overrides).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text << status;
-    std::string line(status.message());
-    EXPECT_THAT(line, Not(HasSubstr("\n")));
+  std::string WithoutFolder(std::string line) const {
     for (size_t at; (at = line.find(folder_ + "/")) != std::string::npos;) {
       line.erase(at, folder_.size() + 1);
     }
     return line;
   }
 
+  // The warnings of a config that loads.
+  std::vector<std::string> Warnings(const std::string& text,
+                                    const std::vector<std::string>& overrides = {}) {
+    warnings_.clear();
+    EXPECT_OK(Load(text, overrides));
+    std::vector<std::string> warnings;
+    for (const std::string& warning : warnings_) warnings.push_back(WithoutFolder(warning));
+    return warnings;
+  }
+
+  // The error of a config that does not load, one line, without the folder.
+  std::string Error(const std::string& text, const std::vector<std::string>& overrides = {}) {
+    const absl::Status status = Load(text, overrides).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text << status;
+    std::string line(status.message());
+    EXPECT_THAT(line, Not(HasSubstr("\n")));
+    return WithoutFolder(line);
+  }
+
   // The error of the good config with one override.
   std::string SetError(const std::string& assignment) { return Error(kGood, {assignment}); }
 
   std::string folder_;
+  std::vector<std::string> warnings_;
 };
 
 TEST_F(RunConfig, OverridesReplaceTheFileInOrder) {
@@ -84,9 +102,9 @@ TEST_F(RunConfig, OverridesAloneAreEnough) {
   const std::vector<std::string> all = {"steps=1",        "model.vocab=257", "model.hidden=8",
                                         "model.layers=1", "model.heads=2",   "pool.experts=17",
                                         "data.prefix=p"};
-  EXPECT_OK(LoadRunConfig("", all));
-  EXPECT_STATUS(LoadRunConfig("", {}), kInvalidArgument,
-                "command line (no --config given): steps is not given: expected an integer of at "
+  EXPECT_OK(LoadRunConfig("", all, &warnings_));
+  EXPECT_STATUS(LoadRunConfig("", {}, &warnings_), kInvalidArgument,
+                "command line (no --config given): steps: not set; set it to an integer of at "
                 "least 1");
 }
 
@@ -141,90 +159,96 @@ TEST_F(RunConfig, ResolvedTextShowsEveryFieldAndLoadsToItself) {
   EXPECT_EQ(again->SerializeAsString(), run->SerializeAsString());
 }
 
-TEST_F(RunConfig, ParseErrorsNameThePlaceTheFieldAndWhatWasExpected) {
+TEST_F(RunConfig, ParseErrorsNamePlaceFieldFindingAndRemedy) {
   EXPECT_EQ(Error("model {\n  hiden: 3\n}"),
-            "x.textproto:2:3: unknown field \"hiden\" in Model (fields: vocab, hidden, layers, "
+            "x.textproto:2:3: hiden: not a field of Model; use one of vocab, hidden, layers, "
             "heads, kv_heads, head_dim, ffn, sequence, ffn_kind, rope_base, norm_eps, init_std, "
-            "recompute, precision; did you mean \"hidden\"?)");
-  EXPECT_THAT(Error("bogus: 3"), StartsWith("x.textproto:1:1: unknown field \"bogus\" in Run (f"));
+            "recompute, precision (did you mean \"hidden\"?)");
+  EXPECT_THAT(Error("bogus: 3"),
+              StartsWith("x.textproto:1:1: bogus: not a field of Run; use one of run_dir, "));
   EXPECT_EQ(Error("model {\n\thidden: abc\n}"),
-            "x.textproto:2:17: hidden: expected an integer, got abc");
-  EXPECT_EQ(Error("steps: 1.5"), "x.textproto:1:8: steps: expected an integer, got 1.5");
-  EXPECT_EQ(Error("steps:"),
-            "x.textproto:1:7: steps: expected an integer, got the end of the file");
-  EXPECT_EQ(Error("schedule { lr: big }"), "x.textproto:1:16: lr: expected a number, got big");
-  EXPECT_EQ(Error("run_dir: 5"), "x.textproto:1:10: run_dir: expected a text in quotes, got 5");
+            "x.textproto:2:17: hidden: found abc; write an integer");
+  EXPECT_EQ(Error("steps: 1.5"), "x.textproto:1:8: steps: found 1.5; write an integer");
+  EXPECT_EQ(Error("steps:"), "x.textproto:1:7: steps: found the end of the file; write an integer");
+  EXPECT_EQ(Error("schedule { lr: big }"), "x.textproto:1:16: lr: found big; write a number");
+  EXPECT_EQ(Error("run_dir: 5"), "x.textproto:1:10: run_dir: found 5; write a text in quotes");
   EXPECT_EQ(Error("steps: 99999999999999999999"),
-            "x.textproto:1:8: steps: integer out of range (99999999999999999999)");
+            "x.textproto:1:8: steps: found 99999999999999999999, which is out of range; write a "
+            "smaller number");
   EXPECT_EQ(Error("pool {\n  router: NRM\n\n}"),
-            "x.textproto:2:11: router: expected NORM or SOFTMAX or SIGMOID_BIAS, got \"NRM\" (did "
-            "you mean "
-            "\"NORM\"?)");
+            "x.textproto:2:11: router: found NRM; write NORM or SOFTMAX or SIGMOID_BIAS (did you "
+            "mean \"NORM\"?)");
   EXPECT_THAT(Error("profile { enabled: 7 }"), StartsWith("x.textproto:1:20: enabled: "));
   EXPECT_EQ(Error("profile { enabled: maybe }"),
-            "x.textproto:1:20: enabled: expected true or false, got maybe");
-  EXPECT_EQ(Error("steps: 1\nsteps: 2"), "x.textproto:2:1: steps: given twice, expected once");
+            "x.textproto:1:20: enabled: found maybe; write true or false");
+  EXPECT_EQ(Error("steps: 1\nsteps: 2"), "x.textproto:2:1: steps: set twice; remove one of them");
   EXPECT_THAT(Error("model {\n  hidden: 3\n"), StartsWith("x.textproto:3:1: "));
   EXPECT_THAT(Error(std::string("ste\x01\0ps: 3", 10)), StartsWith("x.textproto:1:4: "));
 }
 
 TEST_F(RunConfig, OverrideErrorsNameTheOverride) {
-  EXPECT_EQ(SetError("model.layers=abc"), "--set model.layers=abc: expected an integer");
-  EXPECT_EQ(SetError("model.layers=1.5"), "--set model.layers=1.5: expected an integer");
-  EXPECT_EQ(SetError("model.layers="), "--set model.layers=: expected an integer");
+  EXPECT_EQ(SetError("model.layers=abc"),
+            "--set model.layers=abc: model.layers: found abc; write an integer");
+  EXPECT_EQ(SetError("model.layers=1.5"),
+            "--set model.layers=1.5: model.layers: found 1.5; write an integer");
+  EXPECT_EQ(SetError("model.layers="),
+            "--set model.layers=: model.layers: found nothing; write an integer");
   EXPECT_EQ(SetError("parallel.threads=3000000000"),
-            "--set parallel.threads=3000000000: expected an integer of 32 bits");
-  EXPECT_EQ(SetError("seed=-1"), "--set seed=-1: expected an integer of at least 0");
-  EXPECT_EQ(SetError("schedule.lr=big"), "--set schedule.lr=big: expected a number");
-  EXPECT_EQ(SetError("profile.enabled=2"), "--set profile.enabled=2: expected true or false");
+            "--set parallel.threads=3000000000: parallel.threads: found 3000000000; write an "
+            "integer from -2147483648 to 2147483647");
+  EXPECT_EQ(SetError("seed=-1"), "--set seed=-1: seed: found -1; write an integer of at least 0");
+  EXPECT_EQ(SetError("schedule.lr=big"),
+            "--set schedule.lr=big: schedule.lr: found big; write a number");
+  EXPECT_EQ(SetError("profile.enabled=2"),
+            "--set profile.enabled=2: profile.enabled: found 2; write true or false");
   EXPECT_EQ(SetError("pool.router=SOFT"),
-            "--set pool.router=SOFT: expected NORM or SOFTMAX or SIGMOID_BIAS, got \"SOFT\" (did "
-            "you mean "
-            "\"SOFTMAX\"?)");
-  EXPECT_THAT(SetError("modle.layers=4"), StartsWith("--set modle.layers=4: no field \"modle\" in "
-                                                     "Run (fields: run_dir, "));
-  EXPECT_THAT(SetError("modle.layers=4"), HasSubstr("did you mean \"model\"?)"));
-  EXPECT_THAT(SetError("model.lay=4"), HasSubstr("no field \"lay\" in Model"));
-  EXPECT_THAT(SetError("pool=4"), HasSubstr("expected a field of pool, one of experts, "));
-  EXPECT_THAT(SetError("steps.x=4"), HasSubstr("steps has no fields inside"));
-  EXPECT_THAT(SetError("steps"), HasSubstr("expected FIELD=VALUE"));
-  EXPECT_THAT(SetError("=3"), HasSubstr("expected FIELD=VALUE"));
+            "--set pool.router=SOFT: pool.router: found SOFT; write NORM or SOFTMAX or "
+            "SIGMOID_BIAS (did you mean \"SOFTMAX\"?)");
+  EXPECT_THAT(SetError("modle.layers=4"), StartsWith("--set modle.layers=4: modle: not a field of "
+                                                     "Run; use one of run_dir, "));
+  EXPECT_THAT(SetError("modle.layers=4"), HasSubstr("(did you mean \"model\"?)"));
+  EXPECT_THAT(SetError("model.lay=4"), HasSubstr("model.lay: not a field of Model"));
+  EXPECT_THAT(SetError("pool=4"), HasSubstr("pool: holds other fields; set one of pool.experts, "));
+  EXPECT_EQ(SetError("steps.x=4"),
+            "--set steps.x=4: steps: has no fields inside; write steps=VALUE");
+  EXPECT_THAT(SetError("steps"), HasSubstr("found no FIELD=VALUE; write for example --set model"));
+  EXPECT_THAT(SetError("=3"), HasSubstr("found no FIELD=VALUE"));
 }
 
 TEST_F(RunConfig, UnreadableFilesAreNamed) {
-  EXPECT_STATUS(LoadRunConfig(folder_ + "/none.textproto", {}), kInvalidArgument,
-                "none.textproto: cannot be read as a config: No such file or directory");
-  EXPECT_STATUS(LoadRunConfig(folder_, {}), kInvalidArgument, "Is a directory");
+  EXPECT_STATUS(LoadRunConfig(folder_ + "/none.textproto", {}, &warnings_), kInvalidArgument,
+                "none.textproto: cannot be read: No such file or directory; check the path");
+  EXPECT_STATUS(LoadRunConfig(folder_, {}, &warnings_), kInvalidArgument, "Is a directory");
 }
 
 TEST_F(RunConfig, BrokenRulesNameBothSidesAndTheirPlaces) {
   EXPECT_EQ(SetError("pool.top_k=33"),
-            "--set pool.top_k=33: pool.top_k = 33: expected at most pool.experts = 32 "
+            "--set pool.top_k=33: pool.top_k: found 33; set it to at most pool.experts = 32 "
             "(x.textproto:9:3)");
   const std::string seven_heads =
       std::string(kGood).replace(std::string(kGood).find("heads: 4"), 8, "heads: 7");
   EXPECT_EQ(Error(seven_heads),
-            "x.textproto:6:3: model.heads = 7: expected a divisor of model.hidden = 64 "
-            "(x.textproto:4:3), or model.head_dim given");
+            "x.textproto:6:3: model.heads: found 7; set it to a divisor of model.hidden = 64 "
+            "(x.textproto:4:3), or set model.head_dim");
   EXPECT_EQ(Error(seven_heads, {"model.head_dim=8", "model.kv_heads=2"}),
-            "--set model.kv_heads=2: model.kv_heads = 2: expected a divisor of model.heads = 7 "
-            "(x.textproto:6:3)");
+            "--set model.kv_heads=2: model.kv_heads: found 2; set it to a divisor of "
+            "model.heads = 7 (x.textproto:6:3)");
   EXPECT_EQ(SetError("schedule.lr=1e-5"),
-            "x.textproto: schedule.min_lr = 5e-05 by default: expected at most schedule.lr = "
-            "1e-05 (--set schedule.lr=1e-5)");
+            "x.textproto: schedule.min_lr: found 5e-05 (the default); set it to at most "
+            "schedule.lr = 1e-05 (--set schedule.lr=1e-5)");
 }
 
 TEST_F(RunConfig, MissingFieldsNameTheMessageAroundThem) {
   std::string text = kGood;
   text.erase(text.find("  hidden: 64\n"), 13);
   EXPECT_EQ(Error(text),
-            "x.textproto:2:1: model.hidden is not given: expected an integer of at least 1");
+            "x.textproto:2:1: model.hidden: not set; set it to an integer of at least 1");
   EXPECT_EQ(Error("steps: 3"),
-            "x.textproto: model.vocab is not given: expected an integer of at least 1");
+            "x.textproto: model.vocab: not set; set it to an integer of at least 1");
   text = kGood;
   text.erase(text.find("data {"));
   EXPECT_EQ(Error(text),
-            "x.textproto: data.prefix is not given: expected PREFIX of the files PREFIX.bin and "
+            "x.textproto: data.prefix: not set; set it to PREFIX of the files PREFIX.bin and "
             "PREFIX.idx");
 }
 
@@ -234,21 +258,21 @@ struct BadValue {
 };
 
 TEST_F(RunConfig, ImpossibleModelsAreRefused) {
-  for (const BadValue& bad :
-       std::vector<BadValue>{{"model.vocab=256", "at least 257 for data.tokenizer = BYTE"},
-                             {"model.hidden=0", "at least 1"},
-                             {"model.hidden=3000000000", "at most 2147483647"},
-                             {"model.layers=-1", "at least 1"},
-                             {"model.heads=0", "at least 1"},
-                             {"model.kv_heads=3", "a divisor of model.heads = 4"},
-                             {"model.kv_heads=-2", "at least 0"},
-                             {"model.head_dim=15", "an even number"},
-                             {"model.hidden=20", "an even head_dim, got 5 = hidden / heads"},
-                             {"model.ffn=-1", "at least 0"},
-                             {"model.sequence=0", "at least 1"},
-                             {"model.norm_eps=nan", "above 0"},
-                             {"model.rope_base=inf", "above 0"},
-                             {"model.init_std=0", "above 0"}}) {
+  for (const BadValue& bad : std::vector<BadValue>{
+           {"model.vocab=256", "at least 257 with data.tokenizer = BYTE"},
+           {"model.hidden=0", "at least 1"},
+           {"model.hidden=3000000000", "at most 2147483647"},
+           {"model.layers=-1", "at least 1"},
+           {"model.heads=0", "at least 1"},
+           {"model.kv_heads=3", "a divisor of model.heads = 4"},
+           {"model.kv_heads=-2", "at least 0"},
+           {"model.head_dim=15", "0 or an even number"},
+           {"model.hidden=20", "found 4, which makes hidden / heads = 5 with model.hid"},
+           {"model.ffn=-1", "at least 0"},
+           {"model.sequence=0", "at least 1"},
+           {"model.norm_eps=nan", "above 0"},
+           {"model.rope_base=inf", "above 0"},
+           {"model.init_std=0", "above 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;
   }
 }
@@ -303,8 +327,8 @@ TEST_F(RunConfig, ImpossibleRunsAreRefused) {
                              {"divergence.loss_spike=0.5", "0, or a number above 1"},
                              {"divergence.norm_spike=nan", "0, or a number above 1"},
                              {"divergence.window=0", "at least 1"},
-                             {"divergence.most_in_a_row=0", "at least 1"},
-                             {"divergence.most_rewinds=0", "at least 1"},
+                             {"divergence.max_skips_in_a_row=0", "at least 1"},
+                             {"divergence.max_rewinds=0", "at least 1"},
                              {"eval.sequences=-1", "at least 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;
   }
@@ -316,11 +340,12 @@ TEST_F(RunConfig, TheFilesOfATokenizerComeTogetherAndForGpt2) {
   EXPECT_OK(Load(kGood, {gpt2}));
   EXPECT_OK(Load(kGood, {gpt2, vocab, merges}));
   EXPECT_THAT(Error(kGood, {gpt2, vocab}),
-              HasSubstr("data.merges_file = \"\" by default: expected a merges.txt for "
+              HasSubstr("data.merges_file: found \"\" (the default); set it to the merges.txt of "
                         "data.vocab_file = \"v.json\" (--set data.vocab_file=v.json)"));
-  EXPECT_THAT(Error(kGood, {gpt2, merges}), HasSubstr("data.vocab_file = \"\" by default"));
+  EXPECT_THAT(Error(kGood, {gpt2, merges}),
+              HasSubstr("data.vocab_file: found \"\" (the default); set it to the vocab.json of"));
   EXPECT_THAT(Error(kGood, {vocab, merges}),
-              HasSubstr("data.tokenizer = BYTE by default: expected GPT2 for data.vocab_file"));
+              HasSubstr("data.tokenizer: found BYTE (the default); set it to GPT2 to use data.vo"));
 }
 
 std::string WithSources(const std::string& sources, const std::string& eval = "sequences: 8") {
@@ -344,32 +369,35 @@ TEST_F(RunConfig, SourcesAreListedWithTheirWeights) {
 
 TEST_F(RunConfig, ImpossibleSourcesAreRefusedAtTheirPlace) {
   EXPECT_THAT(Error(WithSources("source { prefix: \"a\" }\nsource { weight: 1 }")),
-              HasSubstr("1: data.source[1].prefix is not given: expected PREFIX"));
+              HasSubstr("1: data.source[1].prefix: not set; set it to PREFIX"));
   for (const std::string weight : {"0", "-1", "nan", "inf"}) {
-    EXPECT_THAT(Error(WithSources("source { prefix: \"a\" weight: " + weight + " }")),
-                HasSubstr("data.source[0].weight = " + weight + ": expected a number above 0"));
+    EXPECT_THAT(
+        Error(WithSources("source { prefix: \"a\" weight: " + weight + " }")),
+        HasSubstr("data.source[0].weight: found " + weight + "; set it to a number above 0"));
   }
   const std::string one = "source { prefix: \"a\" }";
   EXPECT_THAT(Error(WithSources(one), {"data.prefix=p"}),
-              HasSubstr("--set data.prefix=p: data.prefix = \"p\": expected either data.prefix or "
-                        "data.source, not both"));
-  EXPECT_THAT(Error(WithSources(one, "")),
-              HasSubstr("eval.sequences = 0 by default: expected at least 1 for data.source"));
-  EXPECT_THAT(SetError("data.source.prefix=a"), HasSubstr("source is a list: expected it in a"));
+              HasSubstr("--set data.prefix=p: data.prefix: found \"p\" and also data.source; "
+                        "remove one of them"));
+  EXPECT_THAT(
+      Error(WithSources(one, "")),
+      HasSubstr("eval.sequences: found 0 (the default); set it to at least 1 with data.source"));
+  EXPECT_THAT(SetError("data.source.prefix=a"),
+              HasSubstr("data.source: is a list; set it in a config file"));
   EXPECT_THAT(Error(WithSources("source { prefx: \"a\" }")),
-              HasSubstr("unknown field \"prefx\" in Source (fields: prefix, weight; did you mean"));
+              HasSubstr("prefx: not a field of Source; use one of prefix, weight (did you mean"));
 }
 
 TEST_F(RunConfig, MegatronsOrderNeedsWhatItsArraysDependOn) {
   const std::string megatron = "data.order=MEGATRON", sequences = "eval.sequences=8";
   EXPECT_OK(Load(kGood, {megatron, sequences}));
-  EXPECT_THAT(Error(kGood, {megatron}), HasSubstr("eval.sequences = 0"));
+  EXPECT_THAT(Error(kGood, {megatron}), HasSubstr("eval.sequences: found 0"));
   EXPECT_THAT(
       Error(kGood, {megatron, sequences, "seed=4294967296"}),
-      HasSubstr("seed = 4294967296: expected at most 4294967295 for data.order = MEGATRON"));
+      HasSubstr("seed: found 4294967296; set it to at most 4294967295 with data.order = MEGATRON"));
   EXPECT_THAT(SetError("data.skip_steps=-1"), HasSubstr("at least 0"));
   EXPECT_THAT(Error(kGood, {"eval.test=true", "data.split=90,10,0"}),
-              HasSubstr("a third weight above 0 for eval.test"));
+              HasSubstr("weights with the third above 0, or set eval.test to false"));
 }
 
 TEST_F(RunConfig, ExpertParallelDividesTheRanks) {
@@ -387,19 +415,63 @@ TEST_F(RunConfig, ExpertParallelDividesTheRanks) {
 
 TEST_F(RunConfig, AMessageMadeInCodeIsCheckedUnderItsSourcesName) {
   config::Run run;
-  EXPECT_STATUS(CheckRunConfig(run, "manifest"), kInvalidArgument, "manifest: steps is not given");
+  EXPECT_STATUS(CheckRunConfig(run, "manifest"), kInvalidArgument, "manifest: steps: not set");
 }
 
 TEST_F(RunConfig, EveryConfigOfTheRepositoryLoads) {
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(UNIPOOL_CONFIGS)) {
     if (entry.path().extension() != ".textproto") continue;
-    const auto run = LoadRunConfig(entry.path().string(), {});
+    const auto run = LoadRunConfig(entry.path().string(), {}, &warnings_);
     ASSERT_OK(run);
     EXPECT_OK(CheckRunConfig(*run, entry.path().string()));
     ++files;
   }
   EXPECT_GE(files, 38);
+  EXPECT_THAT(warnings_, ElementsAre());
+}
+
+constexpr char kFormerNames[] =
+    "divergence {\n  most_in_a_row: 4\n  window: 3\n  most_rewinds: 5\n}\n";
+
+TEST_F(RunConfig, FormerNamesLoadWithAWarningEach) {
+  EXPECT_THAT(Warnings(std::string(kGood) + kFormerNames),
+              ElementsAre("x.textproto:13:3: divergence.most_in_a_row is now "
+                          "divergence.max_skips_in_a_row; please rename it",
+                          "x.textproto:15:3: divergence.most_rewinds is now "
+                          "divergence.max_rewinds; please rename it"));
+  EXPECT_THAT(Warnings(kGood, {"divergence.most_rewinds=7"}),
+              ElementsAre("--set divergence.most_rewinds=7: divergence.most_rewinds is now "
+                          "divergence.max_rewinds; please rename it"));
+  EXPECT_THAT(Warnings(kGood, {"divergence.max_rewinds=7"}), ElementsAre());
+}
+
+TEST_F(RunConfig, FormerNamesMeanTheNewOnes) {
+  const auto run = Load(std::string(kGood) + kFormerNames, {"divergence.most_rewinds=7"});
+  ASSERT_OK(run);
+  EXPECT_EQ(run->divergence().max_skips_in_a_row(), 4);
+  EXPECT_EQ(run->divergence().max_rewinds(), 7);
+  EXPECT_THAT(ToText(*run), Not(HasSubstr("most_")));
+  EXPECT_EQ(
+      Load(std::string(kGood) + kFormerNames, {"divergence.max_rewinds=7"})->SerializeAsString(),
+      run->SerializeAsString());
+  EXPECT_EQ(Error(std::string(kGood) + "divergence { most_rewinds: 0 }"),
+            "x.textproto:12:14: divergence.max_rewinds: found 0; set it to an integer of at least "
+            "1");
+}
+
+TEST_F(RunConfig, BothNamesOfAFieldAreRefused) {
+  EXPECT_EQ(Error(std::string(kGood) + "divergence { max_rewinds: 2 most_rewinds: 2 }"),
+            "x.textproto:12:29: divergence.most_rewinds: found both this former name and "
+            "divergence.max_rewinds; remove divergence.most_rewinds");
+  EXPECT_THAT(Error(kGood, {"divergence.most_rewinds=2", "divergence.max_rewinds=3"}),
+              StartsWith("--set divergence.most_rewinds=2: divergence.most_rewinds: found both"));
+}
+
+TEST_F(RunConfig, FormerNamesAreNotListed) {
+  EXPECT_THAT(FieldPaths(config::Run()), Not(Contains(HasSubstr("most_"))));
+  EXPECT_THAT(SetError("divergence.x=1"), Not(HasSubstr("most_")));
+  EXPECT_THAT(SetError("divergence=1"), Not(HasSubstr("most_")));
 }
 
 }  // namespace

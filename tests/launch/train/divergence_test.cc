@@ -21,8 +21,8 @@ config::Divergence Settings(config::Divergence::Action action) {
   config::Divergence settings;
   settings.set_action(action);
   settings.set_window(16);
-  settings.set_most_in_a_row(2);
-  settings.set_most_rewinds(2);
+  settings.set_max_skips_in_a_row(2);
+  settings.set_max_rewinds(2);
   return settings;
 }
 

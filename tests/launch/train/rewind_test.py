@@ -11,10 +11,10 @@ import command_support as support
 # At step 6 the gradient norm of this small run rises above its median.
 JUMPY = {"steps": 16, "eval.every_steps": 5, "checkpoint.every_steps": 2,
          "checkpoint.keep_last": 0, "divergence.norm_spike": 1.05, "divergence.window": 4}
-REWIND = dict(JUMPY, **{"divergence.action": "REWIND", "divergence.most_rewinds": 20})
+REWIND = dict(JUMPY, **{"divergence.action": "REWIND", "divergence.max_rewinds": 20})
 # From step 3 on, all numbers are NaN.
 BROKEN = {"steps": 10, "schedule.lr": 1e38, "schedule.min_lr": 1e37, "checkpoint.every_steps": 1,
-          "divergence.action": "REWIND", "divergence.most_rewinds": 2}
+          "divergence.action": "REWIND", "divergence.max_rewinds": 2}
 
 
 class RewindTest(support.TextTest):

@@ -214,7 +214,7 @@ TEST_F(TrainerTest, ASkippedUpdateLeavesWeightsAsTheyWere) {
 TEST_F(TrainerTest, TheMaximumOfSkippedUpdatesInARowEndsTheRun) {
   config::Run run = Run(Variant::kUniPool);
   run.mutable_divergence()->set_action(config::Divergence::SKIP_UPDATE);
-  run.mutable_divergence()->set_most_in_a_row(2);
+  run.mutable_divergence()->set_max_skips_in_a_row(2);
   run.mutable_schedule()->set_lr(1e38);
   run.mutable_schedule()->set_min_lr(1e37);
   const auto world = World::Create(run).value();
@@ -279,7 +279,7 @@ TEST_F(TrainerTest, BitsPerByteAreOfTheTokenizersBytes) {
   testing::OnRanksOwned(1, [&](std::unique_ptr<Communicator> comm) {
     const auto world = World::Create(run, std::move(comm)).value();
     EXPECT_STATUS(Trainer::Create(run, *corpus_, *world), kInvalidArgument,
-                  "has 857 tokens: expected at most model.vocab = 856");
+                  "data.vocab_file: found 857 tokens in");
   });
   run.mutable_model()->set_vocab(857);
   // The text consists of ids below 257, which stand for one byte each, except the last.
