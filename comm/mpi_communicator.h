@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "comm/communicator.h"
+#include "runtime/library_version.h"
 
 struct ompi_communicator_t;
 
@@ -16,6 +17,8 @@ class Messenger;
 
 // True when this process was started by mpirun or srun with a PMI that Open MPI understands.
 bool LaunchedByMpi();
+// May be called before InitializeMpi and after FinalizeMpi.
+LibraryVersion MpiVersion();
 // MPI_Init_thread and MPI_Finalize; once a process, from the main thread.
 void InitializeMpi();
 void FinalizeMpi();

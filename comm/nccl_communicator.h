@@ -12,8 +12,12 @@
 #include "comm/call_log.h"
 #include "comm/communicator.h"
 #include "runtime/device.h"
+#include "runtime/library_version.h"
 
 namespace unipool {
+
+// Loads NCCL. `built` is "" in a build without it.
+LibraryVersion NcclVersion();
 
 // NCCL in this process: the library, all communicators, and an eye on them. Outlives them.
 class NcclSession {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "runtime/library_version.h"
+
 namespace unipool {
 
 // c[m,n] = scale * op(a)[m,k] * op(b)[k,n] + (accumulate ? c : 0), row-major, on the calling
@@ -35,5 +37,8 @@ void SetBlasThreads(int threads);
 // FLOP/s of a product of two size x size matrices on the library's own threads, the median of
 // several runs: the rate to compare everything else with. Leaves the library on 1 thread.
 double MeasureSgemmFlops(int threads, int64_t size);
+
+// The BLAS library's version and the CPU kernels it has chosen for this machine.
+LibraryVersion BlasVersion();
 
 }  // namespace unipool

@@ -1,5 +1,5 @@
 // What the host's code asks of CUDA, without CUDA's headers. Defined in builds with CUDA only
-// (gpu_cuda.cc, stream_cuda.cc, stream_timer_cuda.cc): callers elsewhere are inside
+// (runtime/*_cuda.cc): callers elsewhere are inside
 // `if constexpr (kWithCuda)`.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/device.h"
+#include "runtime/library_version.h"
 #include "runtime/profiler.h"
 #include "runtime/stream.h"
 #include "runtime/stream_timer.h"
@@ -19,6 +20,10 @@ namespace unipool {
 int NumGpus();
 // "NVIDIA H100 80GB HBM3, sm_90, 79 GiB", or the reason why there is none.
 std::string DescribeGpu(Device device);
+// The CUDA runtime that is linked into the program, and the newest CUDA that the driver supports.
+LibraryVersion CudaVersion();
+// Loads cuDNN. `built` is "" in a build without it.
+LibraryVersion CudnnVersion();
 int64_t GpuMemoryBytes(Device device);
 // Of that, what nobody has taken yet.
 int64_t FreeGpuBytes(Device device);
