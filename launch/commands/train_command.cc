@@ -32,6 +32,7 @@
 #include "launch/world/exit_codes.h"
 #include "launch/world/signals.h"
 #include "launch/world/time_limit.h"
+#include "launch/world/version.h"
 #include "launch/world/world.h"
 #include "model/footprint.h"
 #include "runtime/files.h"
@@ -407,6 +408,7 @@ absl::Status Train(config::Run run, const Request& request, World& world) {
   RETURN_IF_ERROR(world.Agree(outputs.status()));
   google::SetLogDestination(google::INFO, (run.run_dir() + "/log/unipool.").c_str());
 
+  LOG(INFO) << "unipool " << VersionLine();
   LOG(INFO) << "computes on " << DescribeDevice(run, world.device());
   if (world.is_first()) Introduce(run, request, world, *trainer, *outputs->progress);
   trainer->StopAfter(request.stop_after);
@@ -469,20 +471,11 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line, absl::Time job_sta
   return request;
 }
 
-}  // namespace
-
-int TrainCommand(const std::vector<std::string>& args) {
+int RunTrain(const CommandLine& line) {
   WatchSignals();
-  const absl::Time start = JobStart();
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help")) {
-    std::fputs(UsageText("unipool train", kSpec).c_str(), stdout);
-    return kExitDone;
-  }
-  absl::StatusOr<Request> request = ParseRequest(*line, start);
+  absl::StatusOr<Request> request = ParseRequest(line, JobStart());
   if (!request.ok()) return Report(request.status());
-  absl::StatusOr<config::Run> run = LoadRun(*line);
+  absl::StatusOr<config::Run> run = LoadRun(line);
   if (!run.ok()) return Report(run.status());
   request->poor_constant = EstimatesPoorly(*run);
   StateRouterConstant(&*run);
@@ -490,6 +483,15 @@ int TrainCommand(const std::vector<std::string>& args) {
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());
   return Report(Train(*run, *request, **world));
+}
+
+}  // namespace
+
+Command TrainCommand() {
+  return {.name = "train",
+          .summary = "trains a model and writes a run folder, or resumes the run in that folder",
+          .spec = kSpec,
+          .run = &RunTrain};
 }
 
 }  // namespace unipool
