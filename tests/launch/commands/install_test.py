@@ -57,6 +57,18 @@ class InstallTest(unittest.TestCase):
         for name in ("BLAS", "MPI", "protobuf"):
             self.assertRegex(done.stdout, rf"{name} +built with \S.*; found: \S")
 
+    def test_an_archive_has_no_revision_and_an_unchanged_file_is_kept(self):
+        folder = pathlib.Path(self.folder.name, "archive")
+        folder.mkdir()
+        output = folder / "build_info.cc"
+        command = ["cmake", f"-DSOURCE={folder}", f"-DOUTPUT={output}", "-DVERSION=1.2.3",
+                   "-P", support.ROOT / "tools" / "build_info.cmake"]
+        self.assertEqual(call(*command).returncode, 0)
+        self.assertIn('.revision = "unknown"', output.read_text())
+        os.utime(output, (1, 1))
+        self.assertEqual(call(*command).returncode, 0)
+        self.assertEqual(output.stat().st_mtime, 1)
+
     def test_the_configs_are_read(self):
         done = call(self.path("bin/unipool"), "config", "show",
                     self.path("share/unipool/configs/quickstart.textproto"))
