@@ -88,7 +88,7 @@ check_tidy() {
       git ls-files -z --others --exclude-standard -- '*.cc')
   fi
   mapfile -d '' sources < <(printf '%s\0' "${sources[@]}" |
-    grep -zvE '^(tests|tools)/|_cuda\.cc$|comm/nccl_(communicator|functions)\.cc$')
+    grep -zvE '^$|^(tests|tools)/|_cuda\.cc$|comm/nccl_(communicator|functions)\.cc$')
   if [ "${#sources[@]}" -eq 0 ]; then
     echo "check: tidy ok (no changed file)"
     return
