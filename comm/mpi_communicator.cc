@@ -10,10 +10,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "comm/host_communicator.h"
 #include "comm/rank_order_reduce.h"
 #include "runtime/stream.h"
@@ -427,6 +430,17 @@ bool LaunchedByMpi() {
     if (std::getenv(variable) != nullptr) return true;
   }
   return false;
+}
+
+LibraryVersion MpiVersion() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const absl::string_view whole(text, length);
+  // Open MPI reports "Open MPI v4.1.4, package: ..., ident: ..."; the first part is enough.
+  return {.built = absl::StrCat("Open MPI ", OMPI_MAJOR_VERSION, ".", OMPI_MINOR_VERSION, ".",
+                                OMPI_RELEASE_VERSION),
+          .found = std::string(whole.substr(0, whole.find(',')))};
 }
 
 void InitializeMpi() {

@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "comm/communicator.h"
+#include "runtime/library_version.h"
 
 struct ompi_communicator_t;
 
@@ -16,6 +17,8 @@ class Messenger;
 
 // Returns true if mpirun started this process, or srun with a PMI that Open MPI supports.
 bool LaunchedByMpi();
+// May be called before InitializeMpi and after FinalizeMpi.
+LibraryVersion MpiVersion();
 // MPI_Init_thread and MPI_Finalize. Each is called once per process, by the main thread. Between
 // the two, a failed CHECK or LOG(FATAL) on any rank ends all ranks.
 void InitializeMpi();

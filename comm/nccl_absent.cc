@@ -3,6 +3,8 @@
 
 namespace unipool {
 
+LibraryVersion NcclVersion() { return {}; }
+
 absl::StatusOr<std::unique_ptr<NcclSession>> NcclSession::Create(Options /*options*/) {
   return absl::UnavailableError(
       "this build has no NCCL; install nccl.h and build again with -DUNIPOOL_WITH_NCCL=ON");

@@ -458,6 +458,18 @@ std::unique_ptr<Communicator> NcclCommunicator::Split(int color, const std::stri
 
 }  // namespace
 
+LibraryVersion NcclVersion() {
+  LibraryVersion version{.built = absl::StrCat(NCCL_MAJOR, ".", NCCL_MINOR, ".", NCCL_PATCH)};
+  const absl::StatusOr<NcclFunctions> functions = LoadNcclFunctions();
+  int found = 0;
+  if (functions.ok() && functions->GetVersion(&found) == ncclSuccess) {
+    version.found = absl::StrCat(found / 10000, ".", found / 100 % 100, ".", found % 100);
+  } else {
+    version.found = std::string(functions.status().message());
+  }
+  return version;
+}
+
 absl::StatusOr<std::unique_ptr<NcclSession>> NcclSession::Create(Options options) {
   CHECK(options.gpu.type == DeviceType::kCuda && options.log != nullptr);
   // Otherwise NCCL connects the algorithms for large tensors only in the first step.

@@ -13,8 +13,12 @@
 #include "comm/call_log.h"
 #include "comm/communicator.h"
 #include "runtime/device.h"
+#include "runtime/library_version.h"
 
 namespace unipool {
+
+// Loads NCCL. `built` is "" in a build without it.
+LibraryVersion NcclVersion();
 
 // NCCL in this process: owns the library, makes the communicators and checks them for errors. Must
 // outlive its communicators.

@@ -70,6 +70,11 @@ while [[ $# -gt 0 ]]; do
     *) break ;;
   esac
 done
+# An installed program lies beside this script, which need not be on PATH.
+beside="$(dirname "$(realpath "${BASH_SOURCE[0]}")")/unipool"
+if [[ "${1:-}" == unipool && -x "$beside" ]]; then
+  set -- "$beside" "${@:2}"
+fi
 if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
   say "--restarts $restarts: expected a number of at least 0"
   exit 2
@@ -216,6 +221,7 @@ is_reachable() {
   local said
   [[ "$1" != localhost && "$1" != "$HOSTNAME" && "$1" != "${HOSTNAME%%.*}" ]] || return 0
   said=$(timeout 4 bash -c "exec 3<> /dev/tcp/$1/22" 2>&1) || [[ "$said" == *refused* ]] || return 1
+  # shellcheck disable=SC2086  # the agent is a command with options
   timeout 10 $agent "$1" true < /dev/null > /dev/null 2>&1
 }
 

@@ -1,19 +1,18 @@
-// main: picks the sub-command.
+// main: sets up logging and runs the command that the first argument names.
 #include <glog/logging.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "comm/mpi_communicator.h"
 #include "data/mapped_file.h"
+#include "launch/commands/command.h"
 #include "launch/commands/commands.h"
-#include "launch/config/nearest_name.h"
 #include "launch/world/exit_codes.h"
 #include "launch/world/world.h"
 
@@ -21,19 +20,7 @@ namespace unipool {
 
 namespace {
 
-constexpr char kUsage[] =
-    "usage: unipool COMMAND [ARGUMENTS]\n"
-    "  train         trains a model: --config FILE [--set model.layers=4 ...]\n"
-    "  config show   the resolved config, its parameter counts and the memory of each rank\n"
-    "  checkpoint    inspect | verify | diff | export\n"
-    "  data          prepare | inspect | batch | bigram: token files from text\n"
-    "  evaluate      a trained model's loss, its routes, and its accuracy on tasks\n"
-    "  score         log-probabilities of the tokens of JSON lines\n"
-    "  probe         randomize | reuse | utilization: how layers share experts\n"
-    "  bench         step | checkpoint: speed of training, of saving and loading\n"
-    "Each command explains itself with --help.\n";
-
-// Logs carry the rank; a fatal error ends all ranks without a stack trace.
+// Log lines carry the rank. A fatal error ends all ranks without a stack trace.
 void LogPrefix(std::ostream& stream, const google::LogMessageInfo& info, void*) {
   stream << absl::StreamFormat("%c%02d:%02d:%02d.%06d rank %d %s:%d]", info.severity[0],
                                info.time.hour(), info.time.min(), info.time.sec(), info.time.usec(),
@@ -56,7 +43,7 @@ void StartLogging(const char* program) {
   google::InstallFailureFunction(&EndAllRanks);
 }
 
-bool CpuCanRunThis() {
+bool CpuIsSupported() {
 #if defined(__x86_64__) && defined(__AVX2__)
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
@@ -65,39 +52,24 @@ bool CpuCanRunThis() {
 }
 
 int Main(int argc, char** argv) {
-  if (!CpuCanRunThis()) {
+  if (!CpuIsSupported()) {
     std::fputs(
-        "unipool: this CPU has no AVX2 and FMA; expected one, or a build with "
-        "-DUNIPOOL_MARCH=native\n",
+        "unipool: this CPU lacks AVX2 and FMA, which the program was built for; build it here with "
+        "cmake -DUNIPOOL_MARCH=native\n",
         stderr);
     return kExitFailure;
   }
   StartLogging(argv[0]);
   MappedFile::ExitOnLostPage(kExitFailure);
-  const std::vector<std::string> args(argv + std::min(argc, 2), argv + argc);
-  const std::string command = argc > 1 ? argv[1] : "";
-  if (command == "train") return TrainCommand(args);
-  if (command == "config") return ConfigCommand(args);
-  if (command == "bench") return BenchCommand(args);
-  if (command == "checkpoint") return CheckpointCommand(args);
-  if (command == "data") return DataCommand(args);
-  if (command == "evaluate") return EvaluateCommand(args);
-  if (command == "score") return ScoreCommand(args);
-  if (command == "probe") return ProbeCommand(args);
-  if (command == "--help" || command == "help") {
-    std::fputs(kUsage, stdout);
-    return kExitDone;
-  }
-  if (command.empty()) {
-    if (LaunchRank() == 0) std::fputs(kUsage, stderr);
+  const std::vector<Command> commands = AllCommands();
+  std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
+  if (args.empty()) {
+    if (LaunchRank() == 0) std::fputs(ProgramHelp(commands).c_str(), stderr);
     return kExitBadInput;
   }
-  const std::vector<std::string> names = {"train", "config", "checkpoint", "data", "evaluate",
-                                          "score", "probe",  "bench",      "help"};
-  const std::string hint = DidYouMean(command, names);
-  return Report(absl::InvalidArgumentError(absl::StrCat("\"", command, "\": unknown command; ",
-                                                        hint.empty() ? "" : hint + " ",
-                                                        "unipool --help lists all")));
+  if (args[0] == "--help" || args[0] == "-h") args[0] = "help";
+  if (args[0] == "--version") args[0] = "version";
+  return RunCommand(commands, args);
 }
 
 }  // namespace

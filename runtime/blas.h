@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "runtime/library_version.h"
+
 namespace unipool {
 
 // One product on the calling thread, row-major:
@@ -35,5 +37,8 @@ void SetBlasThreads(int threads);
 // Returns the FLOP/s of a product of two size x size matrices on the library's own threads: the
 // median of several runs. Other rates are compared with this one. Resets the library to 1 thread.
 double MeasureSgemmFlops(int threads, int64_t size);
+
+// The BLAS library's version and the CPU kernels it has chosen for this machine.
+LibraryVersion BlasVersion();
 
 }  // namespace unipool

@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "runtime/blas.h"
 #include "runtime/clock.h"
 #include "runtime/median.h"
@@ -77,6 +81,14 @@ double MeasureSgemmFlops(int threads, int64_t size) {
   SetBlasThreads(1);
   const double side = static_cast<double>(size);
   return 2 * side * side * side / Median(seconds);
+}
+
+LibraryVersion BlasVersion() {
+  const absl::string_view built = OPENBLAS_VERSION;
+  const absl::string_view found = openblas_get_config();
+  return {.built = std::string(absl::StripAsciiWhitespace(built)),
+          .found = absl::StrCat(absl::StripAsciiWhitespace(found), ", kernels for ",
+                                openblas_get_corename())};
 }
 
 }  // namespace unipool

@@ -3,6 +3,7 @@
 
 #include "runtime/build_config.h"
 #include "runtime/cudnn_cuda.h"
+#include "runtime/gpu.h"
 
 namespace unipool {
 
@@ -16,5 +17,7 @@ bool RunCudnnAttention(const CudnnAttention& /*attention*/, Stream& /*stream*/) 
   }
   return false;
 }
+
+LibraryVersion CudnnVersion() { return {}; }
 
 }  // namespace unipool

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "runtime/gpu.h"
 #include "runtime/status.h"
 
 namespace cudnn_frontend {
@@ -133,6 +134,12 @@ void AddBackward(const CudnnAttentionShape& shape, const std::array<TensorPointe
 absl::StatusOr<std::string> OpenCudnn() {
   static const absl::StatusOr<std::string> version = LoadCudnn();
   return version;
+}
+
+LibraryVersion CudnnVersion() {
+  const absl::StatusOr<std::string> found = OpenCudnn();
+  return {.built = absl::StrCat(CUDNN_MAJOR, ".", CUDNN_MINOR, ".", CUDNN_PATCHLEVEL),
+          .found = found.ok() ? *found : std::string(found.status().message())};
 }
 
 void DeleteCudnnHandle::operator()(cudnnContext* handle) const {

@@ -1,5 +1,5 @@
 // Functions of the CUDA runtime for host code, without CUDA's headers. They are defined only in
-// builds with CUDA (gpu_cuda.cc, stream_cuda.cc, stream_timer_cuda.cc), so callers in other files
+// builds with CUDA (runtime/*_cuda.cc), so callers in other files
 // must be inside `if constexpr (kWithCuda)`.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/device.h"
+#include "runtime/library_version.h"
 #include "runtime/profiler.h"
 #include "runtime/stream.h"
 #include "runtime/stream_timer.h"
@@ -19,6 +20,10 @@ namespace unipool {
 int NumGpus();
 // Returns e.g. "NVIDIA H100 80GB HBM3, sm_90, 79 GiB", or the reason why the GPU is not usable.
 std::string DescribeGpu(Device device);
+// The CUDA runtime that is linked into the program, and the newest CUDA that the driver supports.
+LibraryVersion CudaVersion();
+// Loads cuDNN. `built` is "" in a build without it.
+LibraryVersion CudnnVersion();
 int64_t GpuMemoryBytes(Device device);
 // Memory that no process has allocated.
 int64_t FreeGpuBytes(Device device);

@@ -17,6 +17,11 @@ int Attribute(cudaDeviceAttr attribute, Device device) {
   return value;
 }
 
+// 13000 is "13.0".
+std::string VersionText(int version) {
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
 }  // namespace
 
 int NumGpus() {
@@ -35,6 +40,14 @@ std::string DescribeGpu(Device device) {
                       Attribute(cudaDevAttrComputeCapabilityMajor, device),
                       Attribute(cudaDevAttrComputeCapabilityMinor, device), ", ",
                       GpuMemoryBytes(device) >> 30, " GiB");
+}
+
+LibraryVersion CudaVersion() {
+  int runtime = 0, driver = 0;
+  CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  CUDA_CHECK(cudaDriverGetVersion(&driver));
+  return {.built = VersionText(runtime),
+          .found = driver == 0 ? "no driver" : "driver for CUDA " + VersionText(driver)};
 }
 
 int64_t GpuMemoryBytes(Device device) {

@@ -3,7 +3,7 @@
 # Those of the kernels run in a build of their own (build-emulated) that emulates the GPU. The last
 # line is `N passed, N failed, N skipped`.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 # A failure before the first test counts as one.
 failed_before_tests() {

@@ -67,13 +67,8 @@ MAX_LINES = 500
 MAX_README_LINES = 160
 MAX_COLUMNS = 100
 
-# References that may point to something that does not exist yet. Citations of sections that are
-# being written, and links of the top README, which is rewritten as a whole.
-PENDING = {"data/README.md#index", "launch/checkpoint/README.md#export"}
-PENDING_LINKS = {("README.md", "launch/launching.md")}
-
 CITING = CODE + (".md", ".cmake", ".txt", ".sbatch", ".textproto", ".in")
-CITATION = re.compile(r"(?<![\w./:-])[\w.][\w./-]*\.md#[\w-]+")
+CITATION = re.compile(r"(?<![\w./:-])[\w.][\w./-]*\.md#[\w-]+(?:\.\w+)*")
 # Inline links and images; what follows the address may be a title.
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)[^()]*\)")
 EXTERNAL = re.compile(r"[a-z]+:")
@@ -116,9 +111,11 @@ def without_code(lines):
 
 
 def anchors_of(lines):
-    """GitHub's anchors of a Markdown file's headings: lower case, punctuation removed, spaces as
-    hyphens, and a number after the second and later ones of the same text."""
-    fenced, anchors = False, set()
+    """The anchors of a Markdown file: those written as <a id="...">, and GitHub's of its headings:
+    lower case, punctuation removed, spaces as hyphens, and a number after the second and later ones
+    of the same text."""
+    fenced = False
+    anchors = {anchor for line in lines for anchor in re.findall(r'<a id="([^"]+)">', line)}
     for line in lines:
         fenced ^= line.lstrip().startswith("```")
         match = re.match(r"#{1,6}\s+(.*?)\s*#*$", line)
@@ -201,15 +198,12 @@ class Checker:
             if EXTERNAL.match(match[1]):
                 continue
             target = name.split("/")[-1] + match[1] if match[1].startswith("#") else match[1]
-            if (name, target) not in PENDING_LINKS:
-                self.check_target(name, text.count("\n", 0, match.start(1)) + 1,
-                                  os.path.dirname(name), target)
+            self.check_target(name, text.count("\n", 0, match.start(1)) + 1,
+                              os.path.dirname(name), target)
 
     def check_target(self, name, number, folder, target):
         path, _, anchor = target.partition("#")
         path = os.path.normpath(os.path.join(folder, path))
-        if path + "#" + anchor in PENDING:
-            return
         if not os.path.exists(os.path.join(self.root, path)):
             self.report(name, number, f"refers to {target}", f"a file {path}")
         elif anchor:

@@ -6,7 +6,7 @@ types, defaults and enum values. Deprecated fields, which are former names, are 
     make_config_reference.py --check    # exits with 1 if the file is not what would be written
 
 The comment above a field ends with a line `Unit: U. Range: R.` (or only one of the two); every
-number needs a range. The anchor of a field is its path: reference.md#pool.top_k.
+number needs a range. The anchor of a field is its path: configs/reference.md#pool.top_k.
 """
 import pathlib
 import re

@@ -2,8 +2,8 @@
 # Installs what the build, the tests and the scripts need and this machine lacks; nothing, and at
 # once, where all is there. Debian or Ubuntu, as root or with sudo.
 # usage: setup.sh [--dev | --cluster]
-#   --dev adds the formatter that tools/check.sh uses, --cluster what tests/cluster makes hosts
-#   and a Slurm of
+#   --dev adds the formatter and linters of tools/check.sh and the compiler of tests/compilers.sh;
+#   --cluster adds the packages with which tests/cluster makes hosts and a Slurm
 set -euo pipefail
 
 packages=(
@@ -18,7 +18,7 @@ packages=(
 
 case "${1:-}" in
   "") ;;
-  --dev) packages+=(clang-format-14) ;;
+  --dev) packages+=(clang-format-14 clang-tidy-14 clang-14 libomp-14-dev shellcheck pyflakes3) ;;
   --cluster) packages+=(slurm-wlm munge iproute2 procps util-linux) ;;
   *) echo "setup.sh: $1: unknown flag, expected --dev, --cluster or nothing" >&2; exit 2 ;;
 esac

@@ -1,6 +1,7 @@
 #include "launch/checkpoint/checkpoint.h"
 
 #include "launch/checkpoint/manifest.h"
+#include "launch/world/version.h"
 
 namespace unipool {
 namespace {
@@ -30,6 +31,7 @@ config::Manifest::Dataset Describe(const DatasetIdentity& identity) {
 config::Manifest Describe(const TrainingState& state, const World& world) {
   config::Manifest manifest;
   manifest.set_format_version(kCheckpointVersion);
+  manifest.set_program(VersionLine());
   manifest.set_step(state.step);
   manifest.set_validation_due(state.validation_due);
   *manifest.mutable_run() = state.run;

@@ -68,7 +68,8 @@ absl::Status CompareTensors(const Checkpoint& a, const Checkpoint& b,
 // The manifest without its config and layout.
 Manifest StateOf(const Checkpoint& checkpoint) {
   Manifest manifest = checkpoint.manifest();
-  for (const char* layout : {"run", "ranks", "expert_ranks", "files", "tensors", "expert_map"}) {
+  for (const char* layout :
+       {"run", "ranks", "expert_ranks", "files", "tensors", "expert_map", "program"}) {
     manifest.GetReflection()->ClearField(&manifest,
                                          manifest.GetDescriptor()->FindFieldByName(layout));
   }

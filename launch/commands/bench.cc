@@ -17,8 +17,9 @@
 namespace unipool {
 namespace {
 
-// Ids with the skew of words in text: id i is about as frequent as 1 / (i + 1).
-absl::Status WriteMadeUpText(const std::string& prefix, const config::Run& run) {
+// Token ids with word frequencies like those of natural text (Zipf's law): the frequency of id i is
+// about proportional to 1 / (i + 1).
+absl::Status WriteTokens(const std::string& prefix, const config::Run& run) {
   const int64_t vocab = run.model().vocab(), length = run.model().sequence() + 1;
   ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(prefix, vocab));
   const Rng rng(run.seed(), StreamId("bench"));
@@ -42,8 +43,9 @@ absl::StatusOr<std::unique_ptr<TemporaryFolder>> TemporaryFolder::Create(
   if (mkdtemp(path.data()) != nullptr) {
     return std::unique_ptr<TemporaryFolder>(new TemporaryFolder(path));
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat(parent, ": expected a folder that can be written to: ", std::strerror(errno)));
+  return absl::FailedPreconditionError(absl::StrCat(parent, ": no folder can be made here (",
+                                                    std::strerror(errno),
+                                                    "); choose a writable folder"));
 }
 
 TemporaryFolder::~TemporaryFolder() {
@@ -51,14 +53,14 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-absl::StatusOr<MadeUpText> MakeUpText(config::Run* run) {
-  MadeUpText text;
+absl::StatusOr<SyntheticText> WriteSyntheticText(config::Run* run) {
+  SyntheticText text;
   std::error_code error;
   const std::string parent = std::filesystem::temp_directory_path(error).string();
   auto folder = TemporaryFolder::Create(parent);
   if (error || !folder.ok()) {
     return absl::FailedPreconditionError(
-        "no folder for made-up data can be made: expected TMPDIR to name one that is writable");
+        "the temporary folder for synthetic data cannot be made; set TMPDIR to a writable folder");
   }
   text.folder = *std::move(folder);
   config::Data& data = *run->mutable_data();
@@ -66,7 +68,7 @@ absl::StatusOr<MadeUpText> MakeUpText(config::Run* run) {
   data.set_prefix(text.folder->path() + "/text");
   data.set_split("90,5,5");
   data.set_order(config::Data::STATELESS);
-  RETURN_IF_ERROR(WriteMadeUpText(data.prefix(), *run));
+  RETURN_IF_ERROR(WriteTokens(data.prefix(), *run));
   ASSIGN_OR_RETURN(text.corpus, Corpus::Open(data));
   return text;
 }

@@ -1,4 +1,4 @@
-// What the modes of `unipool bench` share, and the modes that have files of their own.
+// Parts that the sub-commands of `unipool bench` share.
 #pragma once
 
 #include <memory>
@@ -13,10 +13,10 @@
 
 namespace unipool {
 
-// A new folder inside of another, gone with the object.
+// A new folder inside another one; the destructor removes it with its files.
 class TemporaryFolder {
  public:
-  // FAILED_PRECONDITION where nothing can be written.
+  // FAILED_PRECONDITION if `parent` cannot be written to.
   static absl::StatusOr<std::unique_ptr<TemporaryFolder>> Create(const std::string& parent);
   ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -28,15 +28,17 @@ class TemporaryFolder {
   const std::string path_;
 };
 
-// Text with the skew of words, which becomes the run's.
-struct MadeUpText {
+// Synthetic token files with word frequencies like those of natural text.
+struct SyntheticText {
   std::unique_ptr<TemporaryFolder> folder;
   std::unique_ptr<Corpus> corpus;
 };
-absl::StatusOr<MadeUpText> MakeUpText(config::Run* run);
+// Writes them to a temporary folder and makes them the data of `run`.
+absl::StatusOr<SyntheticText> WriteSyntheticText(config::Run* run);
 
-// `unipool bench checkpoint`: saves and loads the state of a run of one step `times` times in a new
-// folder inside of `parent`, beside plain writes and reads of as many bytes. Collective.
+// `unipool bench checkpoint`: saves and loads the state of a run after one step `times` times in a
+// temporary folder inside `parent`, and compares the speed with plain writes and reads of the same
+// number of bytes. Collective.
 absl::Status BenchCheckpoint(config::Run run, const std::string& parent, int64_t times,
                              World& world);
 

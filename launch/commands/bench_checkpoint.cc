@@ -1,5 +1,5 @@
-// `unipool bench checkpoint`: how fast a run's state goes to the disk and comes back, beside plain
-// writes and reads of as many bytes, and how long training stands still for it.
+// `unipool bench checkpoint`: measures the speed of saving and loading a run's state beside plain
+// writes and reads of the same number of bytes, and how long a save pauses training.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -23,6 +23,7 @@
 #include "launch/checkpoint/saver.h"
 #include "launch/commands/bench.h"
 #include "launch/train/trainer.h"
+#include "launch/world/version.h"
 #include "runtime/clock.h"
 #include "runtime/files.h"
 #include "runtime/median.h"
@@ -31,11 +32,11 @@
 namespace unipool {
 namespace {
 
-// Seconds of a round, by what was done; of the slowest rank.
-enum Work { kWrite, kPlainWrite, kRead, kPlainRead, kReadBack, kCopy, kNumWorks };
-using Seconds = std::array<double, kNumWorks>;
+// Parts of a round. Seconds are those of the slowest rank.
+enum Part { kWrite, kPlainWrite, kRead, kPlainRead, kReadBack, kCopy, kNumParts };
+using Seconds = std::array<double, kNumParts>;
 
-// What `dd` and `cat` do: the floor under checkpoints.
+// A file written and read as `dd` and `cat` do: the fastest that a checkpoint can be.
 class PlainFile {
  public:
   PlainFile(std::string path, int flags)
@@ -66,14 +67,14 @@ class PlainFile {
     }
   }
 
-  // The next reader gets the bytes from the disk.
-  absl::Status DropFromMemory() {
+  // Drops the file from the page cache, so that the next reader reads the disk.
+  absl::Status DropFromCache() {
     errno = posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED);
     return errno == 0 ? absl::OkStatus() : Error("posix_fadvise");
   }
 
  private:
-  // As for dd, and here as fast as any larger size.
+  // Larger chunks measured no faster.
   static constexpr int64_t kChunkBytes = int64_t{1} << 20;
 
   absl::Status Error(const char* what) const {
@@ -85,23 +86,23 @@ class PlainFile {
   const int file_;
 };
 
-// Borrowed by the rounds.
-struct Parts {
+// Borrowed by all rounds.
+struct Bench {
   const std::string& folder;
   World& world;
   Trainer& trainer;
   CheckpointSaver& saver;
 };
 
-// The run's state as that of `step`; `bytes` is those of all ranks' files.
-absl::Status Save(int64_t step, const Parts& parts, int64_t* bytes, Seconds* seconds) {
-  TrainingState state = parts.trainer.state();
+// Saves the run's state as that of `step`; sets `bytes` to the size of the files of all ranks.
+absl::Status Save(int64_t step, const Bench& bench, int64_t* bytes, Seconds* seconds) {
+  TrainingState state = bench.trainer.state();
   state.step = step;
-  const SaveTotals before = parts.saver.totals(), &now = parts.saver.totals();
-  parts.saver.AfterStep(state);
+  const SaveTotals before = bench.saver.totals(), &now = bench.saver.totals();
+  bench.saver.AfterStep(state);
   const double copy = now.stall_seconds - before.stall_seconds;
-  parts.saver.Settle();
-  RETURN_IF_ERROR(parts.saver.SaveNow(state).status());  // at once, unless it had failed
+  bench.saver.Settle();
+  RETURN_IF_ERROR(bench.saver.SaveNow(state).status());  // returns at once unless the save failed
   const double read_back = now.verify_seconds - before.verify_seconds;
   (*seconds)[kCopy] = copy;
   (*seconds)[kReadBack] = read_back;
@@ -110,22 +111,22 @@ absl::Status Save(int64_t step, const Parts& parts, int64_t* bytes, Seconds* sec
   return absl::OkStatus();
 }
 
-absl::Status DropFolderFromMemory(const std::string& folder) {
+absl::Status DropFolderFromCache(const std::string& folder) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    RETURN_IF_ERROR(PlainFile(entry.path().string(), O_RDONLY).DropFromMemory());
+    RETURN_IF_ERROR(PlainFile(entry.path().string(), O_RDONLY).DropFromCache());
   }
   if (!error) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(folder, ": ", error.message()));
 }
 
-absl::Status Load(const std::string& folder, const Parts& parts, Seconds* seconds) {
-  const World& world = parts.world;
-  RETURN_IF_ERROR(world.Agree(world.is_first() ? DropFolderFromMemory(folder) : absl::OkStatus()));
+absl::Status Load(const std::string& folder, const Bench& bench, Seconds* seconds) {
+  const World& world = bench.world;
+  RETURN_IF_ERROR(world.Agree(world.is_first() ? DropFolderFromCache(folder) : absl::OkStatus()));
   const auto start = std::chrono::steady_clock::now();
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(folder);
   RETURN_IF_ERROR(world.Agree(checkpoint.status()));
-  RETURN_IF_ERROR(LoadState(*checkpoint, parts.trainer.state(), world));
+  RETURN_IF_ERROR(LoadState(*checkpoint, bench.trainer.state(), world));
   (*seconds)[kRead] = SecondsSince(start);
   return absl::OkStatus();
 }
@@ -135,7 +136,7 @@ absl::Status PlainWrite(const std::string& path, int64_t bytes, Seconds* seconds
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(file.Write(bytes));
   (*seconds)[kPlainWrite] = SecondsSince(start);
-  return file.DropFromMemory();
+  return file.DropFromCache();
 }
 
 absl::Status PlainRead(const std::string& path, Seconds* seconds) {
@@ -146,7 +147,7 @@ absl::Status PlainRead(const std::string& path, Seconds* seconds) {
   return absl::OkStatus();
 }
 
-// One after the other, on all ranks.
+// Calls `one` and `other` in this order, or in the other order if `swapped`. Collective.
 absl::Status Both(const World& world, bool swapped, const std::function<absl::Status()>& one,
                   const std::function<absl::Status()>& other) {
   world.groups().world().Barrier();
@@ -154,62 +155,63 @@ absl::Status Both(const World& world, bool swapped, const std::function<absl::St
   return world.Agree(swapped ? one() : other());
 }
 
-// Saves and loads, and does the same plainly with `bytes` on all ranks, which it sets; which of the
-// two comes first changes from step to step. Leaves nothing behind.
-absl::Status Round(int64_t step, const Parts& parts, int64_t* bytes, Seconds* seconds) {
-  const World& world = parts.world;
-  const std::string folder = CheckpointPath(parts.folder, step);
-  const std::string plain = absl::StrCat(parts.folder, "/plain-", world.rank());
+// Saves and loads, and writes and reads plain files of the same size, which it stores in `bytes`.
+// The order alternates from step to step. Removes its files.
+absl::Status Round(int64_t step, const Bench& bench, int64_t* bytes, Seconds* seconds) {
+  const World& world = bench.world;
+  const std::string folder = CheckpointPath(bench.folder, step);
+  const std::string plain = absl::StrCat(bench.folder, "/plain-", world.rank());
   const bool swapped = step % 2 == 0;
   RETURN_IF_ERROR(Both(
-      world, swapped, [&] { return Save(step, parts, bytes, seconds); },
+      world, swapped, [&] { return Save(step, bench, bytes, seconds); },
       [&] { return PlainWrite(plain, *bytes / world.size(), seconds); }));
   RETURN_IF_ERROR(Both(
-      world, swapped, [&] { return Load(folder, parts, seconds); },
+      world, swapped, [&] { return Load(folder, bench, seconds); },
       [&] { return PlainRead(plain, seconds); }));
-  world.groups().world().AllReduce(Tensor::Of(seconds->data(), {kNumWorks}), ReduceOp::kMax,
+  world.groups().world().AllReduce(Tensor::Of(seconds->data(), {kNumParts}), ReduceOp::kMax,
                                    *Stream::Create(Device{}));
   absl::Status removed = RemoveTree(plain);
   if (world.is_first()) removed.Update(RemoveTree(folder));
   return world.Agree(removed);
 }
 
-void Print(const std::vector<Seconds>& rounds, int64_t bytes, const Parts& parts) {
+void Print(const std::vector<Seconds>& rounds, int64_t bytes, const Bench& bench) {
   const double gigabytes = static_cast<double>(bytes) / 1e9;
-  const auto median = [&](Work work) {
+  const auto median = [&](Part part) {
     std::vector<double> values;
-    for (const Seconds& seconds : rounds) values.push_back(seconds[work]);
+    for (const Seconds& seconds : rounds) values.push_back(seconds[part]);
     return Median(values);
   };
   const auto beside = [&](const char* name, double own, double plain) {
     absl::PrintF("%-17s %.3f GB/s, plain %.3f GB/s: %.1f %%\n", name, gigabytes / own,
                  gigabytes / plain, 100 * plain / own);
   };
-  absl::PrintF("state             %.6f GB, ranks %d, median of %d\n", gigabytes, parts.world.size(),
-               rounds.size());
+  absl::PrintF("version           %s\n", VersionLine());
+  absl::PrintF("state             %.6f GB, ranks %d, median of %d rounds\n", gigabytes,
+               bench.world.size(), rounds.size());
   beside("write", median(kWrite), median(kPlainWrite));
   beside("read", median(kRead), median(kPlainRead));
   absl::PrintF("read back         %.3f GB/s, as part of a save\n", gigabytes / median(kReadBack));
-  absl::PrintF("copy              %.4f s that training stands still\n", median(kCopy));
+  absl::PrintF("copy              %.4f s that a save pauses training\n", median(kCopy));
 }
 
 absl::Status Measure(const config::Run& run, const std::string& folder, int64_t times,
                      const Corpus& corpus, World& world) {
   const auto trainer = Trainer::Create(run, corpus, world);
   RETURN_IF_ERROR(world.Agree(trainer.status()));
-  RETURN_IF_ERROR((*trainer)->Step().status());  // or the moments would be zeros
+  RETURN_IF_ERROR((*trainer)->Step().status());  // so that the moments are not zero
   config::Checkpoint settings;
   settings.set_asynchronous(true);
   settings.set_every_steps(1);
   settings.set_keep_last(0);
   ASSIGN_OR_RETURN(const auto saver, CheckpointSaver::Create(folder, settings, world));
-  const Parts parts{folder, world, **trainer, *saver};
+  const Bench bench{folder, world, **trainer, *saver};
   std::vector<Seconds> rounds(static_cast<size_t>(times));
   int64_t bytes = 0;
   for (int64_t i = 0; i < times; ++i) {
-    RETURN_IF_ERROR(Round(i + 1, parts, &bytes, &rounds[i]));
+    RETURN_IF_ERROR(Round(i + 1, bench, &bytes, &rounds[i]));
   }
-  if (world.is_first()) Print(rounds, bytes, parts);
+  if (world.is_first()) Print(rounds, bytes, bench);
   return absl::OkStatus();
 }
 
@@ -221,7 +223,7 @@ absl::Status BenchCheckpoint(config::Run run, const std::string& parent, int64_t
   if (world.is_first()) folder = TemporaryFolder::Create(parent);
   RETURN_IF_ERROR(world.Agree(folder.status()));
   const std::string path = world.Gather(world.is_first() ? (*folder)->path() : "")[0];
-  const absl::StatusOr<MadeUpText> text = MakeUpText(&run);
+  const absl::StatusOr<SyntheticText> text = WriteSyntheticText(&run);
   RETURN_IF_ERROR(world.Agree(text.status()));
   return Measure(run, path, times, *text->corpus, world);
 }

@@ -1,5 +1,6 @@
-// `unipool bench`. `step`: speed of whole training steps on made-up text, beside the rate of a
-// large matrix product by the BLAS library in the same process. `checkpoint`: bench_checkpoint.cc.
+// `unipool bench`. `step` measures whole training steps on synthetic text and compares them with a
+// large matrix product of the BLAS library in the same process. `checkpoint` is in
+// bench_checkpoint.cc.
 #include <omp.h>
 #include <sys/resource.h>
 
@@ -20,10 +21,10 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
-#include "launch/commands/sub_commands.h"
 #include "launch/config/run_config.h"
 #include "launch/train/trainer.h"
 #include "launch/world/device_choice.h"
+#include "launch/world/version.h"
 #include "launch/world/world.h"
 #include "model/footprint.h"
 #include "model/precision.h"
@@ -39,15 +40,11 @@ namespace {
 
 constexpr int64_t kSgemmSize = 2048;
 
-// Flags of `own`, among those that both kinds have.
+// The flags that both sub-commands have, with those of `own`.
 CommandSpec Spec(std::vector<Flag> own) {
-  std::vector<Flag> flags = {
-      {"config", "FILE", "textproto of the run"},
-      {"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
-      DeviceFlag(),
-      {"threads", "N", "CPU threads of each rank (parallel.threads)"}};
+  std::vector<Flag> flags = {ConfigFlag(), SetFlag(), DeviceFlag(), ThreadsFlag()};
   flags.insert(flags.end(), own.begin(), own.end());
-  flags.push_back({"help", "", "prints this"});
+  flags.push_back(HelpFlag());
   return {.flags = std::move(flags)};
 }
 
@@ -57,13 +54,13 @@ double PeakMiB() {
   return usage.ru_maxrss / 1024.0;
 }
 
-// A large product of the numbers that the run computes in.
-struct Yardstick {
+// Speed of a large matrix product in the number type of the run, to compare training with.
+struct Reference {
   std::string name;
-  double flops = 0;  // a second, of all ranks together
+  double flops = 0;  // per second, of all ranks together
 };
 
-// FLOP/s of the best of a few products of `size` on the trainer's device.
+// FLOP/s of the fastest of several products of two size x size matrices on the trainer's device.
 absl::StatusOr<double> MeasureGpuGemm(Trainer& trainer, Device device, DType dtype, int64_t size) {
   constexpr int kTimes = 8;
   const int64_t bytes = size * size * static_cast<int64_t>(SizeOf(dtype));
@@ -89,30 +86,30 @@ absl::StatusOr<double> MeasureGpuGemm(Trainer& trainer, Device device, DType dty
   return best;
 }
 
-// Each rank at a product of its own at the same time. Collective.
-absl::StatusOr<Yardstick> MeasureYardstick(const config::Run& run, const World& world,
+// All ranks compute a product each at the same time. Collective.
+absl::StatusOr<Reference> MeasureReference(const config::Run& run, const World& world,
                                            Trainer& trainer) {
-  Yardstick yardstick;
+  Reference reference;
   world.groups().world().Barrier();
   if (world.device() == Device{}) {
-    yardstick.flops = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize);
-    yardstick.name = absl::StrFormat("OpenBLAS, %d^3, ranks x threads %d x %d", kSgemmSize,
+    reference.flops = MeasureSgemmFlops(omp_get_max_threads(), kSgemmSize);
+    reference.name = absl::StrFormat("OpenBLAS, %d^3, ranks x threads %d x %d", kSgemmSize,
                                      world.size(), omp_get_max_threads());
   } else {
     const DType dtype = ActivationType(run, world.device().type);
     const int64_t size = kEmulatesCuda ? 64 : 8192;
-    ASSIGN_OR_RETURN(yardstick.flops, MeasureGpuGemm(trainer, world.device(), dtype, size));
-    yardstick.name = absl::StrFormat("cuBLAS, %s, %d^3, ranks %d", Name(dtype), size, world.size());
+    ASSIGN_OR_RETURN(reference.flops, MeasureGpuGemm(trainer, world.device(), dtype, size));
+    reference.name = absl::StrFormat("cuBLAS, %s, %d^3, ranks %d", Name(dtype), size, world.size());
   }
-  world.groups().world().AllReduce(Tensor::Of(&yardstick.flops, {1}), ReduceOp::kSum,
+  world.groups().world().AllReduce(Tensor::Of(&reference.flops, {1}), ReduceOp::kSum,
                                    *Stream::Create(Device{}));
-  return yardstick;
+  return reference;
 }
 
-// Of the steps measured.
+// The measured steps.
 struct Steps {
   std::vector<double> seconds;
-  std::vector<double> exposed;  // of them, in an exchange that no compute hid, on the slowest rank
+  std::vector<double> exposed;  // seconds of each step in exposed communication, slowest rank
   StepRecord last;
 };
 
@@ -121,17 +118,18 @@ void PrintExchange(const config::Run& run, const World& world, const std::string
   if (run.model().ffn_kind() != config::Model::MOE) return;
   const double exposed = Median(steps.exposed);
   if (world.size() > 1) {
-    absl::PrintF("exchange          in chunks: %s\n", chunks);
+    absl::PrintF("exchange          chunks: %s\n", chunks);
     absl::PrintF(
-        "exposed           %.4f s median, %.1f %% of a step: exchange that no compute hid\n",
+        "exposed           %.4f s median, %.1f %% of a step: exchange not hidden by compute\n",
         exposed, 100 * exposed / Median(steps.seconds));
   }
-  absl::PrintF("imbalance         layer %.2f, pool %.2f: the busiest expert over the mean\n",
-               steps.last.layer_imbalance, steps.last.pool_imbalance);
+  absl::PrintF(
+      "imbalance         layer %.2f, pool %.2f: load of the busiest expert over the mean\n",
+      steps.last.layer_imbalance, steps.last.pool_imbalance);
 }
 
 void Print(const config::Run& run, const World& world, Trainer& trainer, const std::string& chunks,
-           const Steps& steps, const Yardstick& yardstick, double peak_mib) {
+           const Steps& steps, const Reference& reference, double peak_mib) {
   constexpr double kMiB = 1 << 20;
   const std::vector<double>& seconds = steps.seconds;
   const double step_seconds = Median(seconds);
@@ -142,24 +140,24 @@ void Print(const config::Run& run, const World& world, Trainer& trainer, const s
                *std::min_element(seconds.begin(), seconds.end()), seconds.size());
   absl::PrintF("tokens/s          %.0f\n", tokens / step_seconds);
   absl::PrintF("model FLOP/s      %.2f G\n", flops / 1e9);
-  absl::PrintF("product FLOP/s    %.2f G (%s)\n", yardstick.flops / 1e9, yardstick.name);
-  absl::PrintF("share             %.1f %%\n", 100 * flops / yardstick.flops);
+  absl::PrintF("product FLOP/s    %.2f G (%s)\n", reference.flops / 1e9, reference.name);
+  absl::PrintF("share             %.1f %%\n", 100 * flops / reference.flops);
   PrintExchange(run, world, chunks, steps);
   if (world.device() == Device{}) {
-    absl::PrintF("peak memory       %.1f MiB of the process, planned %.1f\n", peak_mib,
+    absl::PrintF("peak memory       %.1f MiB of this process, planned %.1f\n", peak_mib,
                  plan.total() / kMiB);
   } else {
     absl::PrintF("GPU memory        %.1f MiB planned; %.1f reserved for activations\n",
                  plan.on_device() / kMiB, trainer.arena().reserved_bytes() / kMiB);
   }
-  absl::PrintF("activations       %.1f MiB at their peak, planned %.1f\n",
+  absl::PrintF("activations       %.1f MiB peak, planned %.1f\n",
                trainer.arena().peak_bytes() / kMiB, plan.activations / kMiB);
 }
 
-// Settles in how many chunks rows travel, and tells it in words. On a trainer of its own, whose
-// weights do not move: what is measured afterwards are a run's first steps, however many were
-// tried.
-absl::StatusOr<std::string> SettleChunks(const Corpus& corpus, World& world, config::Run* run) {
+// Chooses the number of exchange chunks, stores it in `run` and returns a description of the
+// choice. A separate trainer with a negligible learning rate makes the trial steps, so that the
+// steps measured later are always the first steps of a run.
+absl::StatusOr<std::string> ChooseChunks(const Corpus& corpus, World& world, config::Run* run) {
   config::Run still = *run;
   still.mutable_schedule()->set_lr(1e-30);
   still.mutable_schedule()->set_min_lr(0);
@@ -172,12 +170,12 @@ absl::StatusOr<std::string> SettleChunks(const Corpus& corpus, World& world, con
 }
 
 absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& world) {
-  const absl::StatusOr<MadeUpText> text = MakeUpText(&run);
+  const absl::StatusOr<SyntheticText> text = WriteSyntheticText(&run);
   RETURN_IF_ERROR(world.Agree(text.status()));
   std::string chunks = absl::StrCat(run.parallel().exchange_chunks());
   const bool travels = run.model().ffn_kind() == config::Model::MOE && world.size() > 1;
   if (travels && run.parallel().exchange_chunks() == 0) {
-    ASSIGN_OR_RETURN(chunks, SettleChunks(*text->corpus, world, &run));
+    ASSIGN_OR_RETURN(chunks, ChooseChunks(*text->corpus, world, &run));
   }
   const auto created = Trainer::Create(run, *text->corpus, world);
   RETURN_IF_ERROR(world.Agree(created.status()));
@@ -195,15 +193,16 @@ absl::Status BenchStep(config::Run run, int64_t steps, bool profile, World& worl
     measured.seconds.push_back(elapsed.count());
     measured.exposed.push_back(measured.last.exposed_comm_seconds);
   }
-  const double peak_mib = PeakMiB();  // before the large products take memory too
-  ASSIGN_OR_RETURN(const Yardstick yardstick, MeasureYardstick(run, world, trainer));
+  const double peak_mib = PeakMiB();  // before the reference product allocates memory
+  ASSIGN_OR_RETURN(const Reference reference, MeasureReference(run, world, trainer));
   if (!world.is_first()) return absl::OkStatus();
+  absl::PrintF("version           %s\n", VersionLine());
   absl::PrintF("device            %s\n", DescribeDevice(run, world.device()));
   if (profile) {
     const double total = std::accumulate(measured.seconds.begin(), measured.seconds.end(), 0.0);
     std::fputs(trainer.profiler().Table(total).c_str(), stdout);
   }
-  Print(run, world, trainer, chunks, measured, yardstick, peak_mib);
+  Print(run, world, trainer, chunks, measured, reference, peak_mib);
   return absl::OkStatus();
 }
 
@@ -239,20 +238,23 @@ int CheckpointsCommand(const CommandLine& line) {
 
 }  // namespace
 
-int BenchCommand(const std::vector<std::string>& args) {
-  return RunSubCommand(
-      "bench",
-      {{.name = "step",
-        .help = "speed of whole training steps on made-up text",
-        .spec = Spec({{"steps", "N", "measured steps, after two for warming up (default 5)"},
-                      {"profile", "", "prints where the time went"}}),
-        .run = &StepCommand},
-       {.name = "checkpoint",
-        .help = "how fast a run's state goes to the disk and comes back, beside plain files",
-        .spec = Spec({{"dir", "FOLDER", "where a new folder is made for a while (default .)"},
-                      {"times", "N", "saves, of which the median is told (default 5)"}}),
-        .run = &CheckpointsCommand}},
-      args);
+Command BenchCommand() {
+  return {
+      .name = "bench",
+      .summary = "measures the speed of training, and of saving and loading checkpoints",
+      .subs = {
+          {.name = "step",
+           .summary = "measures whole training steps on synthetic text",
+           .spec = Spec({{"steps", "N", "measured steps, after two warm-up steps (default 5)"},
+                         {"profile", "", "also prints the time of each part of a step"}}),
+           .run = &StepCommand},
+          {.name = "checkpoint",
+           .summary = "measures saving and loading a run's state, beside plain writes and reads",
+           .spec =
+               Spec({{"dir", "FOLDER",
+                      "folder in which a temporary folder is made (default: the current one)"},
+                     {"times", "N", "number of saves and loads; medians are printed (default 5)"}}),
+           .run = &CheckpointsCommand}}};
 }
 
 }  // namespace unipool

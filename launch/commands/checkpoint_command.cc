@@ -1,5 +1,5 @@
-// `unipool checkpoint inspect | verify | diff | export`: what checkpoints hold, whether they are
-// whole, where two differ, and their weights for other programs.
+// `unipool checkpoint inspect | verify | diff | export`: prints a checkpoint's manifest, checks its
+// hashes, compares two checkpoints, and writes weights for other programs.
 #include <cstdio>
 #include <map>
 #include <string>
@@ -13,7 +13,7 @@
 #include "launch/checkpoint/reader.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
-#include "launch/commands/sub_commands.h"
+#include "launch/commands/run_flags.h"
 #include "launch/world/exit_codes.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
@@ -45,6 +45,7 @@ absl::Status Inspect(const CommandLine& line) {
     Json json = {{"folder", checkpoint.folder()},
                  {"format_version", manifest.format_version()},
                  {"step", manifest.step()},
+                 {"program", manifest.program()},
                  {"ranks", manifest.ranks()},
                  {"expert_ranks", manifest.expert_ranks()},
                  {"seed", manifest.random().seed()},
@@ -58,9 +59,10 @@ absl::Status Inspect(const CommandLine& line) {
     std::puts(json.Dump().c_str());
     return absl::OkStatus();
   }
-  absl::PrintF("%s: after step %d, by %d ranks (%d a copy of the experts), seed %d\n",
+  absl::PrintF("%s: step %d, saved by %d ranks (expert parallelism over %d), seed %d\n",
                checkpoint.folder(), manifest.step(), manifest.ranks(), manifest.expert_ranks(),
                manifest.random().seed());
+  if (manifest.has_program()) absl::PrintF("by unipool %s\n", manifest.program());
   absl::PrintF("%d weights in %d tensors, %.1f MB\n", elements[Manifest::WEIGHT],
                manifest.tensors_size(), static_cast<double>(TotalBytes(manifest)) / 1e6);
   for (const Manifest::File& file : manifest.files()) {
@@ -100,7 +102,7 @@ void Print(const Checkpoint& a, const Checkpoint& b, const CheckpointDifference&
   for (const auto& [name, text] : difference.tensors) absl::PrintF("  %s: %s\n", name, text);
 }
 
-// Whether they are the same.
+// Prints the differences of two checkpoints; true if there are none.
 absl::StatusOr<bool> Diff(const CommandLine& line) {
   ASSIGN_OR_RETURN(const Checkpoint a, OpenCheckpoint(line.arguments()[0]));
   ASSIGN_OR_RETURN(const Checkpoint b, OpenCheckpoint(line.arguments()[1]));
@@ -118,7 +120,7 @@ absl::StatusOr<bool> Diff(const CommandLine& line) {
   return difference.empty();
 }
 
-// As diff(1): what differs is no error.
+// Exit codes follow diff(1): 0 if the checkpoints are the same, 1 if they differ, 2 on an error.
 int DiffCommand(const CommandLine& line) {
   const absl::StatusOr<bool> same = Diff(line);
   if (same.ok()) return *same ? kExitDone : kExitFailure;
@@ -131,13 +133,15 @@ absl::Status Export(const CommandLine& line) {
   if (dtype != "fp32" && dtype != "bf16") {
     return absl::InvalidArgumentError(absl::StrCat("--dtype=", dtype, ": expected fp32 or bf16"));
   }
-  if (output.empty()) return absl::InvalidArgumentError("--output is missing: expected a folder");
+  if (output.empty())
+    return absl::InvalidArgumentError(
+        "checkpoint export: --output is missing; give --output FOLDER");
   for (const char* name : {"model.safetensors", "config.json"}) {
     const std::string path = absl::StrCat(output, "/", name);
     ASSIGN_OR_RETURN(const bool is_there, Exists(path));
     if (!is_there || line.Has("force")) continue;
-    return absl::AlreadyExistsError(
-        absl::StrCat(path, ": already there; expected another --output, or --force to replace it"));
+    return absl::AlreadyExistsError(absl::StrCat(
+        path, ": already exists; choose another --output, or give --force to replace it"));
   }
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(line.arguments()[0]));
   RETURN_IF_ERROR(
@@ -146,35 +150,39 @@ absl::Status Export(const CommandLine& line) {
   return absl::OkStatus();
 }
 
-std::vector<SubCommand> SubCommands() {
-  const Flag json = {"json", "", "prints one JSON object"}, help = {"help", "", "prints this"};
-  return {{.name = "inspect",
-           .help = "what a checkpoint holds; CHECKPOINT: a step's folder, or a run's, its newest",
-           .spec = {.flags = {json, help}, .arguments = {"CHECKPOINT"}},
-           .run = [](const CommandLine& line) { return Report(Inspect(line)); }},
-          {.name = "verify",
-           .help = "reads every byte and compares every hash",
-           .spec = {.flags = {help}, .arguments = {"CHECKPOINT"}},
-           .run = [](const CommandLine& line) { return Report(Verify(line)); }},
-          {.name = "diff",
-           .help = "compares weights, moments, step, cursor, statistics and config (not run_dir); "
-                   "exit status 0: the same, 1: different, 2: trouble",
-           .spec = {.flags = {json, help}, .arguments = {"CHECKPOINT", "OTHER"}},
-           .run = &DiffCommand},
-          {.name = "export",
-           .help = "all weights in one file, for other programs",
-           .spec = {.flags = {{"dtype", "TYPE", "fp32 (default) or bf16, rounded to nearest even"},
-                              {"output", "FOLDER", "where model.safetensors and config.json go"},
-                              {"force", "", "replaces what is there"},
-                              help},
-                    .arguments = {"CHECKPOINT"}},
-           .run = [](const CommandLine& line) { return Report(Export(line)); }}};
-}
-
 }  // namespace
 
-int CheckpointCommand(const std::vector<std::string>& args) {
-  return RunSubCommand("checkpoint", SubCommands(), args);
+Command CheckpointCommand() {
+  const Flag json = {"json", "", "prints one JSON object instead of text"};
+  return {
+      .name = "checkpoint",
+      .summary = "examines checkpoints, or exports their weights",
+      .subs = {
+          {.name = "inspect",
+           .summary = "prints a checkpoint's step, ranks, files and config. CHECKPOINT is the "
+                      "folder of a step, or a run folder, which stands for its newest checkpoint",
+           .spec = {.flags = {json, HelpFlag()}, .arguments = {"CHECKPOINT"}},
+           .run = [](const CommandLine& line) { return Report(Inspect(line)); }},
+          {.name = "verify",
+           .summary = "reads every byte of a checkpoint and compares all hashes with its manifest",
+           .spec = {.flags = {HelpFlag()}, .arguments = {"CHECKPOINT"}},
+           .run = [](const CommandLine& line) { return Report(Verify(line)); }},
+          {.name = "diff",
+           .summary =
+               "compares weights, moments, step, data cursor, statistics and config (except "
+               "run_dir) of two checkpoints. Exit status 0: the same, 1: different, 2: error",
+           .spec = {.flags = {json, HelpFlag()}, .arguments = {"CHECKPOINT", "OTHER"}},
+           .run = &DiffCommand},
+          {.name = "export",
+           .summary = "writes all weights into one safetensors file for other programs",
+           .spec = {.flags = {{"dtype", "fp32|bf16",
+                               "type of the weights; bf16 rounds to nearest even (default fp32)"},
+                              {"output", "FOLDER",
+                               "folder for model.safetensors and config.json (required)"},
+                              {"force", "", "replaces existing files"},
+                              HelpFlag()},
+                    .arguments = {"CHECKPOINT"}},
+           .run = [](const CommandLine& line) { return Report(Export(line)); }}}};
 }
 
 }  // namespace unipool

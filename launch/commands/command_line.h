@@ -1,5 +1,5 @@
-// The flags and arguments of a sub-command. Every usage error is one line that names the argument
-// and what was expected.
+// The flags and arguments of one command. A usage error is one line that names the argument, what
+// was found and what is accepted.
 #pragma once
 
 #include <cstdint>
@@ -11,34 +11,43 @@
 
 namespace unipool {
 
-// --name VALUE or --name=VALUE; a flag without a value name is a switch.
+// --name VALUE or --name=VALUE. A flag without a value name is a switch.
 struct Flag {
-  std::string name;   // without the dashes
-  std::string value;  // what the usage text calls its value, "" for a switch
+  std::string name;  // without the dashes
+  // Name of the value in usage texts, "" for a switch. FILE, FOLDER and PREFIX complete to paths,
+  // "a|b|c" to these words, and FIELD=VALUE to the fields of a config.
+  std::string value;
   std::string help;
   bool is_repeated = false;
 };
 
-// What a sub-command takes.
+// Flags and arguments that a command accepts.
 struct CommandSpec {
   std::vector<Flag> flags;
-  std::vector<std::string> arguments = {};  // names of the positional arguments, all optional
+  // Names of the positional arguments in their order. Those in brackets, as in "[FOLDER]", are
+  // optional and follow all others.
+  std::vector<std::string> arguments = {};
 };
+
+// Whether a positional argument of this name may be omitted.
+bool IsOptional(const std::string& argument);
 
 class CommandLine {
  public:
-  // `args` is what follows the sub-command's name. "--" ends the flags. INVALID_ARGUMENT on misuse.
+  // `args` are the words after the command's name. "--" ends the flags, and -h stands for --help.
+  // INVALID_ARGUMENT on a usage error; missing positional arguments are not checked here.
   static absl::StatusOr<CommandLine> Parse(const std::vector<std::string>& args,
                                            const CommandSpec& spec);
 
-  // Whether the spec has the flag.
-  bool Knows(const std::string& flag) const { return values_.count(flag) > 0; }
-  // Each takes a flag that the spec has.
+  // True if the spec has the flag, given or not.
+  bool Accepts(const std::string& flag) const { return values_.count(flag) > 0; }
+  // The following functions CHECK that the spec has the flag.
   bool Has(const std::string& flag) const;
-  std::string Value(const std::string& flag, const std::string& otherwise) const;
+  std::string Value(const std::string& flag, const std::string& default_value) const;
   const std::vector<std::string>& Values(const std::string& flag) const;
-  // INVALID_ARGUMENT unless the value is an integer of at least `least`.
-  absl::StatusOr<int64_t> Integer(const std::string& flag, int64_t otherwise, int64_t least) const;
+  // INVALID_ARGUMENT unless the value is an integer of at least `min_value`.
+  absl::StatusOr<int64_t> Integer(const std::string& flag, int64_t default_value,
+                                  int64_t min_value) const;
 
   // At most as many as the spec names.
   const std::vector<std::string>& arguments() const { return arguments_; }
@@ -48,7 +57,7 @@ class CommandLine {
   std::vector<std::string> arguments_;
 };
 
-// "usage: COMMAND [--flag VALUE] ..." with a line a flag.
+// "usage: COMMAND [flags]" and the help of each flag, in lines of at most 100 columns.
 std::string UsageText(const std::string& command, const CommandSpec& spec);
 
 }  // namespace unipool

@@ -8,25 +8,36 @@
 
 namespace unipool {
 
+std::vector<Command> AllCommands() {
+  return {TrainCommand(), ConfigCommand(), CheckpointCommand(), DataCommand(), EvaluateCommand(),
+          ScoreCommand(), ProbeCommand(),  BenchCommand(),      HelpCommand(), VersionCommand()};
+}
+
 int Report(const absl::Status& status) {
   if (status.ok()) return kExitDone;
-  const bool diverged = status.code() == absl::StatusCode::kOutOfRange;
-  const bool bad_input = status.code() == absl::StatusCode::kInvalidArgument ||
-                         status.code() == absl::StatusCode::kFailedPrecondition ||
-                         status.code() == absl::StatusCode::kNotFound ||
-                         status.code() == absl::StatusCode::kAlreadyExists ||
-                         status.code() == absl::StatusCode::kPermissionDenied ||
-                         status.code() == absl::StatusCode::kDataLoss;
   if (MustReport(status)) {
-    // One write, so that no other process's words come in between.
+    // A single write, so that lines of other processes do not mix with it.
     std::cerr << absl::StrCat("unipool: ", status.message(), "\n") << std::flush;
   }
-  if (status.code() == absl::StatusCode::kCancelled) return kExitRunAgain;
-  // Before there was a watchdog to end this rank.
-  if (status.code() == absl::StatusCode::kAborted) return kExitLostPeer;
-  if (status.code() == absl::StatusCode::kDeadlineExceeded) return kExitHang;
-  if (diverged) return kExitDiverged;
-  return bad_input ? kExitBadInput : kExitFailure;
+  switch (status.code()) {
+    case absl::StatusCode::kCancelled:
+      return kExitRunAgain;
+    case absl::StatusCode::kAborted:  // a rank was lost before the watchdog was started
+      return kExitLostPeer;
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitHang;
+    case absl::StatusCode::kOutOfRange:
+      return kExitDiverged;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kDataLoss:
+      return kExitBadInput;
+    default:
+      return kExitFailure;
+  }
 }
 
 }  // namespace unipool

@@ -1,24 +1,30 @@
-// The sub-commands of `unipool`. Each takes the arguments after its name and returns the exit code.
+// The table of the program's commands, from which they run and from which help, the man page and
+// the shell completions are written.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "launch/commands/command.h"
 
 namespace unipool {
 
-int TrainCommand(const std::vector<std::string>& args);       // unipool train
-int ConfigCommand(const std::vector<std::string>& args);      // unipool config show
-int BenchCommand(const std::vector<std::string>& args);       // unipool bench step|checkpoint
-int CheckpointCommand(const std::vector<std::string>& args);  // inspect|verify|diff|export
-int EvaluateCommand(const std::vector<std::string>& args);    // unipool evaluate
-int ScoreCommand(const std::vector<std::string>& args);       // unipool score
-int ProbeCommand(const std::vector<std::string>& args);       // unipool probe randomize|reuse|...
-int DataCommand(const std::vector<std::string>& args);        // unipool data prepare|inspect|bigram
+// All commands, in the order of the program's help.
+std::vector<Command> AllCommands();
 
-// Prints the one line of an error on standard error, unless another rank has to, and gives the exit
-// code that belongs to it.
+Command TrainCommand();
+Command ConfigCommand();
+Command CheckpointCommand();
+Command DataCommand();
+Command EvaluateCommand();
+Command ScoreCommand();
+Command ProbeCommand();
+Command BenchCommand();
+Command HelpCommand();
+Command VersionCommand();
+
+// Prints an error as one line on standard error, unless another rank reports it, and returns the
+// exit code of its kind.
 int Report(const absl::Status& status);
 
 }  // namespace unipool

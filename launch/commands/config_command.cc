@@ -1,4 +1,5 @@
-// `unipool config show FILE`: what a config comes to before anything is run.
+// `unipool config show FILE`: the resolved config with its parameter counts and memory, without
+// running it.
 #include <algorithm>
 #include <cstdio>
 
@@ -7,7 +8,6 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
-#include "launch/commands/sub_commands.h"
 #include "launch/config/run_config.h"
 #include "launch/world/device_choice.h"
 #include "model/footprint.h"
@@ -17,12 +17,12 @@
 namespace unipool {
 namespace {
 
-const CommandSpec kSpec{
-    .flags = {{"set", "FIELD=VALUE", "overrides a field, as in model.layers=4", true},
-              {"ranks", "N", "ranks to plan memory for (default 1)"},
-              {"device", "auto|cpu|cuda", "what to plan it on (parallel.device; default auto)"},
-              {"help", "", "prints this"}},
-    .arguments = {"FILE"}};
+const CommandSpec kSpec{.flags = {SetFlag(),
+                                  {"ranks", "N", "number of ranks to plan memory for (default 1)"},
+                                  {"device", "auto|cpu|cuda",
+                                   "device to plan memory for (parallel.device; default auto)"},
+                                  HelpFlag()},
+                        .arguments = {"FILE"}};
 
 void PrintCounts(const config::Run& run, int ranks) {
   const ParameterCounts counts = CountParameters(run);
@@ -48,12 +48,13 @@ void PrintCounts(const config::Run& run, int ranks) {
 
 double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-// On a GPU the snapshot is in the host's memory and not in the total.
+// On a GPU the snapshot of the checkpoint is in host memory and is not part of the total.
 void PrintMemory(const config::Run& run, int ranks, DeviceType device) {
   const bool gpu = device == DeviceType::kCuda;
   const bool masters = ActivationType(run, device) != DType::kFloat32;
-  absl::PrintF("\n# memory of a rank while training, MiB (%s; activations with an even load)\n",
-               gpu ? "on a GPU; the snapshot on its host" : "on a CPU");
+  absl::PrintF(
+      "\n# memory of a rank during training, MiB (%s; activations at an even expert load)\n",
+      gpu ? "on a GPU; snapshot in host memory" : "on a CPU");
   absl::PrintF("#   %4s %10s%s %10s %10s %12s %10s %10s\n", "rank", "weights",
                masters ? "    masters" : "", "gradients", "moments", "activations", "snapshot",
                "total");
@@ -67,7 +68,7 @@ void PrintMemory(const config::Run& run, int ranks, DeviceType device) {
   }
 }
 
-// Activations alone: nothing else depends on what is recomputed.
+// Only the activations depend on model.recompute.
 void PrintRecompute(config::Run run, int ranks, DeviceType device) {
   const config::Model::Recompute chosen = run.model().recompute();
   absl::PrintF("\n# activations of a rank by model.recompute, MiB\n");
@@ -99,13 +100,14 @@ absl::Status Show(const CommandLine& line) {
 
 }  // namespace
 
-int ConfigCommand(const std::vector<std::string>& args) {
-  return RunSubCommand("config",
-                       {{.name = "show",
-                         .help = "the resolved config, its parameters, the memory of each rank",
-                         .spec = kSpec,
-                         .run = [](const CommandLine& line) { return Report(Show(line)); }}},
-                       args);
+Command ConfigCommand() {
+  return {.name = "config",
+          .summary = "the resolved config, its parameter counts and the memory of each rank",
+          .subs = {{.name = "show",
+                    .summary = "prints the resolved config, its parameter counts and the memory of "
+                               "each rank",
+                    .spec = kSpec,
+                    .run = [](const CommandLine& line) { return Report(Show(line)); }}}};
 }
 
 }  // namespace unipool

@@ -10,24 +10,29 @@
 #include "data/sample_source.h"
 #include "launch/commands/data_views.h"
 #include "launch/commands/load_run.h"
+#include "launch/commands/run_flags.h"
 #include "launch/config/run_config.h"
 #include "launch/train/loaders.h"
 #include "runtime/status.h"
 
 namespace unipool {
 
-const CommandSpec kBatchSpec{
-    .flags = {{"config", "FILE", "textproto of the run"},
-              {"set", "FIELD=VALUE", "overrides a field, as in data.prefix=PREFIX", true},
-              {"step", "N", "the first step, counted from 1 as in metrics.jsonl (default 1)"},
-              {"steps", "K", "steps to print (default 1)"},
+CommandSpec BatchSpec() {
+  return {.flags = {
+              ConfigFlag(),
+              SetFlag(),
+              {"step", "N", "first step to print, counted from 1 as in metrics.jsonl (default 1)"},
+              {"steps", "N", "number of steps to print (default 1)"},
               {"part", "train|validation|test",
-               "of the data (default train); step n of the others is window n of eval.sequences"},
-              {"help", "", "prints this"}}};
+               "part of the data (default train); step N of the other parts is their N-th "
+               "window of eval.sequences sequences"},
+              HelpFlag()}};
+}
 
 namespace {
 
-// The samples that step n, counted from 0, starts with, and how many it has.
+// Which samples the steps of a part read: step n, counted from 0, reads `size` samples from sample
+// (n + skipped_steps) * size on.
 struct Batches {
   Split part;
   int64_t size;
@@ -45,7 +50,7 @@ absl::StatusOr<Batches> FindBatches(const config::Run& run, const std::string& p
                   .skipped_steps = 0};
   if (part == "validation" || part == "test") return batches;
   return absl::InvalidArgumentError(
-      absl::StrCat("--part ", part, ": expected train, validation or test"));
+      absl::StrCat("--part=", part, ": expected train, validation or test"));
 }
 
 absl::Status PrintBatch(const SampleSource& source, int64_t first, int64_t count,

@@ -15,19 +15,24 @@
 #include "data/indexed_dataset.h"
 #include "data/tokenizer.h"
 #include "launch/commands/data_views.h"
+#include "launch/commands/run_flags.h"
 #include "runtime/json.h"
 #include "runtime/status.h"
 
 namespace unipool {
 
-const CommandSpec kInspectSpec{
-    .flags = {{"json", "", "prints one JSON object"},
-              {"vocab", "FILE",
-               "vocab.json of GPT-2's tokenizer, with --merges: the text of its ids"},
-              {"merges", "FILE", "its merges.txt"},
-              {"scan", "", "reads every token: the range of ids, and how documents end"},
-              {"help", "", "prints this"}},
-    .arguments = {"PREFIX"}};
+CommandSpec InspectSpec() {
+  return {.flags = {{"json", "", "prints one JSON object instead of text"},
+                    {"vocab", "FILE",
+                     "vocab.json of a GPT-2 tokenizer, with --merges: prints the text of the first "
+                     "ids"},
+                    {"merges", "FILE", "merges.txt of that tokenizer"},
+                    {"scan", "",
+                     "reads every token and prints the range of ids and the last ids "
+                     "of documents"},
+                    HelpFlag()},
+          .arguments = {"PREFIX"}};
+}
 
 namespace {
 
@@ -35,19 +40,19 @@ constexpr int64_t kShownTokens = 200;
 constexpr int kBarWidth = 40;
 
 struct Scan {
-  int32_t least = std::numeric_limits<int32_t>::max();
-  int32_t most = std::numeric_limits<int32_t>::min();
-  int32_t ending = 0;       // the last id of the last sequence that is not empty
-  int64_t with_ending = 0;  // sequences that end with it
+  int32_t min_id = std::numeric_limits<int32_t>::max();
+  int32_t max_id = std::numeric_limits<int32_t>::min();
+  int32_t last_id = 0;       // last id of the last sequence that is not empty
+  int64_t with_last_id = 0;  // number of sequences that end with it
 };
 
 struct View {
-  std::vector<int64_t> lengths;  // of the sequences, sorted
+  std::vector<int64_t> lengths;  // of the sequences, in tokens, sorted
   int64_t empty_sequences = 0;
-  int64_t empty_documents = 0;     // without a sequence
-  int64_t merged_documents = 0;    // of several sequences
-  std::vector<int32_t> beginning;  // of the first sequence that is not empty
-  std::string text;                // of the beginning, where its ids are of the tokenizer
+  int64_t empty_documents = 0;     // documents without a sequence
+  int64_t merged_documents = 0;    // documents of several sequences
+  std::vector<int32_t> beginning;  // first ids of the first sequence that is not empty
+  std::string text;                // of `beginning`; "" if the tokenizer lacks one of its ids
   std::optional<Scan> scan;
 };
 
@@ -59,17 +64,17 @@ Scan ScanTokens(const IndexedDataset& dataset) {
     const auto ids =
         absl::MakeSpan(block).subspan(0, std::min(kBlock, dataset.num_tokens() - begin));
     dataset.Read(begin, ids);
-    const auto [least, most] = std::minmax_element(ids.begin(), ids.end());
-    scan.least = std::min(scan.least, *least);
-    scan.most = std::max(scan.most, *most);
+    const auto [min_id, max_id] = std::minmax_element(ids.begin(), ids.end());
+    scan.min_id = std::min(scan.min_id, *min_id);
+    scan.max_id = std::max(scan.max_id, *max_id);
   }
   int32_t id = 0;
   for (int64_t i = dataset.num_sequences(); i-- > 0;) {
     const int64_t end = dataset.SequenceStart(i + 1);
     if (end == dataset.SequenceStart(i)) continue;
     dataset.Read(end - 1, absl::MakeSpan(&id, 1));
-    if (scan.with_ending == 0) scan.ending = id;
-    scan.with_ending += id == scan.ending;
+    if (scan.with_last_id == 0) scan.last_id = id;
+    scan.with_last_id += id == scan.last_id;
   }
   return scan;
 }
@@ -112,19 +117,19 @@ int64_t Quantile(const View& view, int64_t percent) {
   return view.lengths[(static_cast<int64_t>(view.lengths.size()) - 1) * percent / 100];
 }
 
-// Sequences by the bits of their lengths: [0], [1], [2, 3], [4, 7], ...
+// Number of sequences with a length in [min_length, max_length]: [0], [1], [2, 3], [4, 7], ...
 struct Bin {
-  int64_t least;
-  int64_t most;
+  int64_t min_length;
+  int64_t max_length;
   int64_t sequences;
 };
 
 std::vector<Bin> Histogram(const View& view) {
   std::vector<Bin> bins;
   for (const int64_t length : view.lengths) {  // sorted
-    if (bins.empty() || length > bins.back().most) {
-      const auto least = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(length)));
-      bins.push_back({.least = least, .most = std::max(2 * least - 1, least), .sequences = 0});
+    if (bins.empty() || length > bins.back().max_length) {
+      const auto min = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(length)));
+      bins.push_back({.min_length = min, .max_length = std::max(2 * min - 1, min), .sequences = 0});
     }
     ++bins.back().sequences;
   }
@@ -133,13 +138,13 @@ std::vector<Bin> Histogram(const View& view) {
 
 std::string HistogramText(const View& view) {
   std::string text;
-  int64_t most = 1;
+  int64_t highest = 1;
   const std::vector<Bin> bins = Histogram(view);
-  for (const Bin& bin : bins) most = std::max(most, bin.sequences);
+  for (const Bin& bin : bins) highest = std::max(highest, bin.sequences);
   for (const Bin& bin : bins) {
-    const int64_t width = (bin.sequences * kBarWidth + most - 1) / most;
-    absl::StrAppendFormat(&text, "    %8d to %-8d %10d %s\n", bin.least, bin.most, bin.sequences,
-                          std::string(width, '#'));
+    const int64_t width = (bin.sequences * kBarWidth + highest - 1) / highest;
+    absl::StrAppendFormat(&text, "    %8d to %-8d %10d %s\n", bin.min_length, bin.max_length,
+                          bin.sequences, std::string(width, '#'));
   }
   return text;
 }
@@ -149,7 +154,7 @@ void PrintText(const IndexedDataset& dataset, const View& view) {
                dataset.prefix(), dataset.num_documents(), dataset.num_sequences(),
                dataset.num_tokens(), TypeOf(dataset), dataset.num_tokens() * dataset.token_bytes());
   if (!view.lengths.empty()) {
-    absl::PrintF("  lengths    least %d, 10 %% %d, median %d, 90 %% %d, most %d\n%s",
+    absl::PrintF("  lengths    minimum %d, 10 %% %d, median %d, 90 %% %d, maximum %d\n%s",
                  Quantile(view, 0), Quantile(view, 10), Quantile(view, 50), Quantile(view, 90),
                  Quantile(view, 100), HistogramText(view));
   }
@@ -157,8 +162,8 @@ void PrintText(const IndexedDataset& dataset, const View& view) {
                view.text.empty() ? absl::StrCat("ids ", absl::StrJoin(view.beginning, " "))
                                  : absl::StrCat("\"", absl::Utf8SafeCEscape(view.text), "\""));
   if (view.scan.has_value()) {
-    absl::PrintF("  id range   %d to %d; %d sequences end with %d\n", view.scan->least,
-                 view.scan->most, view.scan->with_ending, view.scan->ending);
+    absl::PrintF("  id range   %d to %d; %d sequences end with %d\n", view.scan->min_id,
+                 view.scan->max_id, view.scan->with_last_id, view.scan->last_id);
   }
   absl::PrintF(
       "  checks     sequences tile the .bin; %d documents without a sequence, %d of several, %d "
@@ -186,24 +191,25 @@ void PrintJson(const IndexedDataset& dataset, const View& view) {
   }
   Json histogram = Json::Array();
   for (const Bin& bin : Histogram(view)) {
-    histogram.Append({{"least", bin.least}, {"most", bin.most}, {"sequences", bin.sequences}});
+    histogram.Append(
+        {{"least", bin.min_length}, {"most", bin.max_length}, {"sequences", bin.sequences}});
   }
   json["histogram"] = histogram;
   json["beginning"] = Json{{"ids", view.beginning}};
   if (!view.text.empty()) json["beginning"]["text"] = view.text;
   if (view.scan.has_value()) {
-    json["scan"] = Json{{"least_id", view.scan->least},
-                        {"most_id", view.scan->most},
-                        {"last_id", view.scan->ending},
-                        {"sequences_with_last_id", view.scan->with_ending}};
+    json["scan"] = Json{{"least_id", view.scan->min_id},
+                        {"most_id", view.scan->max_id},
+                        {"last_id", view.scan->last_id},
+                        {"sequences_with_last_id", view.scan->with_last_id}};
   }
   absl::PrintF("%s\n", json.Dump());
 }
 
-// Of bytes, unless the two files of another are given.
+// The tokenizer of --vocab and --merges; without them the byte tokenizer.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerOf(const CommandLine& line) {
   if (line.Has("vocab") != line.Has("merges")) {
-    return absl::InvalidArgumentError("--vocab, --merges: expected both or none");
+    return absl::InvalidArgumentError("--vocab and --merges belong together; give both or none");
   }
   if (!line.Has("vocab")) return CreateByteTokenizer();
   return OpenGpt2Tokenizer(line.Value("vocab", ""), line.Value("merges", ""));

@@ -1,5 +1,5 @@
-// `unipool data inspect` and `unipool data batch`: what token files hold, and what a run is trained
-// on.
+// `unipool data inspect`, which describes token files, and `unipool data batch`, which prints the
+// samples of a run's steps.
 #pragma once
 
 #include "absl/status/status.h"
@@ -7,12 +7,12 @@
 
 namespace unipool {
 
-extern const CommandSpec kInspectSpec;
-extern const CommandSpec kBatchSpec;
+CommandSpec InspectSpec();
+CommandSpec BatchSpec();
 
 absl::Status InspectData(const CommandLine& line);
-// A JSON line a step on standard output: {"step": n, "samples": [[sequence + 1 ids], ...]}, the
-// whole global batch in its order. Step n is that of record n of metrics.jsonl, so the first is 1.
+// Prints one JSON line for each step: {"step": n, "samples": [[sequence + 1 ids], ...]}, the whole
+// global batch in its order. Steps are counted from 1, as in metrics.jsonl.
 absl::Status PrintBatches(const CommandLine& line);
 
 }  // namespace unipool

@@ -1,5 +1,5 @@
-// `unipool evaluate`: a trained model's loss on a part of its data, the routes of its tokens, and
-// its accuracy on tasks.
+// `unipool evaluate`: measures a trained model's loss on a part of its data, the routes of its
+// tokens, and its accuracy on tasks.
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -16,7 +16,6 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/open_model.h"
 #include "launch/commands/reports_json.h"
-#include "launch/world/exit_codes.h"
 #include "runtime/json.h"
 #include "runtime/status.h"
 
@@ -27,11 +26,11 @@ CommandSpec MakeSpec() {
   std::vector<Flag> flags = TextFlags();
   flags.push_back(
       {"tasks", "FILE",
-       "answers the file's questions instead, {\"context\", \"choices\", \"gold\"} a line; "
-       "with --split both",
+       "JSON lines of questions {\"context\", \"choices\", \"gold\"}: measures the accuracy on "
+       "them instead of the loss; with --split both",
        true});
   flags.push_back({"json", "", "prints one JSON object instead of text"});
-  flags.push_back({"output", "FILE", "writes the JSON object there"});
+  flags.push_back({"output", "FILE", "also writes the JSON object to FILE"});
   return {.flags = WithModelFlags(std::move(flags))};
 }
 
@@ -57,9 +56,9 @@ absl::Status Evaluate(const CommandLine& line, const ModelOrigin& origin, Infere
   const bool is_moe = model.run().model().ffn_kind() == config::Model::MOE;
   Json json = OriginJson(origin, model.run());
   if (wants_text) json.Update(PartJson(text->part()));
-  std::string told;
+  std::string report;
   if (wants_text && is_moe) {
-    // Questions are padded: their tokens are not counted.
+    // Questions are padded, so the routes of their tokens are not counted.
     RouteCounter counter(model.run());
     Measurement measured;
     ASSIGN_OR_RETURN(measured.text, MeasureTextLoss(*text, &counter, model));
@@ -69,28 +68,26 @@ absl::Status Evaluate(const CommandLine& line, const ModelOrigin& origin, Infere
     measured.tasks = std::move(tasks.tasks);
     json.Update(MeasurementJson(measured));
     json["counts"] = CountsJson(counter.counts());
-    told = MeasurementText(measured) + CountsText(counter.counts());
+    report = MeasurementText(measured) + CountsText(counter.counts());
   } else {
     ASSIGN_OR_RETURN(const Measurement measured, Measure(yardsticks, nullptr, model));
     json.Update(MeasurementJson(measured));
-    told = MeasurementText(measured);
+    report = MeasurementText(measured);
   }
-  return Deliver(line, json, told, world);
+  return WriteReport(line, json, report, world);
 }
 
 }  // namespace
 
-int EvaluateCommand(const std::vector<std::string>& args) {
-  const CommandSpec spec = MakeSpec();
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, spec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help")) {
-    std::fputs(UsageText("unipool evaluate", spec).c_str(), stdout);
-    return kExitDone;
-  }
-  return OpenModel(*line, [&line](const ModelOrigin& origin, InferenceModel& model) {
-    return Evaluate(*line, origin, model);
-  });
+Command EvaluateCommand() {
+  return {.name = "evaluate",
+          .summary = "measures a trained model's loss, its routes, and its accuracy on tasks",
+          .spec = MakeSpec(),
+          .run = [](const CommandLine& line) {
+            return OpenModel(line, [&line](const ModelOrigin& origin, InferenceModel& model) {
+              return Evaluate(line, origin, model);
+            });
+          }};
 }
 
 }  // namespace unipool

@@ -24,16 +24,18 @@ constexpr int64_t kBatchTokens = 8192;
 absl::StatusOr<Checkpoint> FindCheckpoint(const CommandLine& line) {
   if (line.Has("checkpoint")) return OpenCheckpoint(line.Value("checkpoint", ""));
   return absl::InvalidArgumentError(
-      "--checkpoint is missing: expected a run folder, or a checkpoint's");
+      "--checkpoint is missing; give a run folder or the folder of a checkpoint");
 }
 
-// The parts of `given` that a trained model leaves open.
+// Takes data, eval, parallel and model.precision of `run` from `given`, the config in `file`. Its
+// other model fields must be those of the checkpoint.
 absl::Status Adopt(const config::Run& given, const std::string& file, config::Run* run) {
   for (const std::string& path : FieldPaths(given.model())) {
     const std::string theirs = TextAt(given.model(), path), ours = TextAt(run->model(), path);
     if (theirs == ours || path == "precision") continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, ": model.", path, " = ", theirs, ": expected the checkpoint's, ", ours));
+    return absl::InvalidArgumentError(absl::StrCat(
+        file, ": model.", path, " is ", theirs, ", but the checkpoint was trained with ", ours,
+        "; give the config of the checkpoint, or omit --config"));
   }
   run->mutable_model()->set_precision(given.model().precision());
   *run->mutable_data() = given.data();
@@ -67,25 +69,28 @@ absl::StatusOr<std::unique_ptr<InferenceModel>> LoadModel(const config::Run& run
 
 std::vector<Flag> WithModelFlags(std::vector<Flag> flags) {
   std::vector<Flag> all = {
-      {"checkpoint", "FOLDER", "a run folder (its latest checkpoint), or a checkpoint's"},
-      {"config", "FILE", "takes data, eval and parallel from here instead of the checkpoint"},
-      {"set", "FIELD=VALUE", "overrides a field, as in data.prefix=PREFIX", true},
+      {"checkpoint", "FOLDER",
+       "folder of a checkpoint, or run folder, which stands for its newest checkpoint (required)"},
+      {"config", "FILE",
+       "config whose data, eval and parallel are used instead of those of the checkpoint"},
+      SetFlag(),
       DeviceFlag(),
-      {"threads", "N", "CPU threads of each rank (parallel.threads)"},
-      {"batch-tokens", "N", "the most tokens of a rank in one pass (default 8192)"}};
+      ThreadsFlag(),
+      {"batch-tokens", "N", "maximum tokens of a rank in one forward pass (default 8192)"}};
   for (Flag& flag : flags) all.push_back(std::move(flag));
-  all.push_back({"help", "", "prints this"});
+  all.push_back(HelpFlag());
   return all;
 }
 
 std::vector<Flag> TextFlags() {
-  return {{"split", "NAME", "validation, test or train part of the data (default validation)"},
-          {"first", "N", "skips the part's first N sequences (default 0)"},
+  return {{"split", "validation|test|train", "part of the data to read (default validation)"},
+          {"first", "N", "skips the first N sequences of the part (default 0)"},
           {"sequences", "N",
-           "sequences of the part; 0 = all, of a part that ends (default eval.sequences)"}};
+           "number of sequences to read; 0 reads all of a part that is finite (default "
+           "eval.sequences)"}};
 }
 
-int OpenModel(const CommandLine& line, const LookAtModel& look) {
+int OpenModel(const CommandLine& line, const UseModel& use_model) {
   const absl::StatusOr<int64_t> batch_tokens = line.Integer("batch-tokens", kBatchTokens, 1);
   if (!batch_tokens.ok()) return Report(batch_tokens.status());
   const absl::StatusOr<Checkpoint> checkpoint = FindCheckpoint(line);
@@ -98,7 +103,7 @@ int OpenModel(const CommandLine& line, const LookAtModel& look) {
   const auto model = LoadModel(*run, *checkpoint, *batch_tokens, **world);
   if (!model.ok()) return Report(model.status());
   const ModelOrigin origin{.checkpoint = checkpoint->folder(), .step = checkpoint->step()};
-  return Report(look(origin, **model));
+  return Report(use_model(origin, **model));
 }
 
 absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
@@ -109,9 +114,8 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
   const bool is_megatron = model.run().data().order() == config::Data::MEGATRON;
   LOG_IF(WARNING, found < wanted.sequences && model.world().is_first())
       << wanted.sequences << " sequences of the " << SplitName(wanted.split)
-      << " part were asked for, " << found << " are there"
-      << (is_megatron ? ": as many as data.order = MEGATRON is made for; a larger eval.sequences "
-                        "makes it longer"
+      << " part were requested, but it has only " << found
+      << (is_megatron ? "; data.order = MEGATRON sizes it by eval.sequences, so increase that"
                       : "");
   return text;
 }

@@ -1,4 +1,4 @@
-// What the commands that look at a trained model share: their flags, and how the model is opened.
+// Flags and opening of the model for the commands that examine a trained model.
 #pragma once
 
 #include <cstdint>
@@ -15,24 +15,24 @@
 
 namespace unipool {
 
-// `flags` between those of the model and --help.
+// The flags that choose the model, then `flags`, then --help.
 std::vector<Flag> WithModelFlags(std::vector<Flag> flags);
-// --split, --first and --sequences: which text.
+// --split, --first and --sequences, which choose the text.
 std::vector<Flag> TextFlags();
 
-// Where a model came from.
+// The checkpoint that a model was loaded from.
 struct ModelOrigin {
-  std::string checkpoint;  // its folder
+  std::string checkpoint;  // folder
   int64_t step = 0;
 };
 
-// Opens what --checkpoint, --config and --set name on all ranks, calls `look` and gives the exit
-// code. Weights, shapes and routing are the checkpoint's; data and ranks are those of --config
-// where it is given, else also the checkpoint's; --set overrides either.
-using LookAtModel = std::function<absl::Status(const ModelOrigin&, InferenceModel&)>;
-int OpenModel(const CommandLine& line, const LookAtModel& look);
+// Loads the model of --checkpoint on all ranks, calls `use_model` and returns the exit code of its
+// status. Weights, shapes and routing come from the checkpoint; data, eval and parallel come from
+// --config if it is given, else from the checkpoint too; --set overrides either.
+using UseModel = std::function<absl::Status(const ModelOrigin&, InferenceModel&)>;
+int OpenModel(const CommandLine& line, const UseModel& use_model);
 
-// On all ranks; warns where there are fewer sequences than wanted.
+// Opens the text on all ranks; warns if the part has fewer sequences than wanted. Collective.
 absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
                                                          InferenceModel& model);
 

@@ -1,4 +1,4 @@
-// `unipool probe ...`: the paper's analyses of how layers share experts (model/method.md#probes).
+// `unipool probe ...`: analyses of how layers share experts (model/method.md#probes).
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -20,7 +20,6 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/open_model.h"
 #include "launch/commands/reports_json.h"
-#include "launch/commands/sub_commands.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
 #include "runtime/status.h"
@@ -32,7 +31,7 @@ constexpr int64_t kFindSequences = 64;
 
 struct Probe {
   const char* name;
-  const char* help;
+  const char* summary;
   std::vector<Flag> flags;
   absl::Status (*run)(const CommandLine&, const ModelOrigin&, InferenceModel&);
 };
@@ -43,13 +42,13 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> OpenGivenText(const CommandLine&
   return OpenText(part, model);
 }
 
-// The default is left out where the pool has no more experts.
+// 0 if the pool has no more than the default number of experts.
 absl::StatusOr<int> ParseMatched(const CommandLine& line, const config::Pool& pool) {
   ASSIGN_OR_RETURN(const int64_t matched, line.Integer("matched", 8, 0));
   if (matched == 0 || (!line.Has("matched") && matched >= pool.experts())) return 0;
   if (matched >= pool.top_k() && matched < pool.experts()) return static_cast<int>(matched);
   return absl::InvalidArgumentError(
-      absl::StrCat("--matched ", matched, ": expected 0, or at least pool.top_k = ", pool.top_k(),
+      absl::StrCat("--matched ", matched, ": choose 0, or at least pool.top_k = ", pool.top_k(),
                    " and less than pool.experts = ", pool.experts()));
 }
 
@@ -65,7 +64,8 @@ absl::StatusOr<RandomizeSettings> ParseSettings(const CommandLine& line, const c
   return settings;
 }
 
-// The first sequences of a part, which the loss then leaves out where it reads the same part.
+// The first sequences of a part, on which the most used experts are found. The loss skips them if
+// it reads the same part.
 struct FoundOn {
   std::unique_ptr<EvaluationText> text;
   TextPart part;
@@ -86,19 +86,19 @@ absl::StatusOr<FoundOn> OpenFoundOn(const TextPart& part, InferenceModel& model)
 }
 
 void AppendChange(const std::string& name, const RandomizeReport& report,
-                  const std::vector<RandomizedLayer>& layers, std::string* told) {
+                  const std::vector<RandomizedLayer>& layers, std::string* text) {
   if (layers.empty()) return;
   const RandomizeMeans means = MeanChange(report.baseline, layers);
-  absl::StrAppendFormat(told, "\n%s, mean change over %d layers:", name, layers.size());
-  if (report.baseline.text.has_value()) absl::StrAppendFormat(told, "  loss %+.4f", means.loss);
+  absl::StrAppendFormat(text, "\n%s, mean change over %d layers:", name, layers.size());
+  if (report.baseline.text.has_value()) absl::StrAppendFormat(text, "  loss %+.4f", means.loss);
   for (size_t i = 0; i < means.tasks.size(); ++i) {
     const bool has_choices = report.baseline.tasks[i].has_choices;
     const double change = has_choices ? means.tasks[i].accuracy : means.tasks[i].greedy;
-    absl::StrAppendFormat(told, "  %s %+.2f points", report.baseline.tasks[i].file, 100 * change);
+    absl::StrAppendFormat(text, "  %s %+.2f points", report.baseline.tasks[i].file, 100 * change);
   }
-  absl::StrAppend(told, "\n");
+  absl::StrAppend(text, "\n");
   for (const RandomizedLayer& layer : layers) {
-    absl::StrAppendFormat(told, "layer %d  %s", layer.layer, MeasurementText(layer.measured));
+    absl::StrAppendFormat(text, "layer %d  %s", layer.layer, MeasurementText(layer.measured));
   }
 }
 
@@ -126,11 +126,11 @@ absl::Status Randomize(const CommandLine& line, const ModelOrigin& origin, Infer
                    RunRandomize(settings, found.text.get(), yardsticks, model));
   json.Update(RandomizeJson(settings, report));
   if (settings.matched != 0) json["settings"]["found_on"] = PartJson(found.part);
-  std::string told = absl::StrCat("as it is  ", MeasurementText(report.baseline));
-  AppendChange("random experts of the whole pool", report, report.full, &told);
+  std::string summary = absl::StrCat("baseline  ", MeasurementText(report.baseline));
+  AppendChange("random experts of the whole pool", report, report.full, &summary);
   AppendChange(absl::StrFormat("random experts of the layer's %d most used", settings.matched),
-               report, report.matched, &told);
-  return Deliver(line, json, told, model.world());
+               report, report.matched, &summary);
+  return WriteReport(line, json, summary, model.world());
 }
 
 absl::Status Reuse(const CommandLine& line, const ModelOrigin& origin, InferenceModel& model) {
@@ -155,35 +155,36 @@ absl::Status Reuse(const CommandLine& line, const ModelOrigin& origin, Inference
   json["chance"] = chance;
   json["chance_per_layer"] = chance / shape.layers;
   json["histogram"] = counter.histogram();
-  const std::string told = absl::StrFormat(
-      "a token meets %.3f distinct experts in %d layers (%.3f a layer) on the mean of %.0f tokens; "
-      "by chance %.3f (%.3f a layer)\n",
+  const std::string summary = absl::StrFormat(
+      "a token uses %.3f distinct experts in %d layers (%.3f per layer), mean of %.0f tokens; "
+      "uniform random routing gives %.3f (%.3f per layer)\n",
       mean, shape.layers, mean / shape.layers, tokens, chance, chance / shape.layers);
-  return Deliver(line, json, told, model.world());
+  return WriteReport(line, json, summary, model.world());
 }
 
 std::string UtilizationText(const RouteCounts& counts, const RoutingReport& report) {
-  std::string told = absl::StrFormat(
-      "aggregate  entropy %.3f bits of at most %.3f, busiest expert %.2f times equal use, %d of %d "
+  std::string text = absl::StrFormat(
+      "aggregate  entropy %.3f bits (maximum %.3f), busiest expert %.2f times its equal share, %d "
+      "of %d "
       "experts unused\nlayers     mean Jaccard index of the top 16 %.4f\n",
       report.aggregate_entropy_bits, std::log2(counts.columns()),
       counts.columns() * *std::max_element(report.aggregate.begin(), report.aggregate.end()),
       report.unused_experts, counts.columns(), report.mean_jaccard);
   for (int layer = 0; layer < counts.layers; ++layer) {
-    absl::StrAppendFormat(&told, "layer %-4d entropy %.3f bits  top %d cover %.1f %%\n", layer,
+    absl::StrAppendFormat(&text, "layer %-4d entropy %.3f bits  top %d cover %.1f %%\n", layer,
                           report.entropy_bits[layer], std::min(16, counts.experts),
                           100 * report.top16_coverage[layer]);
   }
   for (const TopSets& sets : report.top_sets) {
-    absl::StrAppendFormat(&told,
+    absl::StrAppendFormat(&text,
                           "top %-4d  union %d (%.1f %% of all, saturation %.1f %%)  cover %.1f %%, "
-                          "by layer mean %.1f, least %.1f, median %.1f, most %.1f\n",
+                          "by layer mean %.1f, minimum %.1f, median %.1f, maximum %.1f\n",
                           sets.k, sets.union_size, 100 * sets.union_share, 100 * sets.saturation,
                           100 * sets.weighted_coverage, 100 * sets.mean_coverage,
                           100 * sets.least_coverage, 100 * sets.median_coverage,
                           100 * sets.max_coverage);
   }
-  return told;
+  return text;
 }
 
 absl::Status Utilization(const CommandLine& line, const ModelOrigin& origin,
@@ -211,32 +212,43 @@ absl::Status Utilization(const CommandLine& line, const ModelOrigin& origin,
     written = WriteFileAtomically(line.Value("html", ""), RoutingPage(counts, report, facts));
   }
   RETURN_IF_ERROR(model.world().Agree(written));
-  return Deliver(line, json, MeasurementText(measured) + UtilizationText(counts, report),
-                 model.world());
+  return WriteReport(line, json, MeasurementText(measured) + UtilizationText(counts, report),
+                     model.world());
 }
 
 std::vector<Probe> Probes() {
   const std::vector<Flag> output = {{"json", "", "prints one JSON object instead of text"},
-                                    {"output", "FILE", "writes the JSON object there"}};
+                                    {"output", "FILE", "also writes the JSON object to FILE"}};
   std::vector<Flag> randomize = {
-      {"layers", "deep|all|LIST", "each by itself; deep: floor(L/2) to L-1; as in 3,5-7"},
+      {"layers", "deep|all|LIST",
+       "layers to randomize, one at a time: all, a list as in 3,5-7, or deep, the upper half "
+       "(default deep)"},
       {"gate", "original|own|one",
-       "of a random expert: the chosen one's, its own score, or 1 (default original)"},
-      {"draw", "token|sequence", "a draw for each token, or one a sequence (default token)"},
-      {"seed", "N", "of the draws (default 0)"},
-      {"matched", "K", "draws also from each layer's K most used experts; 0 = not (default 8)"},
-      {"find-split", "NAME", "the part on which those are found (default validation)"},
+       "gate of a random expert: that of the expert it replaces, its own score, or 1 (default "
+       "original)"},
+      {"draw", "token|sequence", "draws experts once per token or per sequence (default token)"},
+      {"seed", "N", "seed of the draws (default 0)"},
+      {"matched", "K",
+       "also draws from the K most used experts of each layer; 0 omits this (default 8, or 0 if "
+       "the pool has at most 8 experts)"},
+      {"find-split", "validation|test|train",
+       "part on which the most used experts are found (default validation)"},
       {"find-sequences", "N",
-       "its first N sequences (default 64); the loss leaves them out unless --first is given"},
-      {"tasks", "FILE", "measures accuracy as `unipool evaluate` does; with --split loss too",
+       "number of sequences of that part to find them on (default 64); unless --first is given, "
+       "the loss skips these sequences"},
+      {"tasks", "FILE",
+       "measures accuracy on the questions in FILE, as `unipool evaluate` does; with --split the "
+       "loss too",
        true}};
-  std::vector<Flag> utilization = {{"html", "FILE", "writes a page with the heatmap"}};
+  std::vector<Flag> utilization = {{"html", "FILE", "also writes an HTML page with a heatmap"}};
   for (std::vector<Flag>* flags : {&randomize, &utilization}) {
     flags->insert(flags->end(), output.begin(), output.end());
   }
-  return {{"randomize", "what is lost when one layer routes at random", randomize, &Randomize},
-          {"reuse", "distinct experts that a token meets over all layers", output, &Reuse},
-          {"utilization", "which experts each layer uses", utilization, &Utilization}};
+  return {
+      {"randomize", "measures the change of loss and accuracy if one layer routes at random",
+       randomize, &Randomize},
+      {"reuse", "counts the distinct experts that a token uses over all layers", output, &Reuse},
+      {"utilization", "measures which experts each layer uses", utilization, &Utilization}};
 }
 
 CommandSpec SpecOf(const Probe& probe) {
@@ -252,21 +264,24 @@ int RunProbe(const Probe& probe, const CommandLine& line) {
       return probe.run(line, origin, model);
     }
     return absl::InvalidArgumentError(
-        absl::StrCat(origin.checkpoint, ": a dense model has no routes: expected an MoE"));
+        absl::StrCat(origin.checkpoint,
+                     ": a dense model has no routes; choose a checkpoint of a mixture of experts"));
   });
 }
 
 }  // namespace
 
-int ProbeCommand(const std::vector<std::string>& args) {
-  std::vector<SubCommand> subs;
+Command ProbeCommand() {
+  std::vector<Command> subs;
   for (const Probe& probe : Probes()) {
     subs.push_back({.name = probe.name,
-                    .help = probe.help,
+                    .summary = probe.summary,
                     .spec = SpecOf(probe),
                     .run = [probe](const CommandLine& line) { return RunProbe(probe, line); }});
   }
-  return RunSubCommand("probe", subs, args);
+  return {.name = "probe",
+          .summary = "analyses how the layers of a trained model share experts",
+          .subs = std::move(subs)};
 }
 
 }  // namespace unipool

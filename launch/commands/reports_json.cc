@@ -5,12 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
+#include "launch/world/version.h"
 #include "runtime/files.h"
 
 namespace unipool {
 namespace {
 
-// A flat array of rows, each of `width`.
+// Splits a flat array into rows of `width` values.
 Json Rows(const std::vector<double>& values, int width) {
   Json rows = Json::Array();
   for (size_t begin = 0; begin < values.size(); begin += width) {
@@ -19,7 +20,7 @@ Json Rows(const std::vector<double>& values, int width) {
   return rows;
 }
 
-// Of each layer's own pool.
+// The frequencies of the experts of each layer's own pool.
 Json FrequenciesJson(const RouteCounts& counts, const RoutingReport& report) {
   Json rows = Json::Array();
   for (int layer = 0; layer < counts.layers; ++layer) {
@@ -93,14 +94,27 @@ const char* RouterName(const config::Run& run) {
 }  // namespace
 
 Json OriginJson(const ModelOrigin& origin, const config::Run& run) {
-  Json json = {
-      {"checkpoint", origin.checkpoint}, {"step", origin.step}, {"layers", run.model().layers()}};
+  Json json = {{"program", VersionLine()},
+               {"checkpoint", origin.checkpoint},
+               {"step", origin.step},
+               {"layers", run.model().layers()}};
   if (run.model().ffn_kind() == config::Model::DENSE) return json;
   json["pools"] = run.model().layers() / run.pool().layers_per_pool();
   json["experts"] = run.pool().experts();
   json["top_k"] = run.pool().top_k();
   json["router"] = RouterName(run);
   return json;
+}
+
+std::string VersionJsonText() {
+  Json json = {{"version", kBuildInfo.version},      {"revision", kBuildInfo.revision},
+               {"is_modified", kBuildInfo.is_dirty}, {"compiler", kBuildInfo.compiler},
+               {"options", kBuildInfo.options},      {"libraries", Json::Object()}};
+  for (const auto& [name, version] : LibraryVersions()) {
+    if (version.built.empty()) continue;
+    json["libraries"][name] = Json{{"built", version.built}, {"found", version.found}};
+  }
+  return json.Dump() + "\n";
 }
 
 Json PartJson(const TextPart& part) {
@@ -165,8 +179,8 @@ absl::Status CheckOutput(const CommandLine& line, const char* flag, const World&
   return world.Agree(is_mine ? CheckWritable(line.Value(flag, "")) : absl::OkStatus());
 }
 
-absl::Status Deliver(const CommandLine& line, const Json& json, const std::string& text,
-                     const World& world) {
+absl::Status WriteReport(const CommandLine& line, const Json& json, const std::string& text,
+                         const World& world) {
   absl::Status status;
   if (world.is_first()) {
     if (line.Has("output")) {

@@ -1,5 +1,5 @@
-// What was found out about a model, as JSON for other programs. Fields are named in words; sums and
-// shares are over all ranks.
+// Results of measurements on a model, as JSON for other programs. Counts and shares are over all
+// ranks.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@
 
 namespace unipool {
 
-// {"checkpoint", "step", "layers", "pools", "experts", "top_k", "router"}; the last four of MoE
-// only
+// {"program", "checkpoint", "step", "layers", "pools", "experts", "top_k", "router"}; a dense model
+// lacks the last four.
 Json OriginJson(const ModelOrigin& origin, const config::Run& run);
 // {"split", "first", "sequences"}
 Json PartJson(const TextPart& part);
@@ -25,19 +25,22 @@ Json MeasurementJson(const Measurement& measurement);
 // {"counts", "frequencies": [layer][expert of its pool], "aggregate": [expert of all pools],
 // "entropy_bits": [layer], "top_sets": [...], ...}
 Json RoutingJson(const RouteCounts& counts, const RoutingReport& report);
+// {"version", "revision", "is_modified", "compiler", "options", "libraries": {NAME: {"built",
+// "found"}}} and a line feed.
+std::string VersionJsonText();
 // [layer][expert]
 Json CountsJson(const RouteCounts& counts);
 // {"settings", "baseline", "full": {"layers", "mean_change"}, "matched"}
 Json RandomizeJson(const RandomizeSettings& settings, const RandomizeReport& report);
 
-// Whether the file of a flag, where it is given, can be written: for before the work. Collective.
+// If the flag is given, checks that its file can be written, before the work starts. Collective.
 absl::Status CheckOutput(const CommandLine& line, const char* flag, const World& world);
-// On the first rank: JSON to --output FILE, and to standard output JSON with --json, else `text`.
-// Collective.
-absl::Status Deliver(const CommandLine& line, const Json& json, const std::string& text,
-                     const World& world);
+// The first rank writes the JSON to the file of --output, and to standard output the JSON with
+// --json, else `text`. Collective.
+absl::Status WriteReport(const CommandLine& line, const Json& json, const std::string& text,
+                         const World& world);
 
-// "loss 1.2345  perplexity 3.437  bits/byte 1.78 ..." and a line a task.
+// "loss 1.2345  perplexity 3.437  bits/byte 1.78 ..." and one line for each task.
 std::string MeasurementText(const Measurement& measurement);
 
 }  // namespace unipool

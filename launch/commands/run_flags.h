@@ -1,4 +1,4 @@
-// Flags that commands share, and the overrides of a run that they stand for.
+// Flags that several commands share, and the config overrides that they stand for.
 #pragma once
 
 #include <string>
@@ -9,10 +9,14 @@
 
 namespace unipool {
 
-// --device of every command that computes.
+Flag ConfigFlag();
+Flag SetFlag();
 Flag DeviceFlag();
-// The overrides of a run that a command line gives: --set, --threads, --device. INVALID_ARGUMENT
-// where a value is none.
+Flag ThreadsFlag();
+Flag HelpFlag();
+
+// The overrides of a run's config that --set, --threads and --device give, as "FIELD=VALUE".
+// INVALID_ARGUMENT if --device has another value than auto, cpu or cuda.
 absl::StatusOr<std::vector<std::string>> RunOverrides(const CommandLine& line);
 
 }  // namespace unipool

@@ -1,4 +1,4 @@
-// `unipool score`: log-probabilities of the tokens of JSON lines.
+// `unipool score`: computes the log-probability of each token of JSON lines.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,7 +14,6 @@
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/open_model.h"
-#include "launch/world/exit_codes.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -24,17 +23,17 @@ CommandSpec MakeSpec() {
   return {
       .flags = WithModelFlags(
           {{"input", "FILE",
-            "lines of {\"tokens\": [ids]} or {\"text\": \"...\"}, each at most model.sequence + 1 "
-            "tokens; - is standard input, of one process"},
+            "JSON lines {\"tokens\": [ids]} or {\"text\": \"...\"} of at most model.sequence + 1 "
+            "tokens each; - is standard input, for a single rank (required)"},
            {"output", "FILE",
-            "of lines {\"tokens\": [...], \"logprobs\": [null, ...]} (default: standard "
-            "output)"}})};
+            "file for the result, JSON lines {\"tokens\": [...], \"logprobs\": [null, ...]}, in "
+            "nats (default: standard output)"}})};
 }
 
-// Lines for a file, which gets its name when all are written, or for standard output.
+// Writes lines to standard output, or to a file that gets its name when it is complete.
 class LineWriter {
  public:
-  // "" = standard output.
+  // `path` is "" for standard output.
   static absl::StatusOr<std::unique_ptr<LineWriter>> Create(const std::string& path) {
     auto writer = std::unique_ptr<LineWriter>(new LineWriter(path));
     if (path.empty()) return writer;
@@ -85,7 +84,7 @@ class LineWriter {
   std::FILE* file_;
 };
 
-// What came on standard input, as a file in memory: it is read twice.
+// A copy of standard input as a file in memory, because the input is read twice.
 class StandardInput {
  public:
   static absl::StatusOr<std::unique_ptr<StandardInput>> Create() {
@@ -95,7 +94,8 @@ class StandardInput {
     while ((got = read(STDIN_FILENO, block, sizeof(block))) > 0) {
       for (ssize_t kept = 0; kept < got;) {
         const ssize_t more = write(self->fd_, block + kept, got - kept);
-        if (more < 0) return absl::ErrnoToStatus(errno, "standard input: cannot be kept in memory");
+        if (more < 0)
+          return absl::ErrnoToStatus(errno, "standard input: cannot be copied to memory");
         kept += more;
       }
     }
@@ -126,7 +126,8 @@ absl::Status Score(const CommandLine& line, InferenceModel& model) {
   if (input.path == "-") {
     if (world.size() > 1) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--input -: ", world.size(), " ranks: expected a file, or one process"));
+          absl::StrCat("--input -: ", world.size(),
+                       " ranks cannot share standard input; give a file, or run one rank"));
     }
     ASSIGN_OR_RETURN(standard_input, StandardInput::Create());
     input = standard_input->file();
@@ -139,17 +140,19 @@ absl::Status Score(const CommandLine& line, InferenceModel& model) {
 
 }  // namespace
 
-int ScoreCommand(const std::vector<std::string>& args) {
-  const CommandSpec spec = MakeSpec();
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, spec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help")) {
-    std::fputs(UsageText("unipool score", spec).c_str(), stdout);
-    return kExitDone;
-  }
-  if (!line->Has("input")) return Report(absl::InvalidArgumentError("--input is missing"));
-  return OpenModel(
-      *line, [&line](const ModelOrigin&, InferenceModel& model) { return Score(*line, model); });
+Command ScoreCommand() {
+  return {
+      .name = "score",
+      .summary = "computes the log-probability of each token of JSON lines",
+      .spec = MakeSpec(),
+      .run = [](const CommandLine& line) {
+        if (!line.Has("input")) {
+          return Report(absl::InvalidArgumentError("score: --input is missing; give --input FILE"));
+        }
+        return OpenModel(line, [&line](const ModelOrigin&, InferenceModel& model) {
+          return Score(line, model);
+        });
+      }};
 }
 
 }  // namespace unipool

@@ -1,5 +1,4 @@
 // `unipool train`: trains the model of a config in a run folder.
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,7 +12,6 @@
 #include "launch/commands/run_flags.h"
 #include "launch/config/run_config.h"
 #include "launch/train/training_session.h"
-#include "launch/world/exit_codes.h"
 #include "launch/world/signals.h"
 #include "launch/world/time_limit.h"
 #include "launch/world/world.h"
@@ -23,22 +21,19 @@ namespace unipool {
 namespace {
 
 const CommandSpec kSpec{
-    .flags = {
-        {"config", "FILE", "the run's config, a textproto"},
-        {"set", "FIELD=VALUE", "overrides a field of the config, as in model.layers=4", true},
-        DeviceFlag(),
-        {"threads", "N",
-         "CPU threads per rank (parallel.threads); default OMP_NUM_THREADS, or an equal share "
-         "of the cores"},
-        {"run-dir", "FOLDER", "the run folder (run_dir); a run that it holds is resumed"},
-        {"stop-after", "N",
-         "saves a checkpoint after step N and exits; 0 saves the initial weights"},
-        {"time-limit", "TIME",
-         "saves a checkpoint before this time is over and exits with status 75, as in 3h50m "
-         "or 1-02:00:00"},
-        {"fresh", "", "starts a new run; refuses a folder that already holds one"},
-        {"force", "", "starts a new run and removes the one that the folder holds"},
-        {"help", "", "prints this text"}}};
+    .flags = {ConfigFlag(),
+              SetFlag(),
+              DeviceFlag(),
+              ThreadsFlag(),
+              {"run-dir", "FOLDER", "the run folder (run_dir); a run that it holds is resumed"},
+              {"stop-after", "N",
+               "saves a checkpoint after step N and exits; 0 saves the initial weights"},
+              {"time-limit", "TIME",
+               "saves a checkpoint before this time is over and exits with status 75, as in 3h50m "
+               "or 1-02:00:00"},
+              {"fresh", "", "starts a new run; refuses a folder that already holds one"},
+              {"force", "", "starts a new run and removes the one that the folder holds"},
+              HelpFlag()}};
 
 // model/method.md#router-constant: with few experts, rare draws dominate the mean that estimates c.
 bool EstimatesNoisyConstant(const config::Run& run) {
@@ -72,20 +67,11 @@ absl::StatusOr<TrainingRequest> ParseRequest(const CommandLine& line, absl::Time
   return request;
 }
 
-}  // namespace
-
-int TrainCommand(const std::vector<std::string>& args) {
+int RunTrain(const CommandLine& line) {
   WatchSignals();
-  const absl::Time start = JobStart();
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(args, kSpec);
-  if (!line.ok()) return Report(line.status());
-  if (line->Has("help")) {
-    std::fputs(UsageText("unipool train", kSpec).c_str(), stdout);
-    return kExitDone;
-  }
-  absl::StatusOr<TrainingRequest> request = ParseRequest(*line, start);
+  absl::StatusOr<TrainingRequest> request = ParseRequest(line, JobStart());
   if (!request.ok()) return Report(request.status());
-  absl::StatusOr<config::Run> run = LoadRun(*line);
+  absl::StatusOr<config::Run> run = LoadRun(line);
   if (!run.ok()) return Report(run.status());
   request->has_noisy_constant = EstimatesNoisyConstant(*run);
   StateRouterConstant(&*run);
@@ -93,6 +79,15 @@ int TrainCommand(const std::vector<std::string>& args) {
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());
   return Report(TrainRun(*std::move(run), *request, **world));
+}
+
+}  // namespace
+
+Command TrainCommand() {
+  return {.name = "train",
+          .summary = "trains a model and writes a run folder, or resumes the run in that folder",
+          .spec = kSpec,
+          .run = &RunTrain};
 }
 
 }  // namespace unipool

@@ -22,6 +22,7 @@
 #include "launch/world/device_choice.h"
 #include "launch/world/signals.h"
 #include "launch/world/time_limit.h"
+#include "launch/world/version.h"
 #include "model/footprint.h"
 #include "runtime/status.h"
 
@@ -113,6 +114,7 @@ absl::Status TrainingSession::Open() {
   outputs_ = *std::move(outputs);
   google::SetLogDestination(google::INFO, folder_.log_prefix().c_str());
 
+  LOG(INFO) << "unipool " << VersionLine();
   LOG(INFO) << "computes on " << DescribeDevice(run_, world_.device());
   if (world_.is_first()) {
     console_ = std::make_unique<ConsoleReport>(run_, world_, *trainer_);

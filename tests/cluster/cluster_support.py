@@ -9,7 +9,6 @@ import sys
 import tempfile
 
 import command_support as support
-import process_support as process
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOSTS = str(HERE / "hosts.sh")

@@ -8,7 +8,8 @@ import time
 import unittest
 
 import cluster_support as cluster
-from cluster_support import process, support
+import command_support as support
+import process_support as process
 
 
 class HostsTest(unittest.TestCase):

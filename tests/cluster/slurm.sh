@@ -13,7 +13,8 @@ export SLURM_CONF=$folder/slurm.conf
 controller() { "$here/hosts.sh" head env SLURM_CONF="$SLURM_CONF" "$@"; }
 
 start_munge() {
-  mkdir -p -m 700 "$folder/munge"
+  mkdir -p "$folder/munge"
+  chmod 700 "$folder/munge"
   dd if=/dev/urandom of="$folder/munge/key" bs=128 count=1 status=none
   chmod 400 "$folder/munge/key"
   munged --key-file="$folder/munge/key" --socket="$folder/run/munge.sock" \

@@ -9,7 +9,8 @@ import tempfile
 import unittest
 
 import cluster_support as cluster
-from cluster_support import process, support
+import command_support as support
+import process_support as process
 
 SCRIPT = str(support.ROOT / "launch" / "slurm" / "train.sbatch")
 

@@ -33,7 +33,8 @@ absl::Status Train(const std::string& folder) {
       "schedule.lr=0.02", "data.split=90,10,0", "data.global_batch=8",     "pool.router_c=2.68",
       "eval.sequences=8", "pool.pool_loss=0",   "schedule.warmup_steps=2", "parallel.device=CPU"};
   fields.push_back("data.prefix=" + folder + "/text");
-  ASSIGN_OR_RETURN(const config::Run run, LoadRunConfig("", fields));
+  std::vector<std::string> warnings;  // of fields under former names
+  ASSIGN_OR_RETURN(const config::Run run, LoadRunConfig("", fields, &warnings));
   ASSIGN_OR_RETURN(const auto world, World::Create(run));
   RETURN_IF_ERROR(world->Agree(world->is_first() ? WriteCorpus(folder + "/text") : absl::Status()));
   ASSIGN_OR_RETURN(const auto corpus, Corpus::Open(run.data()));

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-build=build-fuzz
+build="build-fuzz"
 
 if ! command -v clang++ > /dev/null; then
   echo "fuzz: skipped: clang++ not found; on Debian run: apt-get install clang libomp-dev" >&2

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What a user can get wrong: each mistake is one clear line, the right exit code, and nothing
-written; also on two ranks, where only one of them may speak."""
+"""User errors: each prints one line, returns the right exit code and writes nothing. On two ranks,
+one of them prints the line."""
 import os
 import pathlib
 import signal
@@ -43,13 +43,18 @@ class BadInputTest(support.TextTest):
         for words, said in (
                 (["trian"], '"trian": unknown command; did you mean "train"?'),
                 (["foo"], '"foo": unknown command; unipool --help lists all'),
-                (["config"], "config: expected show, got nothing"),
-                (["config", "sow", "x"], 'config: expected show, got "sow" (did you mean "show"?)'),
+                (["config"], "config: sub-command missing; choose one of: show"),
+                (["config", "sow", "x"],
+                 'config: unknown sub-command "sow"; did you mean "show"? choose one of: show'),
                 (["config", "show"], "config show: FILE is missing"),
                 (["data", "inpect"], 'did you mean "inspect"?'),
-                (["bench", "stp"], 'bench: expected step or checkpoint, got "stp" (did you mean'),
-                (["bench"], "bench: expected step or checkpoint, got nothing"),
-                (["bench", "step", "--times", "3"], "--times"),
+                (["bench", "stp"],
+                 'bench: unknown sub-command "stp"; did you mean "step"? choose one of'),
+                (["bench"], "bench: sub-command missing; choose one of: step, checkpoint"),
+                (["bench", "step", "--times", "3"], "bench step: --times: unknown flag"),
+                (["train", "x"], 'train: "x": unexpected argument; unipool train --help lists'),
+                (["help", "trian"], '"trian": unknown command; did you mean "train"?'),
+                (["help", "train", "x"], 'train has no sub-command "x"'),
                 (["data", "inspect"], "data inspect: PREFIX is missing"),
                 (["probe", "resue"], 'did you mean "reuse"?')):
             done = support.run(words)
@@ -64,9 +69,12 @@ class BadInputTest(support.TextTest):
         for words in ("config show", "checkpoint inspect", "checkpoint verify", "checkpoint diff",
                       "checkpoint export", "data prepare", "data inspect", "data batch",
                       "data bigram", "probe randomize", "probe reuse", "probe utilization",
-                      "bench step", "bench checkpoint", "train", "evaluate", "score"):
+                      "bench step", "bench checkpoint", "train", "evaluate", "score", "help",
+                      "version"):
             done = support.run(words.split() + ["--help"])
             self.assertEqual((done.returncode, done.stderr), (0, ""), words)
+            for same in (words.split() + ["-h"], ["help"] + words.split()):
+                self.assertEqual(support.run(same).stdout, done.stdout, same)
             usages = [line for line in done.stdout.splitlines() if line.startswith("usage:")]
             self.assertEqual(len(usages), 1, done.stdout)
             self.assertTrue(usages[0].startswith(f"usage: unipool {words}"), usages)

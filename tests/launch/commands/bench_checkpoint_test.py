@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`unipool bench checkpoint`: every figure is there, also of two ranks; nothing is left behind; a
-folder that cannot be written is one line."""
+"""`unipool bench checkpoint` prints every figure, on one and two ranks, and removes its files; a
+folder that cannot be written is an error of one line."""
 import os
 import pathlib
 import re
@@ -12,11 +12,11 @@ import command_support as support
 SETTINGS = {"model.hidden": 64, "data.prefix": "made up"}
 
 FIGURES = [
-    r"^state +(\S+) GB, ranks RANKS, median of 2$",
+    r"^state +(\S+) GB, ranks RANKS, median of 2 rounds$",
     r"^write +(\S+) GB/s, plain (\S+) GB/s: (\S+) %$",
     r"^read +(\S+) GB/s, plain (\S+) GB/s: (\S+) %$",
     r"^read back +(\S+) GB/s, as part of a save$",
-    r"^copy +(\S+) s that training stands still$",
+    r"^copy +(\S+) s that a save pauses training$",
 ]
 
 
@@ -59,7 +59,7 @@ class BenchCheckpointTest(unittest.TestCase):
                 self.assertEqual(done.returncode, 2, done.stderr)
                 lines = [line for line in done.stderr.splitlines() if line.startswith("unipool:")]
                 self.assertEqual(len(lines), 1, done.stderr)
-                self.assertIn(f"{blocker}: expected a folder that can be written to", lines[0])
+                self.assertIn(f"{blocker}: no folder can be made here", lines[0])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`unipool bench step`: every figure is there, and hangs together with the others."""
+"""`unipool bench step` prints every figure, and the figures agree with each other."""
 import re
 import unittest
 
@@ -24,8 +24,8 @@ class BenchStepTest(unittest.TestCase):
         for ranks in (0, 2):
             figures = self.figures(ranks)
             tokens = support.SETTINGS["data.global_batch"] * support.SETTINGS["model.sequence"]
-            told = figures["tokens/s"][0] * figures["step"][0]
-            self.assertAlmostEqual(told / tokens, 1, delta=0.1)
+            printed = figures["tokens/s"][0] * figures["step"][0]
+            self.assertAlmostEqual(printed / tokens, 1, delta=0.1)
             self.assertLessEqual(figures["step"][1], figures["step"][0])
             layer, pool = figures["imbalance"]
             self.assertGreaterEqual(layer, pool)
@@ -40,7 +40,7 @@ class BenchStepTest(unittest.TestCase):
         self.assertGreaterEqual(share + 0.05, 100 * (seconds - rounding) / (step + rounding))
         self.assertLessEqual(share - 0.05, 100 * (seconds + rounding) / (step - rounding))
 
-    def test_chunks_are_those_asked_for_else_found_by_trial(self):
+    def test_chunks_are_those_of_the_config_else_found_by_trial(self):
         self.assertEqual(self.figures(2, {"parallel.exchange_chunks": 2})["exchange"], [2])
         chosen, *rest = self.figures(2)["exchange"]
         tried = rest[1::2]
@@ -48,7 +48,7 @@ class BenchStepTest(unittest.TestCase):
         self.assertGreaterEqual(len(tried), 1)
         self.assertNotIn(chosen, tried)
 
-    def test_threads_are_those_asked_for_else_openmps(self):
+    def test_threads_are_those_of_the_config_else_openmps(self):
         asked = {"parallel.threads": 3}
         for settings, environment, expected in (({}, {"OMP_NUM_THREADS": "2"}, "1 x 2"),
                                                 (asked, {"OMP_NUM_THREADS": "2"}, "1 x 3"),

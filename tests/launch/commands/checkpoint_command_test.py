@@ -91,9 +91,10 @@ class CheckpointCommandTest(support.TextTest):
 
     def test_each_mistake_is_a_line(self):
         for words, said in (
-                (["foo"], 'expected inspect, verify, diff or export, got "foo"'),
+                (["foo"],
+                 'unknown sub-command "foo"; choose one of: inspect, verify, diff, export'),
                 (["verfy"], 'did you mean "verify"?'),
-                ([], "expected inspect, verify, diff or export, got nothing"),
+                ([], "sub-command missing; choose one of: inspect, verify, diff, export"),
                 (["verify"], "checkpoint verify: CHECKPOINT is missing"),
                 (["diff", "a"], "checkpoint diff: OTHER is missing"),
                 (["verify", "a", "b"], '"b": unexpected argument'),

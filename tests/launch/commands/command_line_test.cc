@@ -13,7 +13,7 @@ CommandSpec TrainSpec() {
   return {.flags = {{.name = "config", .value = "FILE", .help = "the run"},
                     {.name = "set", .value = "FIELD=VALUE", .help = "", .is_repeated = true},
                     {.name = "steps", .value = "N", .help = "how many"},
-                    {.name = "quiet", .value = "", .help = "says less"}},
+                    {.name = "quiet", .value = "", .help = "prints less"}},
           .arguments = {"[FOLDER]"}};
 }
 
@@ -59,9 +59,10 @@ TEST(CommandLine, MisuseIsOneLineThatNamesTheFlag) {
                 "--stesp: unknown flag (did you mean \"--steps\"?)");
   EXPECT_STATUS(Parse({"-q"}), kInvalidArgument, "-q: unknown flag");
   EXPECT_STATUS(Parse({"--zzzzzzzz=1"}), kInvalidArgument, "--zzzzzzzz: unknown flag");
-  EXPECT_STATUS(Parse({"--config"}), kInvalidArgument, "--config: expected a value, FILE");
-  EXPECT_STATUS(Parse({"--config", "--quiet"}), kInvalidArgument, "--config: expected a value");
-  EXPECT_STATUS(Parse({"--quiet=1"}), kInvalidArgument, "--quiet=1: expected no value");
+  EXPECT_STATUS(Parse({"--config"}), kInvalidArgument,
+                "--config: value missing; give --config FILE");
+  EXPECT_STATUS(Parse({"--config", "--quiet"}), kInvalidArgument, "--config: value missing");
+  EXPECT_STATUS(Parse({"--quiet=1"}), kInvalidArgument, "--quiet=1: --quiet takes no value");
   EXPECT_STATUS(Parse({"--steps=1", "--steps=2"}), kInvalidArgument, "--steps: given twice");
   EXPECT_STATUS(Parse({"a", "b"}), kInvalidArgument, "\"b\": unexpected argument");
 }
@@ -80,9 +81,9 @@ TEST(CommandLine, UsageNamesEveryFlag) {
   EXPECT_EQ(usage,
             "usage: unipool train [FOLDER] [flags]\n"
             "  --config FILE      the run\n"
-            "  --set FIELD=VALUE   (may be given several times)\n"
+            "  --set FIELD=VALUE  (may be given several times)\n"
             "  --steps N          how many\n"
-            "  --quiet            says less\n");
+            "  --quiet            prints less\n");
 }
 
 TEST(NearestName, FindsTyposAndLeavesStrangersAlone) {

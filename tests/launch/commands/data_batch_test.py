@@ -155,7 +155,7 @@ class DataBatch(unittest.TestCase):
 
     def test_bad_input_is_one_line(self):
         config = self.config(f'prefix: "{self.prefixes[0]}"')
-        for words, expected in ((["--step", "0"], "--step"), (["--part", "all"], "--part all"),
+        for words, expected in ((["--step", "0"], "--step"), (["--part", "all"], "--part=all"),
                                 (["--set", "data.prefix=/no/such"], "/no/such.idx")):
             done = support.run(["data", "batch", "--config", config, *words])
             self.assertEqual(done.returncode, 2, done.stderr)

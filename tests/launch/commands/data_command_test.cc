@@ -26,7 +26,9 @@ struct Outcome {
 Outcome Call(const std::vector<std::string>& args) {
   ::testing::internal::CaptureStdout();
   ::testing::internal::CaptureStderr();
-  const int exit_status = DataCommand(args);
+  std::vector<std::string> words = {"data"};
+  words.insert(words.end(), args.begin(), args.end());
+  const int exit_status = RunCommand({DataCommand()}, words);
   return {exit_status, ::testing::internal::GetCapturedStdout(),
           ::testing::internal::GetCapturedStderr()};
 }
@@ -90,7 +92,7 @@ TEST(DataCommand, InspectShowsTheTextOfGpt2sIds) {
   EXPECT_THAT(Call({"inspect", prefix}).out, Not(HasSubstr("the pool of experts")));
   const Outcome refused = Call({"inspect", prefix, "--vocab", vocab});
   EXPECT_EQ(refused.exit_status, 2);
-  EXPECT_THAT(refused.error, HasSubstr("--vocab, --merges: expected both or none"));
+  EXPECT_THAT(refused.error, HasSubstr("--vocab and --merges belong together; give both or none"));
 }
 
 TEST(DataCommand, ReportsSkippedLines) {
@@ -101,7 +103,7 @@ TEST(DataCommand, ReportsSkippedLines) {
             "--text-field", "body", "--skip-bad", "--overwrite"});
   EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
   EXPECT_THAT(outcome.out,
-              HasSubstr("1 malformed lines or files skipped, the first: " + input + " line 2"));
+              HasSubstr("1 malformed lines or files skipped; the first is " + input + " line 2"));
 }
 
 TEST(DataCommand, InspectsAnEmptyDataset) {
@@ -116,19 +118,20 @@ TEST(DataCommand, InspectsAnEmptyDataset) {
 
 TEST(DataCommand, ErrorsOfTheCommandLineAreOneLineAndStatusTwo) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{}, "expected prepare, inspect, batch or bigram"},
-      {{"make"}, "got \"make\""},
+      {{}, "choose one of: prepare, inspect, batch, bigram"},
+      {{"make"}, "unknown sub-command \"make\""},
       {{"prepare", "--frobnicate"}, "--frobnicate: unknown flag"},
-      {{"prepare", "--input"}, "--input: expected a value"},
+      {{"prepare", "--input"}, "--input: value missing"},
       {{"prepare", "--input", "a"}, "--output is missing"},
       {{"prepare", "--output", "a"}, "--input is missing"},
-      {{"prepare", "--input", "a", "--output", "b", "--format", "xml"}, "--format xml"},
+      {{"prepare", "--input", "a", "--output", "b", "--format", "xml"}, "--format=xml"},
       {{"prepare", "a"}, "\"a\": unexpected"},
       {{"prepare", "--input", "a", "--output", "b", "--tokenizer", "bpe"}, "expected byte or gpt2"},
       {{"prepare", "--input", "a", "--output", "b", "--tokenizer", "gpt2"}, "--vocab is missing"},
       {{"prepare", "--input", "a", "--output", "b", "--tokenizer=gpt2", "--vocab=v"},
        "--merges is"},
-      {{"prepare", "--input", "a", "--output", "b", "--vocab", "v"}, "--vocab: expected with"},
+      {{"prepare", "--input", "a", "--output", "b", "--vocab", "v"},
+       "--vocab is for --tokenizer gpt2"},
       {{"prepare", "--input", "a", "--output", "b", "--workers", "0"}, "--workers=0"},
       {{"prepare", "--input", "a", "--output", "b", "--workers", "2000"}, "2000 workers"},
       {{"inspect"}, "PREFIX is missing"},

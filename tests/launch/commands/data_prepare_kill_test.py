@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`unipool data prepare` killed at any moment leaves a whole output or none that looks so; run
-again it writes the bytes that it always writes."""
+"""`unipool data prepare` killed at any moment leaves either complete output files or none; a second
+run writes the same bytes as a run that was never killed."""
 import json
 import os
 import pathlib
@@ -70,7 +70,7 @@ class DataPrepareKillTest(unittest.TestCase):
         left = [name for name in os.listdir(self.folder.name) if name.endswith(".partial")]
         self.assertEqual(left, [])
 
-    # The machine decides the moment of the kill: what is there may be new already, but whole.
+    # The kill may come after the new files got their names; then they are complete.
     def test_a_killed_overwrite_leaves_the_old_output_or_the_new(self):
         whole = os.path.join(self.folder.name, "whole")
         self.assertEqual(support.run(self.command(whole)).returncode, 0)

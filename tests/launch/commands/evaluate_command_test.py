@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`unipool evaluate`, `score` and `probe` as a user runs them: on a trained checkpoint, alone and
-on ranks, with the same numbers; their output is valid, and what they are told wrong is one line."""
+"""`unipool evaluate`, `score` and `probe` on a trained checkpoint: one rank and several give the
+same numbers, the output is valid, and a usage error is one line."""
 import json
 import math
 import os
@@ -85,17 +85,17 @@ class EvaluateTest(support.TextTest):
         self.assertEqual((report["first"], report["sequences"], report["tokens"]), (1, 3, 96))
         self.assertIn(f"loss {report['loss']:.4f}", text)
 
-    def test_fewer_sequences_than_asked_for_are_told_of(self):
+    def test_fewer_sequences_than_requested_are_a_warning(self):
         for order, sequences in (("STATELESS", None), ("MEGATRON", 8)):
             command = ["evaluate", "--json", "--checkpoint", self.runs["unipool"],
                        "--set", f"data.order={order}", "--set", "eval.every_steps=0"]
             done = support.run(command + ["--sequences", "5"])
-            self.assertNotIn("were asked for", done.stderr)
+            self.assertNotIn("were requested", done.stderr)
             done = support.run(command + ["--sequences", "5000"])
             self.assertEqual(done.returncode, 0, done.stderr)
             found = json.loads(done.stdout)["sequences"]
-            self.assertIn(f"5000 sequences of the validation part were asked for, {found} are",
-                          done.stderr)
+            self.assertIn("5000 sequences of the validation part were requested, but it has only "
+                          f"{found}", done.stderr)
             self.assertEqual(found, sequences or found)
 
     def test_scores_are_in_order_and_sum_to_the_loss(self):
@@ -177,8 +177,8 @@ class EvaluateTest(support.TextTest):
         self.expect_refusal(["score", "--input", bad], "bad.jsonl:2", "999", "257", ranks=2)
         self.expect_refusal(["score", "--input", "-"], "standard input:2", "999",
                             stdin=pathlib.Path(bad).read_text())
-        self.expect_refusal(["score", "--input", "-"], "--input -: 2 ranks: expected a file",
-                            ranks=2)
+        self.expect_refusal(["score", "--input", "-"],
+                            "--input -: 2 ranks cannot share standard input", ranks=2)
         self.expect_refusal(["score", "--input", "/nowhere"], "/nowhere")
         self.expect_refusal(["score"], "--input")
         self.expect_refusal(["evaluate", "--split", "half"], "half", "validation")
@@ -202,7 +202,7 @@ class EvaluateTest(support.TextTest):
                             "expected more than --find-sequences ")
         for matched in ("7", "99"):
             self.expect_refusal(["probe", "randomize", "--matched", matched], f"--matched {matched}"
-                                ": expected 0, or at least pool.top_k = 1 and less than "
+                                ": choose 0, or at least pool.top_k = 1 and less than "
                                 "pool.experts = 7")
         self.expect_refusal(["probe", "reuse"], "dense", run="dense")
         done = support.run(["evaluate", "--checkpoint", "/nowhere"])

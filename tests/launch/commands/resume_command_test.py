@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs that are stopped and go on, as a user does it: the folder they leave is that of a run that
-was never stopped; a damaged checkpoint is named and passed over; a changed config is refused."""
+"""Runs that are stopped and resumed leave the same run folder as a run that was never stopped; a
+damaged checkpoint is named and skipped; a changed config is refused."""
 import json
 import os
 import pathlib
@@ -187,7 +187,7 @@ class ResumeTest(support.TextTest):
         self.assertEqual(other.stderr.count("statistics LOCAL"), 1, other.stderr)
 
     def fill_the_disk(self, name, settings):
-        """A run that goes on after step 3 on a full disk; what it says."""
+        """The output of a run that resumes after step 3 on a full disk."""
         self.train(name, "--stop-after", "3", settings=settings)
         command = support.train_command(self.prefix, self.path(name), dict(SETTINGS, **settings))
         done = subprocess.run([support.PROGRAM, *map(str, command)], capture_output=True, text=True,
@@ -227,7 +227,7 @@ class ResumeTest(support.TextTest):
         step = processes.last_step(run_dir)
         processes.wait_for(lambda: processes.last_step(run_dir) > step + 30, 60, "more steps")
         folder.unlink()
-        (away / "step_00000001.tmp").mkdir()  # of a save that failed, and could not clean up
+        (away / "step_00000001.tmp").mkdir()  # left by a save that failed
         away.rename(folder)
         processes.wait_for(lambda: processes.finished_in(folder) > saved, 60, "a save")
         job.signal(signal.SIGTERM)

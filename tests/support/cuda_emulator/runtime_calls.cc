@@ -108,6 +108,16 @@ const char* cudaGetErrorString(cudaError_t) { return "emulated"; }
 cudaError_t cudaGetLastError() { return std::exchange(cuda_emulator::g_last, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return cuda_emulator::g_last; }
 
+// The version of CUDA whose calls are emulated.
+constexpr int kVersion = 13000;
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = kVersion;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
+
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = cuda_emulator::Devices();
   return cudaSuccess;
