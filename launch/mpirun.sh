@@ -127,12 +127,12 @@ export UNIPOOL_TERMINAL UNIPOOL_STARTED UNIPOOL_RESTART
 # word_after MARK TEXT: the first word of TEXT after MARK.
 word_after() { local rest="${2#*"$1"}"; rest="${rest#"${rest%%[! ]*}"}"; echo "${rest%% *}"; }
 
-# Reports a signal that ended a rank, from mpirun's sentence about it.
+# Reports a signal that ended a rank, from mpirun's sentence about it. The process id there is often
+# 0, so it is left out.
 report_signal() {
-  local pattern='process rank ([0-9]+) with PID ([0-9]+) on node ([^ ]+) exited on (signal .*[^ .])'
+  local pattern='process rank ([0-9]+) with PID [0-9]+ on node ([^ ]+) exited on (signal .*[^ .])'
   if [[ "$1" =~ $pattern ]]; then
-    report "rank ${BASH_REMATCH[1]} (process ${BASH_REMATCH[2]} on host ${BASH_REMATCH[3]}) was" \
-      "ended by ${BASH_REMATCH[4]}"
+    report "rank ${BASH_REMATCH[1]} on host ${BASH_REMATCH[2]} was ended by ${BASH_REMATCH[3]}"
   else
     report "${1#*noticed that }"
   fi
