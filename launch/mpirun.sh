@@ -1,56 +1,86 @@
 #!/usr/bin/env bash
-# Starts the ranks of a program:
-#   launch/mpirun.sh [--restarts N] -np N [--host LIST | --hostfile FILE] [mpirun options]
-#     program args...
-# SIGTERM, SIGINT and SIGHUP ask the ranks to save and leave (they get SIGUSR1; mpirun itself would
-# leave them a second); a second SIGINT ends them at once. --restarts N starts again, at most N
-# times, after a rank or a host is lost, on the hosts that are left. Statuses: launch/README.md.
-# A setting that is already in the environment stays as it is.
+# Starts the ranks of a program with Open MPI's mpirun: default settings, signals that let the ranks
+# save before they exit, and restarts after a failure. `mpirun.sh --help` lists options and exit
+# statuses.
 set -eu
 
 readonly bad_input=2 run_again=75 lost_peer=76 interrupted=130
 
-say() { echo "mpirun.sh: $*" >&2; }
+print_help() {
+  cat << 'HELP'
+usage: mpirun.sh [--restarts N] [-np N] [--host LIST | --hostfile FILE] [mpirun options]
+         PROGRAM [ARGUMENT ...]
 
-if ! command -v mpirun > /dev/null; then
-  say "mpirun is not installed; on Debian: apt-get install openmpi-bin"
-  exit 127
-fi
-if [[ $# -eq 0 ]]; then
-  echo "usage: mpirun.sh [--restarts N] -np N [mpirun options] program args..." >&2
-  exit 2
-fi
+Starts the ranks of PROGRAM with Open MPI's mpirun. Other options are passed to mpirun.
 
-# Else mpirun refuses to run as root, as it does in most containers.
+  -np N             number of ranks (also -n, -c)
+  --restarts N      restart the job at most N times after a crash, a hang, or the loss of a rank or
+                    a host; hosts that cannot be reached are left out (default 0)
+  --host LIST       hosts and their numbers of slots, as in node1:8,node2:8
+  --hostfile FILE   the same in a file, one line "node1 slots=8" per host
+  --help [TOPIC]    print this text, then the help of mpirun
+
+Signals: SIGTERM, SIGINT, SIGHUP and SIGUSR1 make all ranks save a checkpoint and exit with status
+75. A second SIGINT ends them at once, without a checkpoint.
+
+Exit statuses: that of PROGRAM, or
+  2                 bad input: an option or PROGRAM is wrong; no restart
+  75                stopped on request; no restart
+  76                a rank, a host or a connection was lost
+  126, 127          mpirun is not installed or cannot be executed
+  128 + N           a rank was ended by signal N
+  130               second SIGINT; no restart
+
+Environment variables that are already set override the defaults of this script:
+  OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  OMPI_MCA_rmaps_base_oversubscribe=1         more ranks than cores
+  OMPI_MCA_hwloc_base_binding_policy=none     ranks are not bound to cores
+  OMPI_MCA_mpi_yield_when_idle=0
+  OMPI_MCA_pml=ob1, OMPI_MCA_btl=self,vader,tcp
+  OMPI_MCA_oob_tcp_keepalive_time=4, OMPI_MCA_oob_tcp_keepalive_intvl=2,
+  OMPI_MCA_oob_tcp_keepalive_probes=4         a host that is cut off ends the job within 15 s
+  OMPI_MCA_plm_rsh_agent="ssh -o BatchMode=yes -o ConnectTimeout=5"
+                                              command that checks a host before a restart
+The ranks get UNIPOOL_TERMINAL (1 if the output is a terminal), UNIPOOL_STARTED (start of the job in
+seconds since 1970) and UNIPOOL_RESTART (0 at the first start, then the number of the restart).
+More: launch/operations.md.
+HELP
+}
+
+report() { echo "mpirun.sh: $*" >&2; }
+
+# By default mpirun refuses to run as root, the usual user in containers.
 export OMPI_ALLOW_RUN_AS_ROOT="${OMPI_ALLOW_RUN_AS_ROOT:-1}"
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}"
-# More ranks than cores is legal. Ranks stay unbound, else all threads of a rank share one core.
-# Waits give their core away by themselves (comm/mpi_communicator.cc); where MPI yields too, an
-# exchange beside compute waits for its turn.
+# More ranks than cores are allowed. Ranks are not bound: mpirun would bind all threads of a rank to
+# one core. Waits of the program already yield the core (comm/mpi_communicator.cc); if MPI yielded
+# too, an exchange that overlaps with compute would be delayed.
 export OMPI_MCA_rmaps_base_oversubscribe="${OMPI_MCA_rmaps_base_oversubscribe:-1}"
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 export OMPI_MCA_mpi_yield_when_idle="${OMPI_MCA_mpi_yield_when_idle:-0}"
 # Shared memory and TCP, without probing for other networks.
 export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}"
 export OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader,tcp}"
-# A host that is cut off ends the job within 15 s instead of minutes; a cut of 5 s, in which at most
-# three probes are lost, does not.
+# A host that is cut off ends the job within 15 s instead of minutes. A cut of 5 s loses at most
+# three probes and does not end the job.
 export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-4}"
 export OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-2}"
 export OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-4}"
 
-# Ranks cannot tell whether people watch; they write to pipes.
-UNIPOOL_TERMINAL="${UNIPOOL_TERMINAL:-$([[ -t 1 ]] && echo 1 || echo 0)}"
-# Restarts share one --time-limit.
-UNIPOOL_STARTED="${UNIPOOL_STARTED:-$(date +%s)}"
-UNIPOOL_RESTART=0
-export UNIPOOL_TERMINAL UNIPOOL_STARTED UNIPOOL_RESTART
-
-# Up to the program, options are mpirun's but for ours; those that a restart changes are kept apart.
+# All words before the program are options. Those that a restart changes are kept apart from those
+# that are passed on to mpirun.
 restarts=0 ranks="" hostfile="" options=() hosts=()
 agent="${OMPI_MCA_plm_rsh_agent:-ssh -o BatchMode=yes -o ConnectTimeout=5}"
+if [[ $# -eq 0 ]]; then
+  report "no program is given; mpirun.sh --help shows the usage"
+  exit "$bad_input"
+fi
 while [[ $# -gt 0 ]]; do
   case "$1" in
+    -h | -help | --help)
+      print_help
+      ! command -v mpirun > /dev/null || { echo; mpirun --help ${2:+"$2"} || true; }
+      exit 0 ;;
     --restarts) restarts="${2:-}"; shift 2 || shift ;;
     --restarts=*) restarts="${1#*=}"; shift ;;
     -np | --np | -n | --n | -c) ranks="${2:-}"; shift 2 || shift ;;
@@ -60,7 +90,7 @@ while [[ $# -gt 0 ]]; do
     -hostfile | --hostfile | -machinefile | --machinefile)
       hostfile="${2:-}"; shift 2 || shift ;;
     -mca | --mca | -gmca | --gmca)
-      [[ "${2:-}" != plm_rsh_agent ]] || agent="$3"
+      [[ "${2:-}" != plm_rsh_agent ]] || agent="${3:-}"
       options+=("$1" "${2:-}" "${3:-}"); shift 3 || shift $# ;;
     -x | -map-by | --map-by | -rank-by | --rank-by | -bind-to | --bind-to | -wdir | --wdir | \
       -prefix | --prefix | -N | --npernode | -npernode | --timeout | -timeout | \
@@ -75,54 +105,83 @@ beside="$(dirname "$(realpath "${BASH_SOURCE[0]}")")/unipool"
 if [[ "${1:-}" == unipool && -x "$beside" ]]; then
   set -- "$beside" "${@:2}"
 fi
+if ! command -v mpirun > /dev/null; then
+  report "mpirun is not installed; on Debian: apt-get install openmpi-bin"
+  exit 127
+fi
 if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
-  say "--restarts $restarts: expected a number of at least 0"
-  exit 2
+  report "--restarts is '$restarts'; give a whole number of at least 0"
+  exit "$bad_input"
 fi
 if [[ -n "$ranks" ]] && ! [[ "$ranks" =~ ^0*[1-9][0-9]*$ ]]; then
-  say "-np $ranks: expected a number of at least 1"
-  exit 2
+  report "-np is '$ranks'; give a whole number of at least 1"
+  exit "$bad_input"
 fi
 if [[ -n "$hostfile" && (! -r "$hostfile" || -d "$hostfile") ]]; then
-  say "--hostfile $hostfile: cannot be read"
-  exit 2
+  report "--hostfile $hostfile cannot be read; give a file with a line 'NAME slots=N' per host"
+  exit "$bad_input"
 fi
 
-# The first word after what a paragraph is cut at.
+# Ranks write to pipes, so they cannot detect a terminal.
+UNIPOOL_TERMINAL="${UNIPOOL_TERMINAL:-$([[ -t 1 ]] && echo 1 || echo 0)}"
+# Restarts keep the time of the first start, because they share one --time-limit.
+UNIPOOL_STARTED="${UNIPOOL_STARTED:-$(date +%s)}"
+UNIPOOL_RESTART=0
+export UNIPOOL_TERMINAL UNIPOOL_STARTED UNIPOOL_RESTART
+
+# word_after MARK TEXT: the first word of TEXT after MARK.
 word_after() { local rest="${2#*"$1"}"; rest="${rest#"${rest%%[! ]*}"}"; echo "${rest%% *}"; }
 
-# What mpirun says between two rulers, in a line: false where it is nothing that we know. A program
-# that cannot be started sets `refused`: mpirun's own statuses for it are those of crashes.
-paragraph_in_a_line() {
+# Reports a signal that ended a rank, from mpirun's sentence about it. The process id there is often
+# 0, so it is left out.
+report_signal() {
+  local pattern='process rank ([0-9]+) with PID [0-9]+ on node ([^ ]+) exited on (signal .*[^ .])'
+  if [[ "$1" =~ $pattern ]]; then
+    report "rank ${BASH_REMATCH[1]} on host ${BASH_REMATCH[2]} was ended by ${BASH_REMATCH[3]}"
+  else
+    report "${1#*noticed that }"
+  fi
+}
+
+# Reports a paragraph of mpirun in one line, or not at all if the ranks or this script report the
+# same. Returns false for an unknown paragraph. Sets `refused` if mpirun could not start the
+# program, because mpirun's exit status is then the same as after a crash.
+summarize_paragraph() {
   case "$1" in
     *"terminated normally, but"* | *"processes exited with non-zero status"*) ;;
     *"MPI_ABORT was invoked"*) ;;
-    *"mpirun noticed that process"*) say "${1#*noticed that }" ;;
+    *"mpirun noticed that process"*) report_signal "$1" ;;
     *"lost communication with a remote daemon"*)
-      say "lost the connection to host $(word_after "on node" "${1#*Remote daemon}")" ;;
+      report "lost the connection to host $(word_after "on node" "${1#*Remote daemon}")" ;;
     *"peer process has unexpectedly disconnected"*)
-      say "$(word_after "Local host:" "$1") lost a rank on $(word_after "Peer host:" "$1")" ;;
+      report "host $(word_after "Local host:" "$1") lost the connection to a rank on host" \
+        "$(word_after "Peer host:" "$1")" ;;
     *"failed to TCP connect to a peer"*)
-      say "$(word_after "Local host:" "$1") cannot connect to $(word_after "connect() to" "$1")" ;;
+      report "host $(word_after "Local host:" "$1") cannot connect to a rank at" \
+        "$(word_after "connect() to" "$1")" ;;
     *"unable to reliably start one or more daemons"*)
-      say "a host cannot be started on, or is lost" ;;
+      report "mpirun cannot start its daemon on a host, or lost it; check that ssh reaches every" \
+        "host without a password" ;;
     *"unable to find the specified executable"* | *"could not access or execute an executable"*)
       refused=$bad_input
-      say "$(word_after "Executable:" "$1"): no program that can be started on" \
-        "$(word_after "Node:" "$1")" ;;
+      report "cannot start $(word_after "Executable:" "$1") on host" \
+        "$(word_after "Node:" "$1"); check the path and the permissions of the program" ;;
     *"No executable was specified"*)
       refused=$bad_input
-      say "no program is given: expected one after the options" ;;
+      report "no program is given; add it after the options" ;;
     *) return 1 ;;
   esac
 }
 
-# The end of a job as mpirun tells it, several lines between rulers, becomes a line each.
-# Its status is $bad_input where mpirun refused to start the program.
-errors_in_lines() {
+# Copies the standard error of a job, with each known paragraph of mpirun (several lines between two
+# rulers) replaced by one line. Returns $bad_input if mpirun could not start the program.
+filter_errors() {
   trap '' INT TERM HUP USR1 USR2
   local line held=() block="" refused=0
-  flush() { [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2; held=() block=""; }
+  print_held() {
+    [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2
+    held=() block=""
+  }
   while IFS= read -r line || [[ -n "$line" ]]; do
     if [[ "$line" =~ ^-{70,}$ ]]; then
       if [[ -z "$block" ]]; then
@@ -130,64 +189,66 @@ errors_in_lines() {
         continue
       fi
       held+=("$line")
-      paragraph_in_a_line "$block" || flush
+      summarize_paragraph "$block" || print_held
       held=() block=""
     elif [[ -n "$block" ]]; then
       held+=("$line") block="$block $line"
-      [[ ${#held[@]} -lt 40 ]] || flush
+      [[ ${#held[@]} -lt 40 ]] || print_held
     elif ! [[ "$line" =~ ^"mpirun: Forwarding signal"|"/btl/tcp/btl_tcp_"|orte_base_help_aggregate|\
 "more process"[es]*" has sent help" ]]; then
       printf '%s\n' "$line" >&2
     fi
   done
-  flush
+  print_held
   return "$refused"
 }
 
-mpirun_pid="" asked="" interrupts=0
-ask_to_stop() {
-  asked="$1"
+# A request to stop reaches the ranks as SIGUSR1: after a SIGTERM, mpirun would kill them within a
+# second.
+mpirun_pid="" stop_requested=false interrupts=0
+request_stop() {
+  stop_requested=true
   [[ -z "$mpirun_pid" ]] || kill -USR1 "$mpirun_pid" 2> /dev/null || true
 }
-on_interrupt() {
+# shellcheck disable=SC2317 # called by a trap
+handle_interrupt() {
   interrupts=$((interrupts + 1))
   if [[ $interrupts -eq 1 ]]; then
-    say "interrupted: the run saves and leaves; a second interrupt ends it at once"
-    ask_to_stop SIGINT
+    report "interrupted; all ranks save a checkpoint and exit (interrupt again to exit at once" \
+      "without saving)"
+    request_stop
   elif [[ -n "$mpirun_pid" ]]; then
     kill -TERM "$mpirun_pid" 2> /dev/null || true
     [[ $interrupts -eq 2 ]] || kill -KILL "$mpirun_pid" 2> /dev/null || true
   fi
 }
-trap 'ask_to_stop SIGUSR1' USR1
-trap 'ask_to_stop SIGTERM' TERM
-trap 'ask_to_stop SIGHUP' HUP
-trap on_interrupt INT
+trap request_stop USR1 TERM HUP
+trap handle_interrupt INT
 trap '[[ -z "$mpirun_pid" ]] || kill -USR2 "$mpirun_pid" 2> /dev/null || true' USR2
 
-# Runs the job to its end; its exit status is left in `status`. The terminal's signals come to us
-# alone (setsid), and when we are killed, so is mpirun.
+# Runs the job until it ends and sets `status` to its exit status. Because of setsid, signals of the
+# terminal reach only this script; because of setpriv, mpirun ends if this script is killed.
 run_job() {
   local placed=() reader sleeper pause
   [[ -z "$ranks" ]] || placed+=(-np "$ranks")
   [[ ${#hosts[@]} -eq 0 ]] || placed+=(--host "$(IFS=,; echo "${hosts[*]}")")
   [[ -z "$hostfile" ]] || placed+=(--hostfile "$hostfile")
-  exec {errors}> >(errors_in_lines)
+  exec {errors}> >(filter_errors)
   reader=$!
   setsid setpriv --pdeathsig TERM mpirun -x UNIPOOL_TERMINAL -x UNIPOOL_STARTED -x UNIPOOL_RESTART \
     "${placed[@]}" "${options[@]}" "$@" 2>&"$errors" {errors}>&- &
   mpirun_pid=$!
-  [[ -z "$asked" ]] || ask_to_stop "$asked"
+  [[ $stop_requested == false ]] || request_stop
   status=0
   while kill -0 "$mpirun_pid" 2> /dev/null; do
-    # Asked while ranks were being started, they may not have heard it, and a request may come right
-    # before the wait: so none lasts.
-    [[ -z "$asked" ]] && pause=2 || pause=0.2
+    # A signal that arrives while ranks start may be lost, and one may arrive just before `wait`.
+    # So every wait has a timeout, and the request is repeated.
+    [[ $stop_requested == true ]] && pause=0.2 || pause=2
     sleep "$pause" &
     sleeper=$!
     wait -n "$mpirun_pid" "$sleeper" || true
     kill "$sleeper" 2> /dev/null || true
-    [[ -z "$asked" || $interrupts -gt 1 ]] || kill -USR1 "$mpirun_pid" 2> /dev/null || true
+    [[ $stop_requested == false || $interrupts -gt 1 ]] || request_stop
   done
   wait "$mpirun_pid" || status=$?
   mpirun_pid=""
@@ -195,37 +256,40 @@ run_job() {
   wait "$reader" || [[ $? -ne $bad_input ]] || status=$bad_input
 }
 
-# One status for whatever mpirun says of a rank or a host that is gone, and of ranks that a request
-# to leave ended before they could listen to it.
+# Replaces mpirun's several statuses for a lost rank or host by one, and the status of ranks that
+# the signal to stop ended before they could handle it. Sets `reason` to a description of the end.
 translate_status() {
+  reason="the job ended with status $status"
   if [[ $interrupts -gt 1 ]]; then
     status=$interrupted
-  elif [[ -n "$asked" && $status -eq $((128 + 10)) ]]; then
+  elif [[ $stop_requested == true && $status -eq $((128 + 10)) ]]; then
     status=$run_again
   elif [[ $status -eq 9 || $status -eq 137 || $status -eq 205 ]]; then
-    say "a rank or its host is lost (mpirun's status $status)"
+    reason="a rank or its host was lost (mpirun's exit status is $status)"
     status=$lost_peer
   fi
 }
 
-# Done, bad input, diverged, asked to leave, not to be found: the same would come again.
-worth_a_restart() {
+# After success, bad input, divergence, a request to stop or a missing program, a restart would end
+# in the same way.
+may_restart() {
   case "$status" in
     0 | "$bad_input" | 3 | "$run_again" | 126 | 127 | "$interrupted") return 1 ;;
-    *) [[ -z "$asked" ]] ;;
+    *) [[ $stop_requested == false ]] ;;
   esac
 }
 
-# A host that is up takes or refuses a connection at once, and runs what mpirun's agent brings.
+# A host that is up accepts or refuses a connection at once, and runs a command of mpirun's agent.
 is_reachable() {
-  local said
+  local error agent_words
   [[ "$1" != localhost && "$1" != "$HOSTNAME" && "$1" != "${HOSTNAME%%.*}" ]] || return 0
-  said=$(timeout 4 bash -c "exec 3<> /dev/tcp/$1/22" 2>&1) || [[ "$said" == *refused* ]] || return 1
-  # shellcheck disable=SC2086  # the agent is a command with options
-  timeout 10 $agent "$1" true < /dev/null > /dev/null 2>&1
+  error=$(timeout 4 bash -c "exec 3<> /dev/tcp/$1/22" 2>&1) || [[ "$error" == *refused* ]] ||
+    return 1
+  read -r -a agent_words <<< "$agent"
+  timeout 10 "${agent_words[@]}" "$1" true < /dev/null > /dev/null 2>&1
 }
 
-# "host:slots" of each line; one slot where it is not said.
+# Appends "host:slots" of each line of a file to `hosts`; the default is one slot.
 read_hostfile() {
   local name rest
   while read -r name rest; do
@@ -235,8 +299,8 @@ read_hostfile() {
   done < "$1"
 }
 
-# Leaves hosts out that cannot be reached, and as many ranks as had their slots there.
-drop_lost_hosts() {
+# Removes hosts that cannot be reached from `hosts`, and their slots from the number of ranks.
+drop_unreachable_hosts() {
   local host slots all=0 left=0 kept=()
   if [[ -n "$hostfile" ]]; then
     hosts=()
@@ -251,12 +315,12 @@ drop_lost_hosts() {
       kept+=("$host")
       left=$((left + slots))
     else
-      say "${host%%:*} cannot be reached: going on without it"
+      report "host ${host%%:*} cannot be reached; the restart does not use it"
     fi
   done
   [[ $left -lt $all ]] || return 0
   if [[ $left -eq 0 ]]; then
-    say "no host is left"
+    report "$reason, and no host can be reached; exiting with status $status"
     exit "$status"
   fi
   hosts=("${kept[@]}")
@@ -269,13 +333,27 @@ drop_lost_hosts() {
   [[ $ranks -gt 0 ]] || ranks=1
 }
 
+# Decides what follows the end of a job: returns true if it is to be started again.
+prepare_restart() {
+  if ! may_restart; then return 1; fi
+  if [[ $UNIPOOL_RESTART -ge $restarts ]]; then
+    if [[ $restarts -gt 0 ]]; then
+      report "$reason; exiting with status $status ($restarts of $restarts restarts used)"
+    elif [[ $status -eq $lost_peer && "$reason" == *lost* ]]; then
+      report "$reason; exiting with status $status (--restarts N restarts the job)"
+    fi
+    return 1
+  fi
+  UNIPOOL_RESTART=$((UNIPOOL_RESTART + 1))
+  drop_unreachable_hosts
+  report "$reason; restarting in 1 s${ranks:+ with $ranks ranks}" \
+    "($UNIPOOL_RESTART of $restarts restarts used)"
+  sleep 1 || true
+}
+
 while true; do
   run_job "$@"
   translate_status
-  if [[ $UNIPOOL_RESTART -ge $restarts ]] || ! worth_a_restart; then break; fi
-  UNIPOOL_RESTART=$((UNIPOOL_RESTART + 1))
-  drop_lost_hosts
-  say "status $status: restart $UNIPOOL_RESTART of $restarts${ranks:+, $ranks ranks}"
-  sleep 1 || true
+  prepare_restart || break
 done
 exit "$status"

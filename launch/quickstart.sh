@@ -36,7 +36,8 @@ configure_options() {
   [[ ! -f build/CMakeCache.txt ]] || return 0
   echo -G Ninja
   local capability
-  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1) || true
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null |
+    head -n 1) || true
   if [[ $capability =~ ^[0-9]+\.[0-9]+$ ]]; then
     capability=${capability/./}
     [[ $capability != 90 ]] || capability=90a

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The baseline to beat: a training step of the paper's 182M UniPool in PyTorch, compiled, with
-flash attention and one grouped product for all experts; bfloat16 arithmetic over float32 weights.
+"""Baseline for speed: a training step of the paper's 182M UniPool in compiled PyTorch, with flash
+attention and one grouped matrix product for all experts. Computes in bfloat16 with float32 weights.
 
-usage: gpu_torch.py [--sequences N] [--small]      last line: tokens/s, and the share of the dense
-                                                   bfloat16 rate measured in the same run
---small runs a tiny model on the CPU, to see that the script runs.
+usage: gpu_torch.py [--sequences N] [--small]
+
+The last line has tokens/s, and the share of the dense bfloat16 rate that the same run measures.
+--small runs a tiny model on the CPU, to test this script.
 """
 import argparse
 import math
@@ -35,7 +36,8 @@ def rotate(x, cos, sin):
 
 
 def grouped(rows, weight, offsets):
-    """rows [n, in] sorted by expert, weight [experts, in, out], offsets: where each one ends."""
+    """Multiplies rows [n, in], sorted by expert, by weight [experts, in, out]; offsets [experts]
+    are the ends of the experts' rows. Returns [n, out]."""
     if rows.is_cuda:
         return torch._grouped_mm(rows, weight, offs=offsets)
     ends = [0] + offsets.tolist()
@@ -106,7 +108,7 @@ class UniPool(torch.nn.Module):
 
     def forward(self, tokens, targets, previous):
         c = self.config
-        # Once a step, for all layers that share the pool.
+        # All layers share the pool, so its weights are converted once per step.
         gate_up, down = self.gate_up.bfloat16(), self.down.bfloat16()
         x, balance, counts = F.embedding(tokens, self.embedding).bfloat16(), 0, 0
         for layer in self.layers:
@@ -116,7 +118,7 @@ class UniPool(torch.nn.Module):
             x, balance, counts = x + y, balance + b, counts + n
         x, head = rms_norm(x, self.norm.bfloat16()).view(-1, c.hidden), self.head.bfloat16()
         losses = 0
-        for chunk, target in zip(x.split(8192), targets.view(-1).split(8192)):  # never all logits
+        for chunk, target in zip(x.split(8192), targets.view(-1).split(8192)):  # limits memory
             losses = losses + torch.utils.checkpoint.checkpoint(
                 lambda h, t: F.cross_entropy(F.linear(h, head).float(), t, reduction="sum"),
                 chunk, target, use_reentrant=False)
@@ -124,7 +126,8 @@ class UniPool(torch.nn.Module):
 
 
 def flops_per_token(c):
-    """As README.md counts them."""
+    """Returns the floating-point operations per token of forward and backward, causal attention
+    counted once, as in `unipool bench step`."""
     head_dim = c.hidden // c.heads
     attention = c.hidden * (c.heads + 2 * c.kv_heads) * head_dim + c.heads * head_dim * c.hidden
     layer = attention + c.hidden * c.experts + 3 * c.hidden * c.ffn

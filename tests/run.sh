@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# All tests that need no GPU, from a fresh machine on: installs what is missing, builds, runs.
-# Those of the kernels run in a build of their own (build-emulated) that emulates the GPU. The last
-# line is `N passed, N failed, N skipped`.
+# Installs missing packages, builds, and runs all tests that need no GPU. The tests of kernels run
+# in a separate build (build-emulated) that emulates the GPU. The last line of the output is
+# `N passed, N failed, N skipped`.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-# A failure before the first test counts as one.
+# Reports a step before the tests that failed, counts it as one failure, and exits.
 failed_before_tests() {
   echo "tests/run.sh: $1 failed" >&2
   echo "0 passed, 1 failed, 0 skipped"
   exit 1
 }
 
-# configure FOLDER [OPTION ...]
+# configure FOLDER [OPTION ...]: runs cmake, with Ninja if the folder is new.
 configure() {
   local folder=$1 generator=()
   [ -f "$folder/CMakeCache.txt" ] || generator=(-G Ninja)
   cmake -S . -B "$folder" "${generator[@]}" "${@:2}" || failed_before_tests "configuring $folder"
 }
 
-# run_label FOLDER LABEL JOBS LABELS-LEFT-OUT: rank tests have processes of their own and run one by
-# one. Tests that run beside each other have a thread each, else those that spin for each other on
-# too few cores may come to their time limit.
+# run_label FOLDER LABEL JOBS EXCLUDED-LABELS: runs the tests with a label. Tests that start several
+# processes run one by one (JOBS is 1). Tests that run in parallel use one thread each: with more
+# threads than cores, threads that wait in a loop could make a test exceed its time limit.
 run_label() {
   local environment=()
   [ "$3" -eq 1 ] || environment=("OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The fast tests under a sanitizer, in a build folder of its own.
+# Runs fast tests under a sanitizer, in a separate build folder.
 # usage: tests/sanitize.sh address [ctest options]   AddressSanitizer and UBSan: all fast tests
-#        tests/sanitize.sh thread  [ctest options]   ThreadSanitizer: those whose ranks are threads
-# allocation_test, which counts the calls of malloc, is left out.
+#        tests/sanitize.sh thread  [ctest options]   ThreadSanitizer: tests whose ranks are threads
+# allocation_test, which counts calls of malloc, is left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 kind=${1:-}
@@ -10,7 +10,7 @@ kind=${1:-}
 
 case $kind in
   address) sanitizers=address,undefined; tests=() ;;
-  # OpenMP's own waits look like races to it, so what runs loops on several threads runs on one.
+  # ThreadSanitizer reports false races in the waits of OpenMP, so OpenMP runs on one thread.
   thread)
     sanitizers=thread
     names='collective|token_exchange|gradient_reducer|load_statistics|process_groups|deadline'
@@ -25,7 +25,7 @@ cmake --build "build-$kind" --parallel "$(nproc)" > "build-$kind/build.log" ||
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1
-# libraries that MPI loads and never frees
+# The suppressions cover libraries that MPI loads and never frees.
 export LSAN_OPTIONS=suppressions=$PWD/tests/leaks.txt:print_suppressions=0
 ctest --test-dir "build-$kind" -L '^fast$' "${tests[@]}" --output-on-failure --no-tests=error \
   -j "$(nproc)" "$@"

@@ -1,4 +1,4 @@
-"""test_summary.py counts what ctest and GoogleTest really print."""
+"""Tests tools/test_summary.py on output that ctest and GoogleTest printed."""
 import os
 import subprocess
 import sys
@@ -44,7 +44,7 @@ class TestSummary(unittest.TestCase):
                                  text=True, check=False)
         return run.returncode, run.stdout.splitlines()
 
-    def test_counts_cases_of_a_program_and_names_why_they_were_skipped(self):
+    def test_counts_the_cases_of_a_program_and_gives_reasons_of_skips(self):
         self.assertEqual(self.summary(case("run", BRIEF)),
                          (0, ["skipped: 2 of t: needs a machine with two lines",
                               "3 passed, 0 failed, 2 skipped"]))
@@ -61,10 +61,10 @@ class TestSummary(unittest.TestCase):
         self.assertEqual(self.summary(case("fail", SKIPS), case("run", ""))[1],
                          ["failed: 1 of t", "1 passed, 1 failed, 0 skipped"])
 
-    def test_a_program_that_fails_behind_its_cases_has_failed(self):
+    def test_a_program_that_fails_after_its_cases_has_failed(self):
         self.assertEqual(self.summary(case("fail", BRIEF))[1][-1], "3 passed, 1 failed, 2 skipped")
 
-    def test_tells_skips_of_ctest_from_programs_that_are_missing(self):
+    def test_a_missing_program_is_a_failure_and_not_a_skip(self):
         skip = '<skipped message="SKIP_RETURN_CODE=77"/>'
         missing = '<skipped message="Unable to find executable"/>'
         status, lines = self.summary(case("notrun", "because\n", skip),
@@ -74,7 +74,7 @@ class TestSummary(unittest.TestCase):
                                                "skipped: 1 of t: Disabled",
                                                "0 passed, 1 failed, 2 skipped"]))
 
-    def test_no_test_at_all_is_a_failure(self):
+    def test_zero_tests_are_a_failure(self):
         self.assertEqual(self.summary(), (1, ["0 passed, 0 failed, 0 skipped"]))
 
 

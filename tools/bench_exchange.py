@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""How much of the exchange compute hides over a network of a given rate: two hosts (namespaces on
-this machine, tests/cluster/hosts.sh) of one rank and one thread each, and the same training step
-with rows in 1, 2, 4 and 8 chunks. Needs root and a build."""
+"""Measures exposed communication over a network of a given rate: the time of a training step, and
+the part of its exchange that does not overlap with compute, with rows split into 1, 2, 4 and 8
+chunks. Uses two hosts, emulated on this machine (tests/cluster/hosts.sh), with one rank and one
+thread each. Needs root and a build."""
 import argparse
 import os
 import pathlib
@@ -11,14 +12,14 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+sys.path[:0] = [str(ROOT / "tests" / "cluster"), str(ROOT / "tests" / "support")]
 import cluster_support as cluster  # noqa: E402
 
 CHUNKS = (1, 2, 4, 8)
 
 
 def measure(command, chunks):
-    """Median seconds of a step, and of its exchange that nothing hid."""
+    """Runs `unipool bench step`; returns median seconds of a step and of its exposed exchange."""
     done = subprocess.run(command + ["--set", f"parallel.exchange_chunks={chunks}"],
                           capture_output=True, text=True, check=False)
     step = re.search(r"^step +([\d.]+)", done.stdout, re.MULTILINE)
@@ -30,18 +31,22 @@ def measure(command, chunks):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", default="1000mbit", help="of each host's network, as tc has it")
-    parser.add_argument("--config", default="configs/quickstart.textproto")
-    parser.add_argument("--steps", type=int, default=10, help="measured, each time")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each number has its turn")
-    parser.add_argument("--build", default="build", help="folder of the build")
+    parser.add_argument("--rate", default="1000mbit",
+                        help="rate of each host's network, in the format of tc (%(default)s)")
+    parser.add_argument("--config", default="configs/quickstart.textproto",
+                        help="config of the run (%(default)s)")
+    parser.add_argument("--steps", type=int, default=10,
+                        help="measured steps per run (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3,
+                        help="runs of each number of chunks (%(default)s)")
+    parser.add_argument("--build", default="build", help="build folder (%(default)s)")
     arguments = parser.parse_args()
     reason = cluster.cannot_run("tc")
     if reason:
         sys.exit(f"bench_exchange.py: {reason}")
     program = ROOT / arguments.build / "launch" / "unipool"
     if not program.exists():
-        sys.exit(f"bench_exchange.py: {program} is missing: expected a build")
+        sys.exit(f"bench_exchange.py: {program} does not exist; build it or give --build")
     config = str(pathlib.Path(arguments.config).resolve())
     os.environ["OMP_NUM_THREADS"] = "1"
     seconds = {chunks: [] for chunks in CHUNKS}

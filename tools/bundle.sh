@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Makes a relocatable folder out of a build, to run on another x86-64 Linux that has a driver,
-# CUDA's libraries (cuBLAS; NCCL for several GPUs; cuDNN if wanted) and nothing else installed, and
-# packs it:
+# Packs a build into an archive that runs on another x86-64 Linux with an NVIDIA driver and CUDA's
+# libraries (cuBLAS; NCCL for several GPUs; optionally cuDNN):
 #   tools/bundle.sh [BUILD_FOLDER] OUTPUT.tar.gz
-# In it: unipool with its libraries other than CUDA's and glibc's, the kernels' tests, bench_gpu,
-# configs, a small prepared corpus, Open MPI where it is installed, and gpu.sh, which tests the lot.
-# The archive is at most 50 MB, or this fails.
+# The archive has unipool with all libraries except those of CUDA and glibc, the tests of kernels,
+# bench_gpu, configs, a small prepared corpus, Open MPI if it is installed here, and gpu.sh, which
+# tests everything. An archive of more than 50 MB is an error.
 set -euo pipefail
 
-say() { echo "bundle.sh: $*" >&2; }
+report() { echo "bundle.sh: $*" >&2; }
 die() {
-  say "$*"
+  report "$*"
   exit 1
 }
 
@@ -20,35 +19,37 @@ die() {
 }
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
-[[ $# -eq 1 ]] || build=$(cd "$1" 2> /dev/null && pwd) || die "$1: no such folder, expected a build"
+[[ $# -eq 1 ]] || build=$(cd "$1" 2> /dev/null && pwd) || die "$1 is no folder; give a build folder"
 output=${!#}
 [[ -x $build/launch/unipool && -x $build/tools/bench_gpu ]] ||
-  die "$build: nothing built there, expected cmake --build $build to have run"
-readonly most_bytes=$((50 * 1000 * 1000))
+  die "$build has no unipool or no bench_gpu; run cmake --build $build first"
+readonly max_bytes=$((50 * 1000 * 1000))
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bundle=$work/unipool-bundle
 mkdir -p "$bundle"/{bin,lib,tests,corpus}
 
-# copy_libraries FILE ...: what the loader would find for them here. glibc stays behind: it must fit
-# the other machine's loader; so does what comes with the driver or with CUDA.
+# copy_libraries FILE ...: copies the shared libraries that the loader finds for these programs. It
+# leaves out glibc, which must match the loader of the other machine, and the libraries of the
+# driver and of CUDA.
 copy_libraries() {
-  local left='^(ld-linux|lib(c|m|dl|rt|pthread|resolv|util|cuda|cudart|cublas|cublasLt|nccl)\.so)'
+  local excluded='^(ld-linux|lib(c|m|dl|rt|pthread|resolv|util)\.so)'
+  excluded+='|^lib(cuda|cudart|cublas|cublasLt|nccl)\.so'
   local path
   ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r path; do
-    [[ $(basename "$path") =~ $left ]] || cp -Ln "$path" "$bundle/lib/"
+    [[ $(basename "$path") =~ $excluded ]] || cp -Ln "$path" "$bundle/lib/"
   done
 }
 
 mapfile -t tests < <(find "$build/tests" -type f -name 'cuda_*_test' -perm -u+x)
-[[ ${#tests[@]} -gt 0 ]] || die "$build holds no test of kernels, expected a build with CUDA"
+[[ ${#tests[@]} -gt 0 ]] || die "$build has no tests of kernels; give a build folder with CUDA"
 cp "$build/launch/unipool" "$build/tools/bench_gpu" "$bundle/bin/"
 cp "${tests[@]}" "$bundle/tests/"
 copy_libraries "$bundle"/bin/* "$bundle"/tests/*
 
-# Open MPI's programs and plugins, where a launcher of this bundle's environment (bin/environment)
-# finds them; not those for networks whose libraries are large.
+# Copies Open MPI's programs and plugins to the folders that the file `environment` of the bundle
+# names. Leaves out plugins for networks whose libraries are large.
 copy_mpi() {
   local mpirun plugins plugin copied=()
   mpirun=$(command -v orterun) || return 0
@@ -69,7 +70,7 @@ copy_mpi() {
   copy_libraries "$mpirun" "${copied[@]}"
 }
 
-# Text of ours, tokenized: enough for a run to learn from.
+# Tokenizes the text of this repository, as data for small training runs.
 make_corpus() {
   local text=$work/corpus.jsonl
   git -C "$root" ls-files '*.md' '*.h' '*.cc' '*.cu' '*.py' '*.sh' |
@@ -90,7 +91,7 @@ cp "$root"/tests/gpu.sh "$root"/tests/gpu_torch.py "$bundle/"
 git -C "$root" rev-parse --short HEAD > "$bundle/version"
 
 cat > "$bundle/environment" << 'ENVIRONMENT'
-# Sourced before the bundle's programs are run: . ./environment
+# Source this file before you run programs of the bundle: . ./environment
 bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export LD_LIBRARY_PATH="$bundle/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}:/usr/local/cuda/lib64"
 export PATH="$bundle/bin:$bundle/openmpi/bin:$PATH"
@@ -98,12 +99,13 @@ if [[ -d $bundle/openmpi ]]; then
   export OPAL_PREFIX="$bundle/openmpi" PMIX_INSTALL_PREFIX="$bundle/openmpi"
   export OMPI_MCA_mca_base_component_path="$bundle/openmpi/plugins"
   export PMIX_MCA_mca_base_component_path="$bundle/openmpi/pmix"
-  # Without ssh there is one host only.
+  # Without ssh, ranks can start on this host only.
   command -v ssh > /dev/null || export OMPI_MCA_plm="${OMPI_MCA_plm:-isolated}"
 fi
 ENVIRONMENT
 
 tar -C "$work" -czf "$output" unipool-bundle
 bytes=$(stat -c %s "$output")
-say "$output: $((bytes / 1000000)) MB, unpacked $(du -sm "$bundle" | cut -f1) MB; there run gpu.sh"
-((bytes <= most_bytes)) || die "$output has $bytes bytes, expected at most $most_bytes"
+((bytes <= max_bytes)) || die "$output has $bytes bytes, more than the maximum of $max_bytes"
+report "$output: $((bytes / 1000000)) MB, unpacked $(du -sm "$bundle" | cut -f1) MB;" \
+  "unpack it on the other machine and run gpu.sh"

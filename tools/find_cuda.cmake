@@ -1,13 +1,14 @@
-# Looks for the CUDA toolkit, NCCL and cuDNN as UNIPOOL_WITH_CUDA, UNIPOOL_WITH_NCCL and
-# UNIPOOL_WITH_CUDNN ask, prints a line for each, and sets UNIPOOL_HAVE_CUDA (there is a GPU to
-# compile for, real or emulated), UNIPOOL_EMULATES_CUDA, UNIPOOL_HAVE_NCCL and UNIPOOL_HAVE_CUDNN.
-# unipool_cuda_sources adds kernels to a library.
+# Searches for the CUDA toolkit, NCCL and cuDNN as the options UNIPOOL_WITH_CUDA, UNIPOOL_WITH_NCCL
+# and UNIPOOL_WITH_CUDNN request, and prints a line for each. Sets UNIPOOL_HAVE_CUDA (kernels are
+# compiled, for a GPU or for the emulator), UNIPOOL_EMULATES_CUDA, UNIPOOL_HAVE_NCCL and
+# UNIPOOL_HAVE_CUDNN. Defines unipool_cuda_sources, which adds kernels to a library.
 set(UNIPOOL_HAVE_CUDA FALSE)
 set(UNIPOOL_EMULATES_CUDA FALSE)
 set(UNIPOOL_HAVE_NCCL FALSE)
 set(UNIPOOL_HAVE_CUDNN FALSE)
 
-# unipool_report(CUDA found "what was found" "what was expected")
+# unipool_report(NAME FOUND WHAT EXPECTED): prints the line of a library. WHAT describes what was
+# found; EXPECTED is named in the error if a required library is missing.
 function(unipool_report name found what expected)
   if(NOT UNIPOOL_WITH_${name})
     message(STATUS "${name}: off (UNIPOOL_WITH_${name}=OFF)")
@@ -35,8 +36,9 @@ foreach(library NCCL CUDNN)
   endif()
 endforeach()
 
-# nvcc is often on PATH of login shells only, so the usual places are looked at by name. The
-# driver's stub (CUDA::cuda_driver) is never linked: such a program does not start without a driver.
+# nvcc is often on the PATH of login shells only, so the usual folders are searched too. The stub of
+# the driver (CUDA::cuda_driver) is never linked, because a program linked with it does not start on
+# a machine without a driver.
 if(UNIPOOL_WITH_CUDA MATCHES "^(AUTO|ON)$")
   find_program(NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_HOME}/bin $ENV{CUDA_PATH}/bin
     /usr/local/cuda/bin)
@@ -53,10 +55,11 @@ endif()
 if(UNIPOOL_HAVE_CUDA)
   set(CMAKE_CUDA_COMPILER ${NVCC})
   set(CMAKE_CUDA_ARCHITECTURES ${UNIPOOL_CUDA_ARCHITECTURES})
-  # Static: nothing to find at run time, and one program for machines with and without a driver.
+  # The static runtime needs no library at run time, so the same program starts on machines with and
+  # without a driver.
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)
-  # CMake before 3.26 does not know nvcc's flag for C++20.
+  # CMake before 3.26 lacks nvcc's flag for C++20.
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   set(CMAKE_CUDA_STANDARD 20)
@@ -74,9 +77,10 @@ endif()
 unipool_report(CUDA ${UNIPOOL_HAVE_CUDA} "${cuda_found}"
   "nvcc with the toolkit's libraries on PATH, in CUDA_HOME or in /usr/local/cuda")
 
-# unipool_cuda_sources(target a_cuda.cu b_cuda.cc ...): nothing where there is no CUDA; C++ where it is
-# emulated. nvcc's report on each kernel (registers, spills, shared memory) is kept beside the object
-# as NAME.ptxas, for tools/kernel_resources.py.
+# unipool_cuda_sources(target a_cuda.cu b_cuda.cc ...): adds sources to a target. Does nothing
+# without CUDA; for the emulator, compiles them as C++. The report of ptxas on each kernel
+# (registers, spills, shared memory) is kept beside the object file as NAME.ptxas, for
+# tools/kernel_resources.py.
 function(unipool_cuda_sources target)
   if(NOT UNIPOOL_HAVE_CUDA)
     return()
@@ -89,7 +93,7 @@ function(unipool_cuda_sources target)
       COMPILE_OPTIONS "-xc++;-Wno-unknown-pragmas;-Wno-uninitialized;-Wno-maybe-uninitialized")
     target_link_libraries(${target} PUBLIC unipool_cuda_emulator)
   else()
-    # An empty launcher of the user's must not become an empty word of the command.
+    # Appending keeps an empty CMAKE_CUDA_COMPILER_LAUNCHER from becoming an empty argument.
     set_target_properties(${target} PROPERTIES CUDA_COMPILER_LAUNCHER
       "${CMAKE_SOURCE_DIR}/tools/keep_ptxas.sh")
     set_property(TARGET ${target} APPEND PROPERTY CUDA_COMPILER_LAUNCHER
@@ -99,7 +103,8 @@ function(unipool_cuda_sources target)
   endif()
 endfunction()
 
-# The library itself is opened at run time. Where the GPU is emulated, so is NCCL.
+# Only the header is needed: the program loads the library at run time. With the emulator, NCCL is
+# emulated too.
 if(UNIPOOL_WITH_NCCL AND UNIPOOL_EMULATES_CUDA)
   set(NCCL_INCLUDE_DIR ${CMAKE_SOURCE_DIR}/tests/support/fake_nccl)
   set(UNIPOOL_HAVE_NCCL TRUE)
@@ -112,9 +117,9 @@ endif()
 unipool_report(NCCL ${UNIPOOL_HAVE_NCCL} "${NCCL_INCLUDE_DIR}/nccl.h"
   "CUDA, and nccl.h beside it or in NCCL_HOME")
 
-# cuDNN's own headers come with the toolkit or as a package of Python's, those of its front-end as a
-# package (nvidia-cudnn-frontend), whose folder CUDNN_FRONTEND_HOME names where it is only unpacked.
-# The library is opened at run time here too.
+# The headers of cuDNN come with the toolkit or with a Python package, those of its front-end with
+# the Python package nvidia-cudnn-frontend. If that package is unpacked but not installed,
+# CUDNN_FRONTEND_HOME names its folder. The program loads cuDNN at run time.
 if(UNIPOOL_WITH_CUDNN AND UNIPOOL_HAVE_CUDA AND NOT UNIPOOL_EMULATES_CUDA)
   execute_process(COMMAND python3 -c "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     OUTPUT_VARIABLE python_packages OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)

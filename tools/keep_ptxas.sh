@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a compile command; what ptxas reports of each kernel goes to OBJECT.ptxas, the rest to
-# stderr.
+# Runs a compile command. Writes the reports of ptxas on each kernel to OBJECT.ptxas and all other
+# messages to stderr.
 object=
 previous=
 for argument in "$@"; do

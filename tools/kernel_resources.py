@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What each kernel of a build uses: registers, spilled bytes, stack, shared memory, from the
-reports of ptxas that the build keeps beside its objects (*.ptxas).
+"""Prints registers, spilled bytes, stack and shared memory of each kernel, from the reports of
+ptxas that a build keeps beside its object files (*.ptxas).
 
-usage: kernel_resources.py BUILD      prints a table
-exits 1 where a kernel spills or has its wgmma products serialized, 2 where there are no reports
+usage: kernel_resources.py BUILD
+Exit status: 1 if a kernel spills registers or ptxas serialized its wgmma instructions, 2 if BUILD
+has no report.
 """
 import os
 import re
@@ -18,7 +19,7 @@ SERIALIZED = re.compile(r"wgmma.mma_async instructions are serialized .* functio
 
 
 def parse(text):
-    """A dict a kernel and architecture: name, arch, registers, spills, stack, shared."""
+    """Returns a dict per kernel and architecture: name, arch, registers, spills, stack, shared."""
     kernels = []
     for line in text.splitlines():
         compiling, stack, used = COMPILING.search(line), STACK.search(line), USED.search(line)
@@ -36,7 +37,7 @@ def parse(text):
 
 
 def readable(names):
-    """Without the namespaces and the arguments, where there is a c++filt."""
+    """Demangles names, without namespaces and arguments; returns them unchanged without c++filt."""
     try:
         lines = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True,
                                check=True).stdout.splitlines()
@@ -48,6 +49,7 @@ def readable(names):
 
 
 def reports(build):
+    """Yields (name of the source, text) of each report in a build folder."""
     for folder, _, names in sorted(os.walk(build)):
         for name in sorted(names):
             if name.endswith(".ptxas"):
@@ -56,10 +58,14 @@ def reports(build):
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print("usage: kernel_resources.py BUILD", file=sys.stderr)
+        return 2
     kernels = [dict(kernel, file=name) for name, text in reports(sys.argv[1])
                for kernel in parse(text)]
     if not kernels:
-        print(f"{sys.argv[1]}: no *.ptxas with a kernel, expected a folder built with CUDA")
+        print(f"{sys.argv[1]} has no *.ptxas report of a kernel; give the folder of a build with "
+              "CUDA")
         return 2
     print(f"{'registers':>9} {'spills':>6} {'stack':>5} {'shared':>6} {'arch':>7}  kernel")
     for kernel, name in zip(kernels, readable([kernel["name"] for kernel in kernels])):
@@ -68,8 +74,9 @@ def main():
     spilling = [kernel for kernel in kernels if kernel["spills"]]
     serialized = [name for _, text in reports(sys.argv[1]) for name in SERIALIZED.findall(text)]
     for name in readable(serialized):
-        print(f"{name}: its wgmma products are serialized")
-    print(f"{len(kernels)} kernels, {len(spilling)} spill, {len(serialized)} are serialized")
+        print(f"{name}: ptxas serialized its wgmma instructions")
+    print(f"{len(kernels)} kernels: {len(spilling)} spill registers, {len(serialized)} have "
+          "serialized wgmma")
     return 1 if spilling or serialized else 0
 
 

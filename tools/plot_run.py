@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the metrics of runs as one SVG: training and validation loss, and the imbalance of layers
-and pools.
+"""Draws the metrics of runs as one SVG: training and validation loss, and the imbalance of expert
+loads in layers and pools. --line adds a horizontal line with a name at a loss.
 
 usage: plot_run.py RUN_FOLDER [RUN_FOLDER ...] --output FILE.svg [--line NAME=LOSS ...]
 """
@@ -15,18 +15,19 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 420, 260, 52, 34, 36
 COLORS = ["#1f6feb", "#d1570b", "#1a7f37", "#8250df", "#bf3989"]
 
 
-def refuse(what):
-    print(f"plot_run.py: {what}", file=sys.stderr)
+def fail(message):
+    print(f"plot_run.py: {message}", file=sys.stderr)
     sys.exit(2)
 
 
-def read_record(line, place):
+def read_record(line, name):
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        refuse(f"{place}: {error.msg} at column {error.colno}, expected a JSON object")
+        fail(f"{name}: {error.msg} at column {error.colno}; remove or repair this line")
     if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-        refuse(f"{place}: expected an object with a number \"step\"")
+        fail(f"{name} is not a JSON object with an integer \"step\"; is this the metrics.jsonl of "
+             "a run?")
     return record
 
 
@@ -37,11 +38,11 @@ def read_run(folder):
             records = [read_record(line, f"{path} line {number}")
                        for number, line in enumerate(file, start=1)]
     except UnicodeDecodeError:
-        refuse(f"{path}: not UTF-8 text")
+        fail(f"{path} is not UTF-8 text; is this the metrics.jsonl of a run?")
     except OSError as error:
-        refuse(f"{path}: {error.strerror}")
+        fail(f"{path}: {error.strerror}; give the folder of a run")
     if not series(records, "lm_loss"):
-        refuse(f"{path}: no record of a training step, expected one or more")
+        fail(f"{path} has no record of a training step; train the run first")
     return records
 
 
@@ -50,11 +51,11 @@ def read_line(text):
     try:
         return name, float(loss)
     except ValueError:
-        refuse(f"--line {text}: expected NAME=LOSS")
+        fail(f"--line {text}: give a name and a number, as in NAME=2.79")
 
 
 def smooth(points, share=0.02):
-    """A running mean over a share of the points."""
+    """Returns the centred moving average; the window is 2 * share of the points."""
     half = max(1, int(len(points) * share))
     result = []
     for i, (x, _) in enumerate(points):
@@ -64,12 +65,13 @@ def smooth(points, share=0.02):
 
 
 def series(records, key):
+    """Returns (step, value) of each record after step 0 that has a value of `key`."""
     return [(r["step"], r[key]) for r in records
             if r["step"] > 0 and r.get(key) is not None]
 
 
 def ticks(low, high):
-    """At most seven round numbers within [low, high]."""
+    """Returns at most seven round numbers in [low, high], as labels of an axis."""
     step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9))) / 10
     while (high - low) / step > 6:
         step *= 2.5 if str(step).strip("0.")[:1] == "2" else 2
@@ -78,7 +80,7 @@ def ticks(low, high):
 
 
 class Panel:
-    """A plot of its own axes, `column` panels from the left."""
+    """One plot with its own axes; column 0 is the leftmost."""
 
     def __init__(self, column, title, x_range, y_range):
         self.origin = column * WIDTH + LEFT
@@ -127,7 +129,7 @@ def draw(runs, lines):
     loss = Panel(0, "loss, nats per token (dots: validation)", (0, last),
                  (int(min(losses) * 2 - 0.5) / 2, min(max(losses), 4.0)))
     worst = max([y for _, records in runs for _, y in series(records, "layer_imbalance")] + [2])
-    balance = Panel(1, "imbalance: most / mean tokens of an expert", (0, last), (0, worst))
+    balance = Panel(1, "imbalance: maximum / mean tokens per expert", (0, last), (0, worst))
     for i, (name, records) in enumerate(runs):
         color = COLORS[i % len(COLORS)]
         loss.line(smooth(series(records, "lm_loss")), color)
@@ -162,7 +164,7 @@ def main():
         with open(args.output, "w") as file:
             file.write(drawing)
     except OSError as error:
-        refuse(f"{args.output}: {error.strerror}")
+        fail(f"{args.output}: {error.strerror}; choose another --output")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-# Headers that most sources include, compiled once: they take half of the time that a source takes.
-# OFF compiles every source with its own includes only, which finds a missing one
-# (tools/check.sh --all does).
+# Precompiles headers that most sources include; without this they take half of the compile time.
+# With OFF every source is compiled with its own includes only, which finds missing includes
+# (tools/check.sh --all does this).
 option(UNIPOOL_PRECOMPILE "precompile headers that most sources include" ON)
 
 set(unipool_common_headers <algorithm> <functional> <memory> <string> <utility> <vector>
   <glog/logging.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <absl/strings/str_format.h>)
 
-# unipool_precompile(TARGET GROUP [header ...]): TARGET uses the precompiled headers of GROUP, which
-# the first target of the group makes. The targets of a group have the same compile options.
+# unipool_precompile(TARGET GROUP [header ...]): TARGET uses the precompiled headers of GROUP. The
+# first target of a group compiles them; all targets of a group have the same compile options.
 function(unipool_precompile target group)
   if(NOT UNIPOOL_PRECOMPILE)
     return()

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Cuts unpacked Debian packages into documents: quickstart_corpus.py UNPACKED CORPUS.jsonl
+"""Splits the text of unpacked Debian packages into documents.
 
-Every line of the result is {"text": ..., "kind": ...}. Documents are 2 to 32 KB, cut at blank
-lines, capped by kind and ordered by a hash of their text: any stretch of lines holds every kind,
-and the same packages give the same bytes.
+usage: quickstart_corpus.py UNPACKED CORPUS.jsonl
+
+Every line of the result is {"text": ..., "kind": ...}. Documents have 2 to 32 KB and are split at
+blank lines. Each kind of text has a maximum size. Documents are ordered by a hash of their text, so
+every part of the file contains all kinds, and the same packages give the same bytes.
 """
 
 import concurrent.futures
@@ -15,16 +17,17 @@ import os
 import re
 import sys
 
-LEAST_BYTES = 2_000  # of a document; smaller files are put together
-MOST_BYTES = 32_000
-PIECE_BYTES = 12_000  # a larger file is cut into pieces of about this size
-BLOCK_CHARACTERS = 7_000  # cut no finer than this; four bytes each are still a document
-LEAST_CORPUS_BYTES = 20_000_000
+MIN_BYTES = 2_000  # of a document; smaller files are joined
+MAX_BYTES = 32_000  # of a document
+PIECE_BYTES = 12_000  # files above MAX_BYTES are split into pieces of about this size
+BLOCK_CHARACTERS = 7_000  # maximum of a block; at 4 bytes each it is below MAX_BYTES
+MIN_CORPUS_BYTES = 20_000_000
 
 NOT_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffd]")
 
 
 def decode(data):
+    """Decodes UTF-8 or Latin-1; removes control characters, trailing spaces, extra blank lines."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -33,16 +36,12 @@ def decode(data):
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip("\n")
 
 
-def plain(data):
-    return decode(data)
-
-
-def unpacked(data):
+def read_gzip(data):
     return decode(gzip.decompress(data))
 
 
-def page(data):
-    """A web page without its head, navigation and tags."""
+def read_html(data):
+    """Returns the text of a web page without head, navigation and tags."""
     text = decode(data)
     text = re.sub(r'<head.*?</head>|<div class="nav(?:header|footer)">.*?</table>', "", text,
                   flags=re.S)
@@ -52,35 +51,36 @@ def page(data):
     return decode(re.sub(r"\n[ \t]+\n", "\n\n", text).encode("utf-8", "replace"))
 
 
-def manual(data):
-    """A manual page in roff, without its comments: half of them are licences."""
-    lines = unpacked(data).split("\n")
+def read_manual(data):
+    """Returns a compressed manual page in roff without its comments, most of which are licences."""
+    lines = read_gzip(data).split("\n")
     return "\n".join(line for line in lines if not line.startswith(('.\\"', "'\\\"")))
 
 
-def sayings(data):
+def read_fortunes(data):
     return decode(data.replace(b"\n%\n", b"\n\n"))
 
 
-# kind: cap in bytes, folder, ending of names, reader.
+# For each kind of text: maximum bytes, folder, suffix of file names, reader.
 KINDS = {
-    "prose": (8_000_000, "usr/share/doc/anarchism/html", ".html", page),
-    "sayings": (3_000_000, "usr/share/games/fortunes", "", sayings),
-    "dictionary": (6_000_000, "usr/share/dictd", ".dict.dz", unpacked),
-    "manuals": (6_000_000, "usr/share/man", ".gz", manual),
-    "reference": (5_000_000, "usr/share/doc/postgresql-doc-15/html", ".html", page),
-    "python": (5_000_000, "usr/lib/python3.11", ".py", plain),
-    "proofs": (5_000_000, "usr/share/hol-light", ".ml", plain),
+    "prose": (8_000_000, "usr/share/doc/anarchism/html", ".html", read_html),
+    "sayings": (3_000_000, "usr/share/games/fortunes", "", read_fortunes),
+    "dictionary": (6_000_000, "usr/share/dictd", ".dict.dz", read_gzip),
+    "manuals": (6_000_000, "usr/share/man", ".gz", read_manual),
+    "reference": (5_000_000, "usr/share/doc/postgresql-doc-15/html", ".html", read_html),
+    "python": (5_000_000, "usr/lib/python3.11", ".py", decode),
+    "proofs": (5_000_000, "usr/share/hol-light", ".ml", decode),
 }
 
 
-def files_below(folder, ending):
-    for where, folders, names in os.walk(folder):
+def files_below(folder, suffix):
+    """Yields the paths of regular files below a folder, in a fixed order."""
+    for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            path = os.path.join(where, name)
-            is_index = not ending and "." in name  # fortunes keep theirs beside the text
-            if name.endswith(ending) and not is_index and not os.path.islink(path):
+            path = os.path.join(parent, name)
+            is_index = not suffix and "." in name  # index files of fortunes, as in "art.dat"
+            if name.endswith(suffix) and not is_index and not os.path.islink(path):
                 yield path
 
 
@@ -89,7 +89,7 @@ def size(text):
 
 
 def blocks_of(text):
-    """Paragraphs; one that is too long is cut at ends of lines, a too long line anywhere."""
+    """Yields paragraphs; too long ones are split at line ends, too long lines anywhere."""
     for paragraph in text.split("\n\n"):
         block = ""
         for line in paragraph.split("\n"):
@@ -104,13 +104,13 @@ def blocks_of(text):
 
 
 def pieces_of(text):
-    """The text itself when it fits a document, else pieces of about PIECE_BYTES."""
-    if size(text) <= MOST_BYTES:
+    """Returns [text] if it fits into a document, else pieces of about PIECE_BYTES."""
+    if size(text) <= MAX_BYTES:
         return [text]
     pieces, piece, piece_bytes = [], [], 0
     for block in blocks_of(text):
         block_bytes = size(block) + 2
-        if piece and piece_bytes + block_bytes > MOST_BYTES:
+        if piece and piece_bytes + block_bytes > MAX_BYTES:
             pieces.append("\n\n".join(piece))
             piece, piece_bytes = [], 0
         piece.append(block)
@@ -122,14 +122,14 @@ def pieces_of(text):
 
 
 def documents_of(texts):
-    """Pieces of all texts; small ones wait for their neighbours."""
+    """Yields the pieces of all texts; pieces below MIN_BYTES are joined with the next one."""
     waiting = ""
     for text in texts:
         for piece in pieces_of(text):
             joined = waiting + "\n\n" + piece if waiting else piece
-            if size(joined) > MOST_BYTES:  # the piece alone is large enough
+            if size(joined) > MAX_BYTES:  # the small text before this piece is dropped
                 joined, waiting = piece, ""
-            if size(joined) < LEAST_BYTES:
+            if size(joined) < MIN_BYTES:
                 waiting = joined
             else:
                 yield joined
@@ -137,11 +137,12 @@ def documents_of(texts):
 
 
 def gather(root, kind):
-    """(hash, JSON line, bytes of text) of the kind's documents, up to its cap in order of hash."""
-    cap, folder, ending, read = KINDS[kind]
+    """Returns (hash, JSON line, bytes of text) of a kind's documents, in the order of their hashes
+    and up to the maximum size of the kind."""
+    cap, folder, suffix, read = KINDS[kind]
 
     def texts():
-        for path in files_below(os.path.join(root, folder), ending):
+        for path in files_below(os.path.join(root, folder), suffix):
             with open(path, "rb") as file:
                 yield read(file.read())
 
@@ -174,10 +175,12 @@ def main():
         gathered = dict(zip(KINDS, pool.map(gather, [root] * len(KINDS), KINDS)))
     print_table(gathered)
     total = sum(row[2] for rows in gathered.values() for row in rows)
-    if total < LEAST_CORPUS_BYTES:
-        sys.exit(f"quickstart_corpus: only {total / 1e6:.1f} MB of text, expected 20 or more")
-    # By other digits of the hash than those that the caps went by, or the last lines would hold
-    # only the kinds that lie below their caps.
+    if total < MIN_CORPUS_BYTES:
+        sys.exit(f"quickstart_corpus: {root} has {total / 1e6:.1f} MB of text, but at least "
+                 f"{MIN_CORPUS_BYTES / 1e6:.0f} MB are needed; give your own text to "
+                 "'unipool data prepare'")
+    # Sort by the reversed hash. Each kind ends at the hash where its maximum size is reached, so in
+    # the order of the hashes the last lines would hold only kinds below their maximum.
     rows = sorted(sum(gathered.values(), []), key=lambda row: row[0][::-1])
     with open(target + ".partial", "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for _, line, _ in rows)

@@ -1,31 +1,31 @@
 #!/usr/bin/env python3
-"""Counts tests over the JUnit files of ctest: the cases of each GoogleTest program, and each other
-test as one. Prints what was skipped and why, what failed, and last `N passed, N failed, N skipped`.
+"""Counts the tests in JUnit files of ctest: each case of a GoogleTest program, and each other test,
+counts as one. Prints skipped tests with reasons, failed tests, and `N passed, N failed, N skipped`.
 
-usage: test_summary.py JUNIT.xml ...     exits 1 if a test failed or none ran
+usage: test_summary.py JUNIT.xml ...     Exit status 1: a test failed, or none passed.
 """
 import os
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
 
-# A GoogleTest program ends with these, in its brief output too; failures only have a line each.
+# The last lines of a GoogleTest program, also with --gtest_brief=1. Each failed case has a line.
 RAN = re.compile(r"^\[==========\] \d+ tests? from .* ran\.", re.MULTILINE)
 PASSED = re.compile(r"^\[  PASSED  \] (\d+) tests?\b", re.MULTILINE)
 SKIPPED = re.compile(r"^\[  SKIPPED \] (\d+) tests?\b", re.MULTILINE)
 FAILED = re.compile(r"^\[  FAILED  \] (\w+\.\w+|\w+/\w+\.[\w/]+)", re.MULTILINE)
-# "x_test.cc:12: Skipped", then the reason, then a line of another kind.
+# "x_test.cc:12: Skipped", followed by the lines of the reason.
 REASON = re.compile(r"^\S+:\d+: Skipped\n((?:(?!\[ |\[=|\S+:\d+: )\S.*\n?)*)", re.MULTILINE)
 
 
-def most(pattern, output):
-    """Under a launcher each rank prints the same counts: the largest, not the sum."""
+def largest_count(pattern, output):
+    """Returns the largest count in the output: under the launcher every rank prints all cases."""
     return max((int(number) for number in pattern.findall(output)), default=0)
 
 
 def count_not_run(case, output):
-    """A test that says "skip" by its exit status or is disabled is skipped; one that could not be
-    started has failed."""
+    """Counts a test with the status "notrun" or "disabled". It is skipped if its exit status asks
+    for that or if it is disabled; it has failed if it could not be started."""
     skip = case.find("skipped")
     why = skip.get("message", "") if skip is not None else "disabled"
     if case.get("status") == "notrun" and not why.startswith("SKIP_"):
@@ -35,7 +35,7 @@ def count_not_run(case, output):
 
 
 def count_case(case):
-    """(passed, failed, skipped, reasons) of one test of ctest."""
+    """Returns (passed, failed, skipped, reasons) of one test of ctest."""
     output = case.findtext("system-out") or ""
     if case.get("status") in ("notrun", "disabled"):
         return count_not_run(case, output)
@@ -44,7 +44,8 @@ def count_case(case):
         return int(not has_failed), int(has_failed), 0, []
     failed = max(len(set(FAILED.findall(output))), int(has_failed))
     reasons = list(dict.fromkeys(" ".join(text.split()) for text in REASON.findall(output)))
-    return most(PASSED, output), failed, most(SKIPPED, output), [text for text in reasons if text]
+    return (largest_count(PASSED, output), failed, largest_count(SKIPPED, output),
+            [text for text in reasons if text])
 
 
 def main():

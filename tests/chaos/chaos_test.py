@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Kills a random rank with SIGKILL at a random moment, again and again, and goes on after each:
-what the run leaves in the end is, bit for bit, what an undisturbed one leaves.
+"""Kills a random rank with SIGKILL at a random moment and resumes the run, several times. The final
+checkpoint and the losses equal those of an undisturbed run bit for bit.
 usage: chaos_test.py [KILLS, default 5]     UNIPOOL_CHAOS_SEED repeats a sequence of kills"""
 import collections
 import os
@@ -23,14 +23,14 @@ LOST_PEER = 76  # launch/world/exit_codes.h
 
 
 def settings(steps):
-    # A validation takes as long as a dozen steps, and a save is nearly always under way or near.
+    # A validation takes as long as about twelve steps, and saves follow each other closely.
     return {"steps": steps, "eval.every_steps": EVAL_EVERY, "eval.sequences": 0,
             "data.split": "20,75,5", "checkpoint.every_steps": 4, "checkpoint.keep_last": 2,
             "parallel.threads": 1, "pool.statistics": "LOCAL", "data.micro_batch": 2}
 
 
 class Phase:
-    """Waits for a moment of a run, and says afterwards which moment it was."""
+    """Waits for a phase of a run, and determines afterwards in which phases the run was."""
 
     def __init__(self, run_dir, generator):
         self.run_dir = run_dir
@@ -52,7 +52,7 @@ class Phase:
                 time.sleep(delay * 0.2)
                 return
             if name == "validation" and step > last_step and step % EVAL_EVERY == EVAL_EVERY - 1:
-                # Past the step that follows, and not past the validation after it.
+                # The moment is after the next step, and before the end of the validation.
                 time.sleep((1.2 + 2 * delay) * support.metrics(self.run_dir)[-1]["step_seconds"])
                 return
             if name == "save" and step > last_step and self.half_written():
@@ -62,13 +62,13 @@ class Phase:
                 return
             time.sleep(0.002)
 
-    def were(self, last_step):
-        """The moments that it was: a save is beside something else."""
+    def current(self, last_step):
+        """The phases of this moment; a save overlaps with another phase."""
         step = process.last_step(self.run_dir)
         if step <= last_step:
             return ["start-up"]
-        moment = "validation" if step % EVAL_EVERY == EVAL_EVERY - 1 else "training"
-        return [moment] + ["save"] * self.half_written()
+        phase = "validation" if step % EVAL_EVERY == EVAL_EVERY - 1 else "training"
+        return [phase] + ["save"] * self.half_written()
 
 
 def final_state(run_dir):
@@ -86,8 +86,9 @@ class ChaosTest(support.TextTest):
             support.train_command(self.prefix, run_dir, settings(steps)), RANKS,
             environment=environment)
 
-    def aims(self, hit):
-        """Every phase in turn, KILLS kills in all; then those that were missed, some times more."""
+    def targets(self, hit):
+        """Yields (number of the kill, phase): KILLS kills over all phases in turn, then at most ten
+        more for phases that no kill has hit yet."""
         for kill in range(KILLS):
             yield kill, PHASES[kill % len(PHASES)]
         for kill in range(KILLS, KILLS + 10):
@@ -96,36 +97,36 @@ class ChaosTest(support.TextTest):
                 return
             yield kill, missed[0]
 
-    def test_killed_runs_end_as_undisturbed_ones(self):
+    def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(self):
         seed = int(os.environ.get("UNIPOOL_CHAOS_SEED", time.time_ns() % 1000000))
         generator = random.Random(seed)
         steps = 200 + 12 * KILLS
         calm_dir, calm = self.job("calm", steps)
         self.assertEqual(calm.finish(300)[0], 0)
         hit = collections.Counter()
-        for kill, name in self.aims(hit):
+        for kill, name in self.targets(hit):
             run_dir, job = self.job("chaos", steps, process.SLOW_DISK)
             last_step = process.last_step(run_dir)
             phase = Phase(run_dir, generator)
-            # Looked up before the moment, since that takes a while.
+            # The process is looked up before the phase starts, because that takes a while.
             rank = generator.randrange(RANKS)
             victim = process.wait_for(lambda: job.pid_of(rank) or job.process.poll() is not None,
-                                      60, "the victim is there")
+                                      60, f"process of rank {rank}")
             phase.wait(name, job, last_step)
             victim = victim if victim is not True and process.is_alive(victim) else 0
             if victim:
                 os.kill(victim, signal.SIGKILL)
-                hit.update(phase.were(last_step))
+                hit.update(phase.current(last_step))
             status, output, errors = job.finish(120)
             self.assertIn(status, (LOST_PEER,) if victim else (0, LOST_PEER),
                           f"seed {seed}, kill {kill}: {output}{errors}")
         run_dir, job = self.job("chaos", steps)
         status, output, errors = job.finish(300)
         self.assertEqual(status, 0, f"seed {seed}: {output}{errors}")
-        print(f"seed {seed}, kills by what they met: {dict(hit)}")
+        print(f"seed {seed}, kills by phase: {dict(hit)}")
         self.assertEqual(final_state(run_dir), final_state(calm_dir), f"seed {seed}")
         for name in PHASES[:-1]:
-            self.assertGreater(hit[name], 0, f"seed {seed}: no kill met {name}: {dict(hit)}")
+            self.assertGreater(hit[name], 0, f"seed {seed}: no kill hit {name}: {dict(hit)}")
 
 
 if __name__ == "__main__":

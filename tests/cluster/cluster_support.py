@@ -1,5 +1,5 @@
-"""What the tests on several hosts share: the hosts (hosts.sh), a Slurm over them (slurm.sh), and
-why a test cannot run here."""
+"""Support for tests on several hosts: starts the hosts (hosts.sh) and a Slurm on them (slurm.sh),
+and finds out whether this machine can run such tests."""
 import contextlib
 import os
 import pathlib
@@ -17,14 +17,14 @@ NETWORK = "10.77.0.0/24"
 
 
 def cannot_run(*programs):
-    """Why this machine cannot take the part of a cluster, or nothing."""
+    """The reason why this machine cannot emulate a cluster, or None; `programs` are needed too."""
     if os.geteuid() != 0:
-        return "hosts are namespaces, which only root can make"
+        return "only root can create the namespaces that emulate hosts"
     if pathlib.Path(tempfile.gettempdir()).resolve().is_relative_to("/dev/shm"):
-        return "the folder for temporary files is in /dev/shm, of which each host has its own"
+        return "the folder for temporary files is in /dev/shm, which hosts do not share; set TMPDIR"
     for program in ("ip", "nsenter", "unshare", "mpirun") + programs:
         if shutil.which(program) is None:
-            return f"{program} is not installed (tools/setup.sh --cluster)"
+            return f"{program} is not installed; run tools/setup.sh --cluster"
     for probe in (["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "true"],
                   ["ip", "netns", "add", "unipool-probe"], ["ip", "netns", "del", "unipool-probe"]):
         done = subprocess.run(probe, capture_output=True, text=True, check=False)
@@ -41,7 +41,7 @@ def skip_unless_possible(*programs):
 
 
 def call(*words, timeout=60):
-    """The output of a command that must succeed."""
+    """Runs a command that must succeed and returns its standard output."""
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True,
                           timeout=timeout, check=False)
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
@@ -50,9 +50,10 @@ def call(*words, timeout=60):
 
 @contextlib.contextmanager
 def up(script, count):
-    """The script's `up COUNT` until the end. Daemons must not hold the pipe of an output."""
+    """Runs `SCRIPT up COUNT`, yields the names of the hosts, and runs `SCRIPT down` at the end."""
     subprocess.run([script, "down"], capture_output=True, check=False)
     try:
+        # No pipe, since the daemons that `up` starts would keep it open.
         subprocess.run([script, "up", str(count)], check=True, stdout=subprocess.DEVNULL,
                        timeout=60)
         yield [f"h{i + 1}" for i in range(count)]
@@ -62,7 +63,7 @@ def up(script, count):
 
 
 def mpirun_on(names, slots=1, restarts=0):
-    """The command that starts one program over the hosts, up to the program."""
+    """The words of a command that starts ranks on these hosts; the program follows."""
     return [HOSTS, "head", "env", f"PATH={os.environ['PATH']}", support.LAUNCHER,
             "--restarts", str(restarts), "-np", str(slots * len(names)),
             "--host", ",".join(f"{name}:{slots}" for name in names),

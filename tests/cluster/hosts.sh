@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
-# Several hosts on one machine: h1, h2, ... are network, name, mount and process namespaces of their
-# own (address 10.77.0.i, own /dev/shm), joined by a bridge that is in a namespace too. Needs root,
-# iproute2 and util-linux; nothing is added to the machine's own network.
-# usage: hosts.sh up [N]             make h1..hN (default 3)
-#        hosts.sh exec HOST CMD...   run on a host
-#        hosts.sh head CMD...        run on h1's network, outside its processes: outlives `kill h1`
-#        hosts.sh agent              the program that mpirun takes as plm_rsh_agent
-#        hosts.sh rate HOST RATE     limit both directions, as in 100mbit; `off` ends it
-#        hosts.sh cut HOST           pull the cable;  hosts.sh join HOST  put it back
-#        hosts.sh kill HOST          power off
-#        hosts.sh down               end them all
+# Emulates several hosts on one machine. Each of h1, h2, ... has network, UTS, mount and process
+# namespaces of its own (address 10.77.0.i, own /dev/shm); a bridge in another namespace connects
+# them. Needs root, iproute2 and util-linux. The network of the machine itself is not changed.
+# usage: hosts.sh up [N]             create h1..hN (default 3)
+#        hosts.sh exec HOST CMD...   run a command on a host
+#        hosts.sh head CMD...        run a command on h1's network that survives `kill h1`
+#        hosts.sh agent              print the program for mpirun's plm_rsh_agent
+#        hosts.sh rate HOST RATE     limit both directions, as in 100mbit; `off` removes the limit
+#        hosts.sh cut HOST           disconnect a host from the network
+#        hosts.sh join HOST          connect it again
+#        hosts.sh kill HOST          kill all processes of a host
+#        hosts.sh down               remove all hosts
 set -u
 folder=${UNIPOOL_HOSTS:-${TMPDIR:-/tmp}/unipool-hosts}
 bridge=unipool-switch
 
-# The first process of a host's process namespace, as seen from outside.
+# Prints the process id, outside of the namespace, of the first process of a host.
 pid_of() { cat "$folder/$1.pid"; }
 namespace_of() { echo "unipool-$1"; }
 
@@ -36,16 +37,17 @@ make_network() {
   done
 }
 
-# Entering by nsenter leaves /sys as it is, which `ip netns exec` would mount anew.
+# Starts the first process of a host. nsenter leaves /sys as it is; `ip netns exec` would mount it
+# again.
 boot() {
-  local host=$1 outer first try
+  local host=$1 outer first
   setsid nsenter --net="/run/netns/$(namespace_of "$host")" \
     unshare --uts --mount --pid --fork --kill-child \
     sh -c "hostname $host && mount -t tmpfs tmpfs /dev/shm &&
            mount --bind $folder/hosts /etc/hosts && exec sleep infinity" \
     < /dev/null > /dev/null 2>&1 &
   outer=$!
-  for try in $(seq 100); do
+  for _ in $(seq 100); do
     first=$(ps -o pid= --ppid "$outer" | tr -d ' ')
     if [ -n "$first" ] && [ "$(nsenter -t "$first" --uts hostname 2> /dev/null)" = "$host" ]; then
       echo "$first" > "$folder/$host.pid"
@@ -53,11 +55,11 @@ boot() {
     fi
     sleep 0.05
   done
-  echo "hosts.sh: $host did not start" >&2
+  echo "hosts.sh: $host did not start within 5 s" >&2
   return 1
 }
 
-# Its own /proc, which daemons look into.
+# Runs a command on a host with the /proc of that host, which daemons read.
 run_on() {
   local host=$1
   shift
@@ -81,7 +83,7 @@ bring_up() {
   rm -f "$folder"/*.pid
   { echo 127.0.0.1 localhost; for i in $(seq "$count"); do echo "10.77.0.$i h$i"; done; } \
     > "$folder/hosts"
-  # mpirun calls it as: agent HOST command words
+  # mpirun calls the agent as: agent HOST COMMAND...
   cat > "$folder/agent.sh" << AGENT
 #!/usr/bin/env bash
 host=\$1
@@ -113,5 +115,5 @@ case ${1:-} in
   join) ip -n "$bridge" link set "p${2#h}" up ;;
   kill) kill -KILL "$(pid_of "$2")" ;;
   down) take_down ;;
-  *) sed -n '2,14p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
 esac

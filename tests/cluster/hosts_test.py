@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs over several hosts: the same losses as on one, a cable pulled for a while, a host that is
-gone for good."""
+"""Training on several hosts: the losses equal those of a single process; a run survives a network
+cut of five seconds; after the loss of a host it restarts on the remaining ones."""
 import os
 import subprocess
 import tempfile
@@ -31,17 +31,18 @@ class HostsTest(unittest.TestCase):
     def start(self, words):
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def alone(self, steps):
-        run_dir, command = self.command(f"alone-{steps}", steps)
+    def single_process(self, steps):
+        run_dir, command = self.command(f"single-{steps}", steps)
         cluster.call(*command, timeout=200)
         return support.metrics(run_dir)
 
     def expect_losses(self, run_dir, steps, delta):
-        for one, other in zip(self.alone(steps)[1:], support.metrics(run_dir)[1:], strict=True):
+        expected, records = self.single_process(steps), support.metrics(run_dir)
+        for one, other in zip(expected[1:], records[1:], strict=True):
             self.assertEqual(one["step"], other["step"])
             self.assertAlmostEqual(one["lm_loss"], other["lm_loss"], delta=delta)
 
-    def test_three_hosts_train_as_one(self):
+    def test_three_hosts_give_the_losses_of_a_single_process(self):
         with cluster.up(cluster.HOSTS, 3) as names:
             run_dir, command = self.command("three", 10)
             cluster.call(*cluster.mpirun_on(names, slots=2), *command, timeout=200)
@@ -59,14 +60,14 @@ class HostsTest(unittest.TestCase):
                 cluster.call(cluster.HOSTS, "join", "h2")
                 process.wait_for(lambda: process.last_step(run_dir) > at_the_cut + 5, 60,
                                    "steps after the cut")
-                self.assertIsNone(job.poll(), "the run goes on")
+                self.assertIsNone(job.poll(), "the run ended")
                 job.terminate()
                 output, _ = job.communicate(timeout=60)
                 self.assertEqual(job.returncode, 75, output)
             finally:
                 job.kill()
 
-    def test_a_lost_host_is_done_without(self):
+    def test_a_run_restarts_without_a_lost_host(self):
         with cluster.up(cluster.HOSTS, 3) as names:
             run_dir, command = self.command("lost", 300)
             job = self.start(cluster.mpirun_on(names, restarts=2) + command)
@@ -77,7 +78,7 @@ class HostsTest(unittest.TestCase):
             finally:
                 job.kill()
         self.assertEqual(job.returncode, 0, text)
-        self.assertIn("h3 cannot be reached: going on without it", text)
+        self.assertIn("host h3 cannot be reached; the restart does not use it", text)
         records = support.metrics(run_dir)
         self.assertEqual([record["step"] for record in records], list(range(301)))
 

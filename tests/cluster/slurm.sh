@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# A private Slurm whose nodes are the hosts of hosts.sh: one controller on h1's network, a daemon on
-# each host, munge with a key of its own; no systemd, no cgroup, nothing under /etc or /run.
-# usage: slurm.sh up [N]        start on h1..hN, which are up (default 3)
-#        slurm.sh run CMD...    sbatch, squeue, scontrol ... against it
-#        slurm.sh down          end it
+# A private Slurm whose nodes are the hosts of hosts.sh: a controller on the network of h1, a daemon
+# on each host, and munge with a key of its own. It uses no systemd, no cgroup, nothing in /etc or
+# /run.
+# usage: slurm.sh up [N]        start Slurm on h1..hN, which hosts.sh has created (default 3)
+#        slurm.sh run CMD...    run sbatch, squeue, scontrol ... with this Slurm
+#        slurm.sh down          stop it
 # Needs root and Debian's slurm-wlm and munge.
 set -u
 folder=${UNIPOOL_SLURM:-${TMPDIR:-/tmp}/unipool-slurm}
@@ -22,7 +23,7 @@ start_munge() {
     --seed-file="$folder/munge/seed" --force 2> "$folder/log/munged.err"
 }
 
-# cred_expire: a requeued job starts after 5 s instead of two minutes.
+# With cred_expire=5 a requeued job starts after 5 s; the default is two minutes.
 write_config() {
   local nodes=$1 i
   cat > "$SLURM_CONF" << CONFIG
@@ -69,18 +70,18 @@ CONFIG
 }
 
 bring_up() {
-  local nodes=$1 i try
+  local nodes=$1 i
   mkdir -p "$folder"/{state,spool,log,run,tmp}
   chmod 755 "$folder"
   start_munge || return 1
   write_config "$nodes"
   controller slurmctld -f "$SLURM_CONF" || return 1
   for i in $(seq "$nodes"); do "$here/hosts.sh" exec "h$i" slurmd -f "$SLURM_CONF" || return 1; done
-  for try in $(seq 100); do
+  for _ in $(seq 100); do
     [ "$(controller sinfo -h -t idle -o %D 2> /dev/null)" = "$nodes" ] && return 0
     sleep 0.2
   done
-  echo "slurm.sh: not all of $nodes nodes are idle" >&2
+  echo "slurm.sh: not all of the $nodes nodes became idle within 20 s; see $folder/log" >&2
   return 1
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""launch/slurm/train.sbatch under a real Slurm over three hosts: a job that is told to leave saves,
-goes back to the queue and goes on to the same end; a task of an array has a run folder of its own;
-scancel saves and does not come back."""
+"""Runs launch/slurm/train.sbatch under a real Slurm on three hosts. A job that receives SIGUSR1
+saves, is requeued, and resumes to the same losses as an undisturbed run. After scancel a job saves
+and is not requeued. Every task of an array has a run folder of its own."""
 import contextlib
 import os
 import re
@@ -64,15 +64,15 @@ class SlurmTest(unittest.TestCase):
         process.wait_for(lambda: job_field(job, "JobState") == state, seconds,
                            f"job {job} {state}; its log: {self.log(name)}")
 
-    def test_a_job_told_to_leave_goes_on_in_its_next_start(self):
-        steps = 3000  # a few seconds, so that the signal comes before the end
+    def test_a_job_with_sigusr1_is_requeued_and_resumes(self):
+        steps = 3000  # some seconds, so that the signal arrives before the end
         job = self.submit("requeued", steps)
         process.wait_for(lambda: process.last_step(self.path("requeued")) > 10, 90, "10 steps")
         scheduler("scancel", "--signal=USR1", "--batch", job)
         process.wait_for(lambda: job_field(job, "Restarts") == "1", 60, "the job is requeued")
         self.wait_for(job, "COMPLETED", 180, "requeued")
         log = self.log("requeued")
-        self.assertIn("goes back to the queue", log)
+        self.assertIn(f"the run has saved; requeueing job {job}", log)
         self.assertIn("start 2, 2 ranks", log)
         undisturbed = support.train_command(self.prefix, self.path("undisturbed"),
                                             {"steps": steps, "eval.every_steps": 0,
@@ -82,7 +82,7 @@ class SlurmTest(unittest.TestCase):
                   for name in ("requeued", "undisturbed")]
         self.assertEqual(losses[0], losses[1])
 
-    def test_scancel_saves_and_does_not_come_back(self):
+    def test_scancel_saves_and_does_not_requeue(self):
         job = self.submit("cancelled", 100000)
         process.wait_for(lambda: process.last_step(self.path("cancelled")) > 5, 60, "5 steps")
         scheduler("scancel", "--signal=TERM", "--batch", job)

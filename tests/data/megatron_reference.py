@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""Megatron-Core's order of samples, written independently of the program from its description
-(model/method.md#sample-order): tokens are listed one by one, and random words come from Python's
-own Mersenne Twister, set to the state of a seeded numpy generator.
+"""Megatron-Core's order of samples in plain Python, implemented from its description
+(model/method.md#sample-order) and deliberately different from the program: it lists tokens one by
+one, and uses Python's random generator in the state that numpy's seeding sets.
 
     megatron_reference.py --golden    prints the numbers in tests/data/megatron_order_test.cc
-    megatron_reference.py --numpy     compares the shuffles with those of numpy (must be installed)
+    megatron_reference.py --numpy     compares the shuffles with those of numpy, which it needs
 """
 import argparse
 import math
 import random
 
 GOLDEN_LENGTHS = [3, 1, 0, 7, 2, 5, 4, 1, 6]  # tokens of each sequence
-# (first, last, sequence, samples, seed): one epoch; several epochs shuffled together; the last
-# epoch shuffled separately.
+# (first, last, sequence, wanted, seed). The cases are one epoch; several epochs shuffled together;
+# the last epoch shuffled separately.
 GOLDEN_CASES = [(0, 9, 4, 5, 1234), (1, 8, 3, 18, 1234), (1, 8, 3, 14, 7)]
 
 
 def numpy_words(seed):
-    """Python's generator in the state of numpy.random.RandomState(seed)."""
+    """Returns Python's generator in the state of numpy.random.RandomState(seed)."""
     state = [seed]
     for i in range(1, 624):
         state.append((1812433253 * (state[-1] ^ state[-1] >> 30) + i) & 0xffffffff)
@@ -27,6 +27,7 @@ def numpy_words(seed):
 
 
 def shuffled(values, words):
+    """Returns the values in the order of numpy's RandomState.shuffle."""
     values = list(values)
     for last in reversed(range(1, len(values))):
         mask = (1 << last.bit_length()) - 1
@@ -38,30 +39,31 @@ def shuffled(values, words):
 
 
 def indices(lengths, first, last, sequence, wanted, seed):
-    """(documents, starts of samples as (document index, offset), shuffle) for [first, last)."""
+    """Returns (documents, cuts, shuffle) of sequences first to last - 1. A cut is (index into
+    documents, offset of the token), the start of a sample."""
     ids = list(range(first, last))
     tokens = sum(lengths[first:last])
     epochs = 1
     while epochs * tokens < wanted * sequence + 1:
         epochs += 1
     cuts_of = lambda n: (n * tokens - 1) // sequence
-    apart = epochs > 1 and wanted - cuts_of(epochs - 1) < int(0.8 * cuts_of(1))
+    last_is_separate = epochs > 1 and wanted - cuts_of(epochs - 1) < int(0.8 * cuts_of(1))
     words = numpy_words(seed)
-    if apart:
+    if last_is_separate:
         documents = shuffled(ids * (epochs - 1), words) + shuffled(ids, words)
     else:
         documents = shuffled(ids * epochs, words)
     stream = [(place, offset) for place, document in enumerate(documents)
               for offset in range(lengths[document])]
     cuts = [stream[i * sequence] for i in range(cuts_of(epochs) + 1)]
-    border = cuts_of(epochs - 1) if apart else cuts_of(epochs)
+    border = cuts_of(epochs - 1) if last_is_separate else cuts_of(epochs)
     shuffle = shuffled(range(border), words)
     shuffle += shuffled(range(border, cuts_of(epochs)), words)
     return documents, cuts, shuffle
 
 
 def samples(sequences, first, last, sequence, wanted, seed):
-    """The `wanted` samples, each sequence + 1 ids, of sequences first to last - 1."""
+    """Returns `wanted` samples of sequence + 1 ids each, from sequences first to last - 1."""
     lengths = [len(ids) for ids in sequences]
     documents, _, shuffle = indices(lengths, first, last, sequence, wanted, seed)
     stream = [token for document in documents for token in sequences[document]]
@@ -69,6 +71,7 @@ def samples(sequences, first, last, sequence, wanted, seed):
 
 
 def split_bounds(weights, count):
+    """Returns the bounds of the parts when `count` sequences are split by weight."""
     total, bounds, sum_so_far = sum(weights), [0], 0.0
     for weight in weights:
         sum_so_far += weight / total
@@ -77,8 +80,8 @@ def split_bounds(weights, count):
 
 
 def blended(shards, weights, part, split, settings):
-    """`wanted` samples of a blend; a shard is a list of sequences, settings (sequence, wanted,
-    seed)."""
+    """Returns `wanted` samples of a blend. A shard is a list of sequences; settings are (sequence,
+    wanted, seed)."""
     sequence, wanted, seed = settings
     shares = [weight / math.fsum(weights) for weight in weights]
     queues = []

@@ -1,5 +1,5 @@
-"""What tests of the `unipool` program share: where it is, running it alone or under the launcher,
-and a small run to train."""
+"""Support for tests of the `unipool` program: runs it as one process or under the launcher, and
+makes a small text and the settings of a small training run."""
 import json
 import os
 import pathlib
@@ -25,7 +25,8 @@ SETTINGS = {
 
 VARIANTS = {
     "dense": {"model.ffn_kind": "DENSE"},
-    # The layer loss by its definition looks at one rank's micro-batch, so it depends on the layout.
+    # By default the layer loss uses the counts of one rank's micro-batch, so it would depend on the
+    # number of ranks.
     "vanilla": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
                 "pool.layer_statistics": "GLOBAL", "pool.pool_loss": 0},
     "unipool": {},
@@ -34,8 +35,8 @@ VARIANTS = {
 
 
 def run(command, ranks=0, timeout=120, environment=None, stdin=None):
-    """The finished process of `unipool COMMAND...`, under the launcher where ranks > 0; `stdin` is
-    the text of its standard input."""
+    """Runs `unipool COMMAND...`, under the launcher if ranks > 0, and returns the finished process.
+    `stdin` is the text of its standard input."""
     words = [PROGRAM] + [str(word) for word in command]
     if ranks:
         words = [LAUNCHER, "-np", str(ranks)] + words
@@ -44,7 +45,7 @@ def run(command, ranks=0, timeout=120, environment=None, stdin=None):
 
 
 def write_text(folder, documents=60):
-    """A folder's text.bin and text.idx, made from made-up sentences; returns the prefix."""
+    """Writes text.bin and text.idx with random sentences to a folder; returns their prefix."""
     generator = random.Random(5)
     words = ["pool", "expert", "token", "router", "layer", "rank", "loss", "gate"]
     source = pathlib.Path(folder) / "text.jsonl"
@@ -59,6 +60,7 @@ def write_text(folder, documents=60):
 
 
 def train_command(prefix, run_dir, settings=None):
+    """The words of `unipool train` with SETTINGS, of which `settings` overrides some."""
     merged = dict(SETTINGS, **(settings or {}))
     merged["data.prefix"] = prefix
     command = ["train", "--run-dir", run_dir]
@@ -68,22 +70,24 @@ def train_command(prefix, run_dir, settings=None):
 
 
 def metrics(run_dir):
+    """The records of metrics.jsonl, one dict per line."""
     with open(os.path.join(run_dir, "metrics.jsonl")) as file:
         return [json.loads(line) for line in file]
 
 
-# Fields of a record that differ from run to run.
+# Fields of a record that differ between two equal runs.
 TIMES = {"step_seconds", "tokens_per_second", "exposed_comm_seconds", "checkpoint_stall_seconds",
          "checkpoint_gigabytes_per_second"}
 
 
 def untimed(run_dir):
+    """The records of metrics.jsonl without the fields in TIMES."""
     return [{key: value for key, value in record.items() if key not in TIMES}
             for record in metrics(run_dir)]
 
 
 def expect_same(test, one, other):
-    """Two run folders hold the same records and, in the newest checkpoint, the same bytes."""
+    """Asserts that two run folders have equal records and newest checkpoints with equal bytes."""
     test.assertEqual(untimed(one), untimed(other))
     one, other = latest_checkpoint(one), latest_checkpoint(other)
     names = sorted(os.listdir(one))
@@ -99,7 +103,7 @@ def latest_checkpoint(run_dir):
 
 
 def read_tensors(path):
-    """{name: (shape, values)} of a file of float32 tensors, by the description of the format."""
+    """Reads a safetensors file of float32 tensors; returns {name: (shape, values)}."""
     data = pathlib.Path(path).read_bytes()
     start = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:start])
@@ -113,7 +117,7 @@ def read_tensors(path):
 
 
 class TextTest(unittest.TestCase):
-    """Tests that share a folder, gone with them, and the prefix of a small text in it."""
+    """Base of tests that share a temporary folder and the prefix of a small text in it."""
 
     @classmethod
     def setUpClass(cls):

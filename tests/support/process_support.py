@@ -1,4 +1,5 @@
-"""Runs of `unipool train` that tests send signals to: started, watched, ended, within a bound."""
+"""Support for tests that send signals to a running `unipool train`: start, observe and end it, each
+with a timeout."""
 import ctypes
 import os
 import pathlib
@@ -8,17 +9,17 @@ import time
 
 import command_support as support
 
-# Long enough that a signal comes in the middle; the files of a test are small all the same.
+# A run so long that a signal arrives before its end, which writes only small files.
 LONG = {"steps": 100000, "eval.every_steps": 0, "checkpoint.save_final": "true",
         "checkpoint.every_steps": 0}
 
-# Of a run whose saves are long enough to be met (tests/support/slow_disk.cc).
+# Environment of a run whose saves take long enough to be interrupted (tests/support/slow_disk.cc).
 SLOW_DISK = {"LD_PRELOAD": os.environ.get("UNIPOOL_SLOW_DISK", str(
     support.ROOT / "build" / "tests" / "libslow_disk.so"))}
 
 
 def state(pid):
-    """The letter of /proc for a process, "" where there is none; dead ones may stay as Z."""
+    """The state of a process as a letter of /proc, "" if there is none; Z is a dead process."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
@@ -30,6 +31,7 @@ def is_alive(pid):
 
 
 def environment_of(pid):
+    """The environment of a process as a dict; empty if it cannot be read."""
     try:
         data = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -39,24 +41,25 @@ def environment_of(pid):
 
 
 def wait_for(condition, seconds, what):
-    """The condition's first true value; an assertion with `what` after the time."""
+    """Waits until condition() is true and returns its value; after `seconds` raises an
+    AssertionError that names `what`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         value = condition()
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"timeout after {seconds} s: {what}")
 
 
 class Job:
-    """`unipool` with these arguments, alone (ranks = 0) or under the launcher."""
+    """A running `unipool COMMAND...`: one process if ranks is 0, else under the launcher."""
 
     def __init__(self, command, ranks=0, launcher_options=(), environment=None):
         words = [support.PROGRAM] + [str(word) for word in command]
         if ranks:
             words = [support.LAUNCHER, *launcher_options, "-np", str(ranks)] + words
-        # A mark that ranks inherit, to find them by.
+        # The ranks inherit this mark, by which pid_of finds them.
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         self.ranks = max(1, ranks)
         self.process = subprocess.Popen(
@@ -64,7 +67,7 @@ class Job:
             env=dict(os.environ, UNIPOOL_TEST_MARK=self.mark, **(environment or {})))
 
     def pid_of(self, rank):
-        """The process of a rank, 0 while there is none."""
+        """The process id of a rank; 0 if it does not run."""
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             pid = int(folder.name)
             environment = environment_of(pid)
@@ -80,19 +83,20 @@ class Job:
         return 0
 
     def signal_rank(self, rank, number):
-        os.kill(wait_for(lambda: self.pid_of(rank), 30, f"rank {rank} is there"), number)
+        os.kill(wait_for(lambda: self.pid_of(rank), 30, f"process of rank {rank}"), number)
 
     def signal(self, number):
         self.process.send_signal(number)
 
     def finish(self, seconds=60):
-        """(exit status, standard output, standard error); an assertion after the time."""
+        """Waits for the end and returns (exit status, standard output, standard error). After
+        `seconds` kills the job and raises an AssertionError."""
         try:
             output, errors = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             self.kill()
             output, errors = self.process.communicate()
-            raise AssertionError(f"not ended within {seconds} s:\n{output}\n{errors}") from None
+            raise AssertionError(f"still running after {seconds} s:\n{output}\n{errors}") from None
         return self.process.returncode, output, errors
 
     def kill(self):
@@ -107,8 +111,8 @@ PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 
 
 def stop_thread(thread):
-    """Stops one thread of a child and leaves its others running, as a device that does not answer
-    does; it stays so until the child ends. An OSError where that is not allowed."""
+    """Stops one thread of a child process until the child ends; its other threads continue. This
+    imitates a device that does not answer. Raises OSError if ptrace is not allowed."""
     libc = ctypes.CDLL(None, use_errno=True)
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
         if libc.ptrace(request, ctypes.c_long(thread), None, None) != 0:
@@ -117,7 +121,7 @@ def stop_thread(thread):
 
 
 def last_step(run_dir):
-    """Of metrics.jsonl; -1 while it has no whole line."""
+    """The step of the last complete line of metrics.jsonl; -1 if there is none."""
     try:
         lines = pathlib.Path(run_dir, "metrics.jsonl").read_text().splitlines(keepends=True)
     except OSError:
@@ -127,16 +131,17 @@ def last_step(run_dir):
 
 
 def checkpoints(run_dir):
+    """Sorted names of the checkpoints of a run, finished or not."""
     return steps_in(pathlib.Path(run_dir, "checkpoints"))
 
 
 def steps_in(folder):
-    """Names of the checkpoints there, finished or not."""
+    """Sorted names of the checkpoints in a folder, finished or not."""
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
 def finished_in(folder):
-    """Names of the finished checkpoints there."""
+    """Names of the finished checkpoints in a folder."""
     return {name for name in steps_in(folder) if not name.endswith(".tmp")}

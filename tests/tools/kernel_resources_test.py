@@ -1,4 +1,4 @@
-"""kernel_resources.py reads what ptxas prints, and fails where a kernel spills."""
+"""Tests that tools/kernel_resources.py reads the reports of ptxas and fails if a kernel spills."""
 import os
 import subprocess
 import sys
@@ -33,31 +33,32 @@ class KernelResources(unittest.TestCase):
                                  check=False)
         return run.returncode, run.stdout.splitlines()
 
-    def test_prints_a_line_a_kernel_and_fails_where_one_spills(self):
+    def test_prints_one_line_per_kernel_and_fails_if_one_spills(self):
         status, lines = self.run_tool(REPORT % 12)
         self.assertEqual(status, 1)
         self.assertEqual(lines[1].split()[:6], ["40", "16", "8", "128", "sm_90a", "add_cuda:"])
         self.assertEqual(lines[2].split()[:5], ["8", "0", "0", "0", "sm_80"])
-        self.assertEqual(lines[-1], "2 kernels, 1 spill, 0 are serialized")
+        self.assertEqual(lines[-1], "2 kernels: 1 spill registers, 0 have serialized wgmma")
 
-    def test_passes_where_none_spills(self):
+    def test_passes_if_no_kernel_spills(self):
         status, lines = self.run_tool((REPORT % 0).replace("4 bytes spill loads",
                                                            "0 bytes spill loads"))
-        self.assertEqual((status, lines[-1]), (0, "2 kernels, 0 spill, 0 are serialized"))
+        self.assertEqual((status, lines[-1]),
+                         (0, "2 kernels: 0 spill registers, 0 have serialized wgmma"))
 
-    def test_fails_where_products_are_serialized(self):
+    def test_fails_if_wgmma_is_serialized(self):
         status, lines = self.run_tool(
             "ptxas info    : (C7520) Potential Performance Loss: wgmma.mma_async instructions are "
             "serialized due to something in the function '_ZN7unipool4FillEPf'\n" +
             (REPORT % 0).replace("4 bytes spill loads", "0 bytes spill loads"))
         self.assertEqual(status, 1)
         self.assertIn("serialized", lines[-2])
-        self.assertEqual(lines[-1], "2 kernels, 0 spill, 1 are serialized")
+        self.assertEqual(lines[-1], "2 kernels: 0 spill registers, 1 have serialized wgmma")
 
-    def test_says_where_there_is_no_report(self):
+    def test_a_folder_without_reports_is_an_error(self):
         status, lines = self.run_tool(None)
         self.assertEqual(status, 2)
-        self.assertIn("expected a folder built with CUDA", lines[0])
+        self.assertIn("give the folder of a build with CUDA", lines[0])
 
 
 if __name__ == "__main__":

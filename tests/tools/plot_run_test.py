@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of tools/plot_run.py on made-up runs: what it draws, and what it refuses in one line."""
+"""Tests tools/plot_run.py on small runs: the drawing, and the one-line errors for bad input."""
 import json
 import os
 import pathlib
@@ -32,11 +32,11 @@ class PlotRunTest(unittest.TestCase):
                                output or self.output, *arguments],
                               capture_output=True, text=True, check=False)
 
-    def expect_refusal(self, done, said):
+    def expect_error(self, done, message):
         self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-        self.assertIn(said, done.stderr)
-        self.assertFalse(os.path.exists(self.output), "a file is left")
+        self.assertIn(message, done.stderr)
+        self.assertFalse(os.path.exists(self.output), "an output file exists")
 
     def test_a_run_becomes_a_drawing(self):
         done = self.plot(text_of([VALIDATION] + TRAINING), "--line", "bigram=2.79")
@@ -45,30 +45,30 @@ class PlotRunTest(unittest.TestCase):
         self.assertTrue(drawing.startswith("<svg ") and drawing.endswith("</svg>\n"))
         self.assertIn("bigram 2.79", drawing)
 
-    def test_a_run_without_a_training_step_is_refused(self):
+    def test_a_run_without_a_training_step_is_an_error(self):
         for records in ([], [VALIDATION]):
             with self.subTest(records=records):
-                self.expect_refusal(self.plot(text_of(records)),
-                                    "metrics.jsonl: no record of a training step")
+                self.expect_error(self.plot(text_of(records)),
+                                  "metrics.jsonl has no record of a training step")
 
-    def test_a_broken_line_is_named_by_its_number(self):
-        for broken, said in (('{"step": 4, "lm', "line 4: Unterminated string"),
-                             ("[4]", "line 4: expected an object"),
-                             ("{}", "line 4: expected an object")):
-            with self.subTest(broken=broken):
-                self.expect_refusal(self.plot(text_of(TRAINING) + broken), said)
+    def test_a_bad_line_is_reported_with_its_number(self):
+        for line, message in (('{"step": 4, "lm', "line 4: Unterminated string"),
+                              ("[4]", "line 4 is not a JSON object with an integer \"step\""),
+                              ("{}", "line 4 is not a JSON object with an integer \"step\"")):
+            with self.subTest(line=line):
+                self.expect_error(self.plot(text_of(TRAINING) + line), message)
 
-    def test_a_run_that_cannot_be_read_is_refused(self):
+    def test_a_run_that_cannot_be_read_is_an_error(self):
         pathlib.Path(self.folder.name, "metrics.jsonl").mkdir()
-        self.expect_refusal(self.plot(None), "metrics.jsonl: Is a directory")
+        self.expect_error(self.plot(None), "metrics.jsonl: Is a directory")
 
-    def test_an_output_that_cannot_be_written_is_refused(self):
+    def test_an_output_that_cannot_be_written_is_an_error(self):
         done = self.plot(text_of(TRAINING), output=os.path.join(self.folder.name, "no", "a.svg"))
-        self.expect_refusal(done, "no/a.svg: No such file")
+        self.expect_error(done, "no/a.svg: No such file")
 
-    def test_a_line_that_is_no_number_is_refused(self):
-        self.expect_refusal(self.plot(text_of(TRAINING), "--line", "bigram"),
-                            "--line bigram: expected NAME=LOSS")
+    def test_a_line_without_a_number_is_an_error(self):
+        self.expect_error(self.plot(text_of(TRAINING), "--line", "bigram"),
+                          "--line bigram: give a name and a number, as in NAME=2.79")
 
 
 if __name__ == "__main__":

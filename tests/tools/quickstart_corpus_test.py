@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of tools/quickstart_corpus.py on a small tree of made-up packages."""
+"""Tests tools/quickstart_corpus.py on a small tree of generated packages."""
 
 import gzip
 import json
@@ -33,23 +33,23 @@ class QuickstartCorpusTest(unittest.TestCase):
     def texts(self, kind):
         return [json.loads(line)["text"] for _, line, _ in corpus.gather(str(self.root), kind)]
 
-    def test_documents_keep_within_their_sizes_and_lose_nothing(self):
+    def test_documents_respect_size_limits_and_keep_the_text(self):
         text = paragraphs(1, 300) + "\n\n" + "x" * 100_000 + "\n\n" + paragraphs(2, 20)
         documents = list(corpus.documents_of(["small", text]))
         for document in documents:
-            self.assertTrue(corpus.LEAST_BYTES <= corpus.size(document) <= corpus.MOST_BYTES)
+            self.assertTrue(corpus.MIN_BYTES <= corpus.size(document) <= corpus.MAX_BYTES)
         joined = "".join("".join(documents).split())
         self.assertTrue(("small" + "".join(text.split())).startswith(joined))
-        self.assertLess(len(text) - len("\n\n".join(documents)), corpus.LEAST_BYTES)
+        self.assertLess(len(text) - len("\n\n".join(documents)), corpus.MIN_BYTES)
 
-    def test_small_files_are_put_together(self):
+    def test_small_files_are_joined(self):
         for i in range(10):
             self.write(f"usr/lib/python3.11/m{i}.py", f"# {i}\n{'y' * 500}\n".encode())
         texts = self.texts("python")
         self.assertEqual(len(texts), 2)
         self.assertTrue(all("# " in text for text in texts))
 
-    def test_the_cap_holds_and_the_same_files_give_the_same_documents(self):
+    def test_the_cap_holds_and_documents_are_deterministic(self):
         cap = corpus.KINDS["python"][0]
         for i in range(8):
             self.write(f"usr/lib/python3.11/{i}.py", paragraphs(i, 3000).encode())
@@ -57,20 +57,20 @@ class QuickstartCorpusTest(unittest.TestCase):
         self.assertTrue(0.99 * cap < sum(row[2] for row in rows) <= cap)
         self.assertEqual(rows, corpus.gather(str(self.root), "python"))
 
-    def test_pages_lose_tags_and_heads(self):
+    def test_tags_and_head_of_html_are_removed(self):
         page = (b"<html><head><title>no</title></head><body><p>one &amp; <b>two</b></p>"
                 b"<p>three</p></body>")
-        self.assertEqual(corpus.page(page), "one & two\n\nthree")
+        self.assertEqual(corpus.read_html(page), "one & two\n\nthree")
 
-    def test_manuals_lose_comments(self):
+    def test_comments_of_manual_pages_are_removed(self):
         roff = gzip.compress(b'\'\\" t\n.\\" licence\n.TH mmap 2\nmaps\n')
-        self.assertEqual(corpus.manual(roff), ".TH mmap 2\nmaps")
+        self.assertEqual(corpus.read_manual(roff), ".TH mmap 2\nmaps")
 
-    def test_text_is_clean(self):
+    def test_decode_normalizes_text(self):
         self.assertEqual(corpus.decode(b"caf\xe9\r\n\x07a  \n\n\n\nb\n"), "caf\u00e9\na\n\nb")
         self.assertEqual(corpus.decode("\u00e9\ufffd".encode()), "\u00e9")
 
-    def test_links_to_nowhere_are_passed_over(self):
+    def test_dangling_links_are_skipped(self):
         self.write("usr/lib/python3.11/a.py", paragraphs(1, 20).encode())
         (self.root / "usr/lib/python3.11/b.py").symlink_to("nowhere")
         self.assertEqual(len(self.texts("python")), 1)

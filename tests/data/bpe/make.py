@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the small GPT-2 vocabulary of the tests and the expected ids of sample texts. Trains a
-byte-level BPE on the text below and tokenizes the samples with straightforward code that follows
-the description of the format. Needs the `regex` package (for Unicode classes); run it by hand:
+"""Makes the small GPT-2 vocabulary of the tests and the expected ids of samples. Trains a
+byte-level BPE on the text below and tokenizes the samples; both are simple implementations from the
+description of the format. Needs the package `regex` (for Unicode classes), so it is run by hand:
 
     python3 make.py      writes vocab.json, merges.txt and golden.jsonl to its own folder
 """
@@ -66,6 +66,7 @@ INVALID = [
 
 
 def byte_names():
+    """Returns the printable character by which GPT-2 represents each byte."""
     own = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in own]
     names = {byte: chr(byte) for byte in own}
@@ -74,12 +75,14 @@ def byte_names():
 
 
 def pieces(data):
-    """An invalid byte becomes a lone surrogate, which is neither letter, number nor white space."""
+    """Yields the pieces that merges do not cross. A byte that is not UTF-8 becomes a lone
+    surrogate, which is neither a letter nor a number nor a space."""
     for piece in PIECE.findall(data.decode("utf-8", "surrogateescape")):
         yield piece.encode("utf-8", "surrogateescape")
 
 
 def merge_pass(word, pair):
+    """Returns the word with each occurrence of the pair joined."""
     merged, i = [], 0
     while i < len(word):
         if tuple(word[i:i + 2]) == pair:
@@ -92,6 +95,7 @@ def merge_pass(word, pair):
 
 
 def train(names):
+    """Returns the merges: repeatedly the most frequent pair, the greatest one among equals."""
     counts = collections.Counter(pieces(TEXT.encode()))
     words = {piece: [names[byte] for byte in piece] for piece in counts}
     merges = []
@@ -122,6 +126,7 @@ def tokenize(data, names, ranks, ids):
 
 
 def samples():
+    """Returns the byte strings of golden.jsonl: fixed samples, invalid UTF-8, and random ones."""
     generator = random.Random(4)
     alphabet = [*"abet' \n1.é中😀", "\x85", "\u2003", "the", " ex", "'ll"]
     made = ["".join(generator.choices(alphabet, k=60)).encode() for _ in range(20)]

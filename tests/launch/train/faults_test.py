@@ -35,7 +35,8 @@ class FaultsTest(support.TextTest):
                 status, output, errors = job.finish(30)
                 self.assertEqual(status, LOST_PEER, output + errors)
                 self.assertLess(time.monotonic() - begin, 15)
-                self.assertRegex(errors, rf"process rank {victim} .*signal 9")
+                self.assertRegex(errors, rf"mpirun.sh: rank {victim} on host \S+ was ended by "
+                                         r"signal 9 \(Killed\)\n")
                 self.assertRegex(errors, rf"has waited [0-9.]+ s for rank .*{victim}.* in \w+ "
                                          r"#\d+ of group '\w+' \(step \d+, ")
                 self.assertNotIn("----", errors)
@@ -112,12 +113,13 @@ class RestartsTest(unittest.TestCase):
         done, starts = self.launch(script, "--restarts", "3", "-np", "2")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(starts, ["2 0", "2 1", "2 2"])
-        self.assertIn("restart 2 of 3, 2 ranks", done.stderr)
+        self.assertIn("restarting in 1 s with 2 ranks (2 of 3 restarts used)", done.stderr)
 
     def test_there_are_at_most_as_many_restarts_as_requested(self):
         done, starts = self.launch("sleep 0.3; kill -SEGV $$", "--restarts=1", "-np", "2")
         self.assertEqual(done.returncode, 139, done.stderr)
         self.assertEqual(starts, ["2 0", "2 1"])
+        self.assertIn("exiting with status 139 (1 of 1 restarts used)", done.stderr)
 
     def test_a_failure_that_would_repeat_causes_no_restart(self):
         for status in (0, 2, 3, 75):
@@ -146,7 +148,7 @@ class RestartsTest(unittest.TestCase):
                 done, starts = self.launch("exit 0", "--restarts", "1", "-np", "4", *place,
                                            environment={"OMPI_MCA_plm_rsh_agent": str(agent)})
                 self.assertEqual(done.returncode, 0, done.stderr)
-                self.assertIn("192.0.2.1 cannot be reached", done.stderr)
+                self.assertIn("host 192.0.2.1 cannot be reached", done.stderr)
                 self.assertEqual(starts, ["2 1"])
 
     def output_for(self, paragraph, status):
@@ -168,7 +170,9 @@ class RestartsTest(unittest.TestCase):
             "  Remote daemon: [[1,0],2] on node h3\n\nThis is usually", 205)
         self.assertEqual(status, LOST_PEER)
         self.assertEqual(lines, ["before", "mpirun.sh: lost the connection to host h3", "after",
-                                 "mpirun.sh: a rank or its host is lost (mpirun's status 205)"])
+                                 "mpirun.sh: a rank or its host was lost (mpirun's exit status "
+                                 "is 205); exiting with status 76 (--restarts N restarts the "
+                                 "job)"])
 
     def test_mpiruns_report_of_a_status_is_not_repeated(self):
         status, lines = self.output_for(
@@ -182,20 +186,32 @@ class RestartsTest(unittest.TestCase):
         self.assertEqual(lines, ["before", "-" * 74, "mpirun was unable to find", "the program",
                                  "-" * 74, "after"])
 
+    def test_help_lists_the_options_of_the_launcher_first(self):
+        for option in ("--help", "-h"):
+            done = subprocess.run([support.LAUNCHER, option], timeout=90, capture_output=True,
+                                  text=True, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertTrue(done.stdout.startswith("usage: mpirun.sh [--restarts N]"))
+            own, _, theirs = done.stdout.partition("mpirun (Open MPI)")
+            for part in ("--hostfile FILE", "SIGTERM", "Exit statuses", "OMPI_MCA_btl"):
+                self.assertIn(part, own)
+            self.assertIn("Usage: mpirun", theirs)
+
     def test_a_bad_number_of_restarts_is_bad_input(self):
         done, _ = self.launch("exit 0", "--restarts", "often", "-np", "1")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("--restarts often: expected a number", done.stderr)
+        self.assertIn("--restarts is 'often'; give a whole number", done.stderr)
 
     def test_a_program_that_cannot_start_is_bad_input_and_not_retried(self):
         nowhere = os.path.join(self.folder.name, "nowhere")
         for options, said in (
-                (["-np", "2", nowhere], f"{nowhere}: no program that can be started on"),
-                (["-np", "2", "no-such-program"], "no-such-program: no program that can be"),
+                (["-np", "2", nowhere], f"cannot start {nowhere} on host "),
+                (["-np", "2", "no-such-program"], "cannot start no-such-program on host "),
+                (["-np", "2", "/etc/passwd"], "cannot start /etc/passwd on host "),
                 (["-np", "2"], "no program is given"),
-                (["-np", "abc", "true"], "-np abc: expected a number of at least 1"),
-                (["-np", "0", "true"], "-np 0: expected a number of at least 1"),
-                (["-np", "2", "--hostfile", nowhere, "true"], f"--hostfile {nowhere}: cannot be")):
+                (["-np", "abc", "true"], "-np is 'abc'; give a whole number of at least 1"),
+                (["-np", "0", "true"], "-np is '0'; give a whole number of at least 1"),
+                (["-np", "2", "--hostfile", nowhere, "true"], f"--hostfile {nowhere} cannot be")):
             with self.subTest(options=options):
                 done = subprocess.run([support.LAUNCHER, "--restarts", "2", *options], timeout=90,
                                       capture_output=True, text=True, check=False)

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Trains the same small runs as `unipool train`, implemented independently in PyTorch with autograd
-from the description alone (configs/run.proto, model/losses.h, data/README.md), and compares every
-loss, the gradient's norm, the learning rate, the validations and the final weights, for 1, 2 and 3
-ranks.
+"""Compares small runs of `unipool train` with an independent implementation in PyTorch.
 
-Needs torch and numpy (Debian's python3-torch), so it is not part of CI. Weights and data are read
+That implementation uses autograd and follows only the description (configs/run.proto,
+model/losses.h, data/README.md). The comparison covers all losses, the gradient norm, the learning
+rate, the validations and the final weights, for 1, 2 and 3 ranks. Initial weights and data are read
 from files.
 
-    reference.py --program build/launch/unipool            # exit status 1 on a difference
-    reference.py --program build/launch/unipool --golden   # the numbers of golden_test.cc
+Needs torch and numpy (Debian's python3-torch), so it is not part of CI.
+
+    reference.py --program build/launch/unipool            # exit status 1 if anything differs
+    reference.py --program build/launch/unipool --golden   # prints the tables of golden_test.cc
 """
 import argparse
 import glob
@@ -28,9 +29,9 @@ QUANTITIES = ["lm_loss", "pool_loss", "layer_aux_loss", "grad_norm", "lr", "vali
 COLUMNS = QUANTITIES + ["weights"]
 TOLERANCE = 1e-5  # absolute
 NORM_TOLERANCE = 1e-4  # relative
-WEIGHT_TOLERANCE = 1e-5  # of the largest weight of the tensor
+WEIGHT_TOLERANCE = 1e-5  # relative to the largest weight of the tensor
 
-# The defaults of configs/run.proto.
+# Defaults of optional settings, as in configs/run.proto.
 DEFAULTS = {
     "seed": 1234, "model.kv_heads": 0, "model.head_dim": 0, "model.ffn_kind": "MOE",
     "model.rope_base": 1e6, "model.norm_eps": 1e-5, "model.init_std": 0.01,
@@ -42,25 +43,27 @@ DEFAULTS = {
     "schedule.convention": "MEGATRON", "eval.every_steps": 1000,
 }
 
-# Each variant changes command_support.SETTINGS. A large eps keeps AdamW from turning the rounding
-# of gradients near zero into steps of full size, so that final weights can be compared.
+# Each variant is a set of changes to command_support.SETTINGS. With a small eps, AdamW turns
+# rounding errors of gradients near zero into updates of full size; a large eps makes final weights
+# comparable.
 VARIANTS = {
     "dense": {"model.ffn_kind": "DENSE"},
     "vanilla": {"pool.layers_per_pool": 1, "pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
                 "pool.pool_loss": 0, "optimizer.eps": 1e-4},
     "unipool": {},
     "top2": {"pool.top_k": 2},
-    # Pools of two layers, both balance losses, PLAIN, accumulation, hard clipping, one key head.
+    # Pools of two layers, both balance losses, schedule PLAIN, gradient accumulation, strong
+    # clipping, one key-value head.
     "grouped": {"model.layers": 4, "pool.layers_per_pool": 2, "pool.top_k": 2,
                 "pool.layer_loss": 0.002, "pool.pool_loss": 0.005, "schedule.convention": "PLAIN",
                 "data.micro_batch": 2, "optimizer.clip_norm": 0.1, "model.kv_heads": 1,
                 "eval.every_steps": 4, "optimizer.eps": 1e-4},
-    # A softmax over one pool, three experts per token, several epochs, gradients in two parts.
+    # Softmax router with one pool, top 3, several epochs, weight gradients of 3 layers at a time.
     "shared_softmax": {"model.layers": 4, "pool.router": "SOFTMAX", "pool.top_k": 3,
                        "pool.layer_loss": 0.02, "data.global_batch": 70, "data.micro_batch": 9,
                        "pool.gradient_layers": 3, "model.kv_heads": 0,
                        "parallel.expert_parallel": 1},
-    # The paper's ablations and granularities, with its coefficients where it states them.
+    # The paper's ablations and granularities, with its coefficients if it gives them.
     "shared_softmax_layer_loss": {"pool.router": "SOFTMAX", "pool.layer_loss": 0.01,
                                   "pool.pool_loss": 0, "data.micro_batch": 2},
     "shared_softmax_pool_loss": {"pool.router": "SOFTMAX", "data.micro_batch": 2},
@@ -77,13 +80,13 @@ VARIANTS = {
                      "pool.pool_loss": 0, "pool.bias_rate": 0.01},
     "sigmoid_pool": {"pool.router": "SIGMOID_BIAS", "pool.pool_loss": 0.02, "pool.top_k": 3,
                      "pool.bias_rate": 0.02, "data.micro_batch": 3},
-    # The authors' statistics, alone and with everything that depends on how a batch is divided.
+    # The authors' LOCAL statistics, alone and with other settings that depend on the micro-batches.
     "local": {"pool.statistics": "LOCAL", "pool.layer_loss": 0.01, "data.micro_batch": 4},
     "local_grouped": {"model.layers": 4, "pool.layers_per_pool": 2, "pool.statistics": "LOCAL",
                       "pool.layer_loss": 0.02, "pool.top_k": 2, "data.micro_batch": 2},
     "global_layer_loss": {"pool.layers_per_pool": 1, "pool.layer_statistics": "GLOBAL",
                           "pool.layer_loss": 0.05, "data.micro_batch": 4, "optimizer.eps": 1e-4},
-    # NormRouter in pools of one layer, the estimated constant, wide heads, no clipping.
+    # NormRouter with one pool per layer and an estimated constant, large head_dim, no clipping.
     "vanilla_norm": {"model.layers": 4, "pool.layers_per_pool": 1, "pool.experts": 24,
                      "pool.router_c": 0, "model.heads": 3, "model.kv_heads": 1,
                      "model.head_dim": 14, "optimizer.clip_norm": 0, "optimizer.weight_decay": 0.3,
@@ -92,14 +95,15 @@ VARIANTS = {
                      "optimizer.eps": 1e-4},
 }
 
-# The differences of tests/support/tiny_run.cc from command_support.SETTINGS.
+# Changes of tests/support/tiny_run.cc to command_support.SETTINGS.
 TINY = {"model.hidden": 16, "model.ffn": 24, "model.sequence": 16, "schedule.decay_steps": 10,
         "optimizer.eps": 1e-8}
 GOLDEN = {"kDense": "dense", "kVanilla": "vanilla", "kUniPool": "unipool", "kUniPoolTop2": "top2",
           "kSigmoid": "sigmoid_top2", "kUniPoolLocal": "local"}
 
 
-def rate(settings, step):
+def learning_rate(settings, step):
+    """Returns the learning rate of a step: linear warmup, then cosine decay."""
     done = step - 1 if settings["schedule.convention"] == "MEGATRON" else step
     peak, low = settings["schedule.lr"], settings["schedule.min_lr"]
     warmup, decay = settings["schedule.warmup_steps"], settings["schedule.decay_steps"]
@@ -110,6 +114,7 @@ def rate(settings, step):
 
 
 def adamw(settings, weights, gradients, moments, step, lr, factor):
+    """Updates weights and moments in place; gradients are multiplied by `factor` first."""
     beta1, beta2 = settings["optimizer.beta1"], settings["optimizer.beta2"]
     for name, weight in weights.items():
         g = gradients[name] * factor
@@ -129,13 +134,14 @@ def validate(model, text):
     with torch.no_grad():
         logits = model.forward(tokens)[0]
     total = float(torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum"))
-    written = int((targets != END_OF_DOCUMENT).sum())  # an end of document is no byte of text
+    written = int((targets != END_OF_DOCUMENT).sum())  # the end of a document is not a byte of text
     return {"validation_loss": total / targets.numel(),
             "validation_bits_per_byte": total / math.log(2) / written}
 
 
 class Counts:
-    """The counts per rank that the balance losses use."""
+    """The tokens per expert that balance losses use: those of the previous step (GLOBAL), of the
+    rank's previous micro-batch (LOCAL pool loss), or of its current one (LOCAL layer loss)."""
 
     def __init__(self, settings, ranks):
         self.pool_is_local = settings["pool.statistics"] == "LOCAL"
@@ -143,7 +149,7 @@ class Counts:
         self.previous_step, self.previous_micro, self.step = None, [None] * ranks, None
 
     def add(self, rank, counts):
-        """The counts for the pool and layer losses of a micro-batch with these counts."""
+        """Adds the counts of a micro-batch; returns the counts for its pool and its layer loss."""
         pool = self.previous_micro[rank] if self.pool_is_local else self.previous_step
         layer = counts if self.layer_is_local else self.previous_step
         self.previous_micro[rank] = counts
@@ -156,7 +162,8 @@ class Counts:
 
 
 def step_losses(model, counts, batch, cuts):
-    """Cross-entropy, pool and layer loss: means over micro-batches and ranks, by their sizes."""
+    """Returns cross-entropy, pool loss and layer loss: means over micro-batches and ranks, weighted
+    by their sizes."""
     (tokens, targets), sums = batch, [0, 0, 0]
     for rank, (first, end) in ((r, cut) for micro_step in cuts for r, cut in enumerate(micro_step)):
         if first == end:
@@ -169,7 +176,7 @@ def step_losses(model, counts, batch, cuts):
 
 
 def train(settings, prefix, initial, dtype, ranks=1):
-    """Records of steps 0, 1, ..., the final weights and the model."""
+    """Returns the records of steps 0, 1, ..., the final weights, and the model."""
     text, cuts, counts = Text(prefix, settings), slices(settings, ranks), Counts(settings, ranks)
     weights = {name: torch.from_numpy(w).to(dtype) for name, w in initial.items()}
     trained = {name: w.requires_grad_() for name, w in weights.items() if "router.bias" not in name}
@@ -181,11 +188,11 @@ def train(settings, prefix, initial, dtype, ranks=1):
         gradients = {name: torch.zeros_like(w) if g is None else g
                      for (name, w), g in zip(trained.items(), values)}
         norm = math.sqrt(sum(float((g.double()**2).sum()) for g in gradients.values()))
-        clip, lr = settings["optimizer.clip_norm"], rate(settings, step)
+        clip, lr = settings["optimizer.clip_norm"], learning_rate(settings, step)
         adamw(settings, trained, gradients, moments, step, lr,
               min(1, clip / (norm + 1e-6)) if clip else 1)
         weights.update(trained)
-        model.move_biases(counts.finish_step())
+        model.update_biases(counts.finish_step())
         records.append({"step": step, "lm_loss": float(lm), "pool_loss": float(pool),
                         "layer_aux_loss": float(layer), "grad_norm": norm, "lr": lr})
         if step == settings["steps"] or step % settings["eval.every_steps"] == 0:
@@ -194,7 +201,8 @@ def train(settings, prefix, initial, dtype, ranks=1):
 
 
 def check_initial(settings, weights):
-    """Step 1 of the lagging schedule has rate 0, so its weights must be the initial ones."""
+    """Checks weights after step 1 against the initialization from the seed. They must be equal
+    because step 1 of schedule MEGATRON has learning rate 0."""
     for name, value in weights.items():
         expected = np.zeros(value.shape) if "router.bias" in name else np.ones(value.shape)
         if value.ndim > 1:
@@ -207,7 +215,7 @@ def check_initial(settings, weights):
 
 
 class Program:
-    """Runs of `unipool` on one text in a temporary folder."""
+    """Runs `unipool train` on one text and reads what it writes to run folders."""
 
     def __init__(self, support, folder, prefix):
         self.support, self.folder, self.prefix = support, folder, prefix
@@ -226,14 +234,15 @@ class Program:
         weights = self.train(f"{name}-initial", dict(settings, **{
             "steps": 1, "schedule.convention": "MEGATRON"}), 0)[1]
         for name in (name for name in weights if name.endswith("router.bias")):
-            weights[name] *= 0  # that step has moved it
+            weights[name] *= 0  # the step has changed the bias
         check_initial(dict(DEFAULTS, **settings), weights)
         return weights
 
 
 def compare(ours, theirs, largest):
-    """The deviations above their limits; updates `largest`, the largest one per quantity."""
-    complaints = []
+    """Compares records; returns messages about deviations above the tolerance. Updates `largest`,
+    the maximum deviation of each quantity."""
+    errors = []
     assert [r["step"] for r in ours] == [r["step"] for r in theirs]
     for record, expected in zip(ours, theirs):
         assert ("validation_loss" in record) == ("validation_loss" in expected), record["step"]
@@ -244,25 +253,26 @@ def compare(ours, theirs, largest):
                 deviation, limit = deviation / expected[key], NORM_TOLERANCE
             largest[key] = max(largest[key], deviation)
             if not deviation <= limit:
-                complaints.append(f"step {record['step']} {key}: {record[key]:.9g}, "
-                                  f"the reference has {expected[key]:.9g}")
-    return complaints
+                errors.append(f"step {record['step']} {key}: {record[key]:.9g}, "
+                              f"the reference has {expected[key]:.9g}")
+    return errors
 
 
 def compare_weights(ours, theirs, largest):
+    """Compares final weights; returns messages and updates `largest` as `compare` does."""
     assert sorted(ours) == sorted(theirs)
-    complaints = []
+    errors = []
     for name, expected in theirs.items():
         deviation = float(np.abs(ours[name] - expected).max() / max(np.abs(expected).max(), 1e-9))
         largest["weights"] = max(largest["weights"], deviation)
         if not deviation <= WEIGHT_TOLERANCE:
-            complaints.append(f"final {name}: off by {deviation:.3g} of its largest weight")
-    return complaints
+            errors.append(f"final {name}: deviation {deviation:.3g} of its largest weight")
+    return errors
 
 
 def check_variant(program, name, base, dtype):
-    """Prints a line for each number of ranks; returns the number of complaints."""
-    settings, complaints = dict(base, **VARIANTS[name]), 0
+    """Prints one line per number of ranks (- is a single process); returns the number of errors."""
+    settings, errors = dict(base, **VARIANTS[name]), 0
     initial = program.initial(name, settings)
     for ranks in (0, 1, 2, 3):
         theirs, their_weights, model = train(
@@ -273,10 +283,10 @@ def check_variant(program, name, base, dtype):
         found += compare_weights(our_weights, their_weights, largest)
         print(f"{name:26s}{ranks or '-':>5}" + "".join(
             f"{largest[key]:10.1e}" for key in COLUMNS) + f"{model.margin:10.0e}{model.ties:6.2f}")
-        for complaint in found[:10]:
-            print("  " + complaint)
-        complaints += len(found)
-    return complaints
+        for error in found[:10]:
+            print("  " + error)
+        errors += len(found)
+    return errors
 
 
 def print_golden(support, folder):
@@ -298,14 +308,14 @@ def print_golden(support, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program", required=True, help="the built unipool")
-    parser.add_argument("--variant", choices=VARIANTS, help="only this one")
+    parser.add_argument("--variant", choices=VARIANTS, help="compare only this variant")
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--float32", action="store_true", help="the reference in float32 too")
+    parser.add_argument("--float32", action="store_true", help="compute the reference in float32")
     parser.add_argument("--golden", action="store_true", help="print tables for golden_test.cc")
     arguments = parser.parse_args()
     os.environ["UNIPOOL_PROGRAM"] = os.path.abspath(arguments.program)
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
-    import command_support as support  # reads the environment when it is loaded
+    import command_support as support  # reads UNIPOOL_PROGRAM when imported
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.golden:

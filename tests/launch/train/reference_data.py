@@ -1,5 +1,5 @@
-"""The data part of reference.py, implemented independently from data/README.md and the tests'
-description: the counter-based generator, the order of samples, how ranks share a batch."""
+"""Data for reference.py, implemented independently from the description in data/README.md: the
+counter-based random generator, the order of samples, and the parts of a batch per rank."""
 import itertools
 import math
 import pathlib
@@ -14,7 +14,7 @@ END_OF_DOCUMENT = 256
 
 
 class Random:
-    """Philox4x32-10 (Salmon et al. 2011): block b of the stream `name` of a seed."""
+    """Philox4x32-10 (Salmon et al. 2011). The seed is the key; the name selects the stream."""
 
     def __init__(self, seed, name):
         stream = 0xcbf29ce484222325  # FNV-1a
@@ -49,7 +49,8 @@ class Random:
 
 
 def permute(i, size, key):
-    """Eight Feistel rounds over the next power of four, walked until below `size`."""
+    """Returns element i of a permutation of [0, size): eight Feistel rounds on the next power of
+    four, repeated until the result is below `size`."""
     def mix(x):
         x = (x ^ x >> 33) * 0xff51afd7ed558ccd & MASK64
         x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53 & MASK64
@@ -107,13 +108,14 @@ class Text:
 
 
 def slices(settings, ranks):
-    """[micro-step][rank] -> (first, end) in the global batch, even or larger ones first."""
+    """Returns slices[micro_step][rank] = (first, end) in the global batch. Parts have equal sizes,
+    or the first ones have one sequence more."""
     def part(count, parts, i):
         return i * (count // parts) + min(i, count % parts)
 
     size = settings["data.global_batch"]
-    micro_batch = settings["data.micro_batch"] or -(-size // ranks)
-    steps = -(-size // (micro_batch * ranks))
+    max_sequences = settings["data.micro_batch"] or -(-size // ranks)
+    steps = -(-size // (max_sequences * ranks))
     cuts = []
     for step in range(steps):
         first, end = part(size, steps, step), part(size, steps, step + 1)
@@ -123,7 +125,7 @@ def slices(settings, ranks):
 
 
 def write_tiny_dataset(prefix):
-    """The bytes of WriteTinyDataset in tests/support/tiny_run.cc."""
+    """Writes the same bytes as WriteTinyDataset in tests/support/tiny_run.cc."""
     random, documents = Random(99, "tiny dataset"), []
     draws = map(random.uniform, itertools.count())
     for d in range(60):

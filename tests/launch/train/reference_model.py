@@ -1,5 +1,5 @@
-"""The model and its balance losses for reference.py, from the description alone: float64, autograd,
-one rank, one expert at a time."""
+"""The model and its balance losses for reference.py, implemented independently from the
+description: autograd, one rank, one expert at a time."""
 import math
 
 import numpy as np
@@ -7,8 +7,8 @@ import torch
 
 
 def router_constant(settings):
-    """Mean over 1e5 normal draws of 1 / |top-k of relu(x / |x|)|, without draws whose top k
-    is 0."""
+    """Returns the mean of 1 / |top-k of relu(x / |x|)| over 1e5 normal vectors x, without those
+    whose top-k norm is 0."""
     if settings["pool.router_c"]:
         return settings["pool.router_c"]
     x = np.random.RandomState(42).standard_normal((100000, settings["pool.experts"]))
@@ -19,7 +19,7 @@ def router_constant(settings):
 
 
 class Model:
-    """weights: tensors by their names in checkpoints."""
+    """The transformer with shared expert pools; `weights` are tensors by their checkpoint names."""
 
     def __init__(self, settings, weights):
         self.settings, self.weights = settings, weights
@@ -31,19 +31,19 @@ class Model:
         self.moe = settings["model.ffn_kind"] == "MOE"
         self.sigmoid = self.moe and settings["pool.router"] == "SIGMOID_BIAS"
         self.c = router_constant(settings)
-        self.margin = math.inf  # the closest that a choice of expert ever was
-        self.ties = 0  # the largest share of a layer's tokens whose choice had equals
+        self.margin = math.inf  # smallest score difference that decided the choice of an expert
+        self.ties = 0  # largest share of a layer's tokens whose choice was a tie
 
     def norm(self, x, name):
         mean_square = (x * x).mean(-1, keepdim=True)
         return x / torch.sqrt(mean_square + self.settings["model.norm_eps"]) * self.weights[name]
 
-    def turn(self, x):
-        """Rotary positions; x [batch, heads, sequence, head_dim]."""
+    def rotate(self, x):
+        """Applies rotary position embeddings to x [batch, heads, sequence, head_dim]."""
         half = self.head_dim // 2
         pair = torch.arange(half, dtype=torch.float64)
-        speed = self.settings["model.rope_base"] ** (-2 * pair / self.head_dim)
-        angle = torch.arange(x.shape[2], dtype=torch.float64)[:, None] * speed
+        frequency = self.settings["model.rope_base"] ** (-2 * pair / self.head_dim)
+        angle = torch.arange(x.shape[2], dtype=torch.float64)[:, None] * frequency
         cos, sin = torch.cos(angle).to(x.dtype), torch.sin(angle).to(x.dtype)
         low, high = x[..., :half], x[..., half:]
         return torch.cat([low * cos - high * sin, high * cos + low * sin], -1)
@@ -55,7 +55,7 @@ class Model:
             y = x @ self.weights[f"{prefix}.{name}_proj.weight"].T
             return y.view(batch, length, heads, self.head_dim).transpose(1, 2)
 
-        q, k = self.turn(project("q", self.heads)), self.turn(project("k", self.kv_heads))
+        q, k = self.rotate(project("q", self.heads)), self.rotate(project("k", self.kv_heads))
         v = project("v", self.kv_heads)
         k, v = (t.repeat_interleave(self.heads // self.kv_heads, 1) for t in (k, v))
         scores = q @ k.transpose(2, 3) / math.sqrt(self.head_dim)
@@ -71,7 +71,7 @@ class Model:
         return (gated * torch.sigmoid(gated) * (x @ up.T)) @ down.T
 
     def route(self, x, prefix):
-        """Scores [tokens, experts]."""
+        """Returns the router's scores [tokens, experts]."""
         logits = x @ self.weights[f"{prefix}.weight"].T
         if self.settings["pool.router"] == "SOFTMAX":
             return torch.softmax(logits, -1)
@@ -84,8 +84,8 @@ class Model:
     def bias(self, layer):
         return self.weights[f"model.layers.{layer}.mlp.router.bias"]
 
-    def move_biases(self, counts):
-        """Updates the biases after a step, from its counts over all ranks and micro-batches."""
+    def update_biases(self, counts):
+        """Updates the router biases from the counts of a whole step, summed over all ranks."""
         for layer in range(self.layers if self.sigmoid else 0):
             count = counts[layer].double()
             self.weights[f"model.layers.{layer}.mlp.router.bias"] = self.bias(layer) + (
@@ -94,14 +94,14 @@ class Model:
     def experts(self, x, layer):
         scores = self.route(x, f"model.layers.{layer}.mlp.router")
         top_k = self.settings["pool.top_k"]
-        # A stable sort: of equal scores, the lowest id comes first.
-        judged = scores + self.bias(layer) if self.sigmoid else scores
-        ordered, order = torch.sort(judged, dim=-1, descending=True, stable=True)
+        # A stable sort prefers the lowest id among equal scores.
+        ranked = scores + self.bias(layer) if self.sigmoid else scores
+        ordered, order = torch.sort(ranked, dim=-1, descending=True, stable=True)
         ids, gates = order[:, :top_k], scores.gather(1, order[:, :top_k])
         if self.sigmoid and top_k > 1:
             gates = gates / (gates.sum(-1, keepdim=True) + 1e-20)
         gaps = ordered[:, top_k - 1] - ordered[:, top_k]
-        gaps = gaps[gaps > 0].tolist()  # without those that the tie rule decides
+        gaps = gaps[gaps > 0].tolist()  # without ties
         self.margin = min([self.margin] + gaps)
         self.ties = max(self.ties, 1 - len(gaps) / len(x))
         y = torch.zeros_like(x)
@@ -113,7 +113,7 @@ class Model:
         return y, scores, torch.bincount(ids.flatten(), minlength=scores.shape[1])
 
     def forward(self, tokens):
-        """Logits [tokens, vocab], and of each layer the scores and the counts of choices."""
+        """Returns logits [tokens, vocab]; scores and tokens per expert as lists over layers."""
         x = self.weights["model.embed_tokens.weight"][tokens]
         scores, counts = [], []
         for layer in range(self.layers):
@@ -132,7 +132,8 @@ class Model:
         return (x @ self.weights["lm_head.weight"].T).flatten(0, 1), scores, counts
 
     def balance(self, scores, pool_counts, layer_counts):
-        """The pool and layer balance losses of a micro-batch for counts per layer, or None."""
+        """Returns pool and layer balance loss of a micro-batch. Counts are a list over layers; a
+        loss whose counts are None is 0."""
         pool = layer = next(iter(self.weights.values())).new_zeros(())
         for i, layer_scores in enumerate(scores):
             mean, experts = layer_scores.mean(0), layer_scores.shape[1]
