@@ -54,7 +54,7 @@ DOORS = [
     (r"cublas.*\.h", r"runtime/ops/.*_cuda\.cc|runtime/cublas_cuda\..*|(tests|tools)/.*"),
     (r"cudnn.*\.h", r"runtime/cudnn_graph_cuda\.cc|(tests|tools)/.*"),
     (r"cblas\.h", r"runtime/blas_cpu\.cc|runtime/ops/.*_cpu\.cc|(tests|tools)/.*"),
-    (r".*\.pb\.h|google/protobuf/.*", r"launch/.*|model/.*\.cc|(tests|tools)/.*"),
+    (r".*\.pb\.h|google/protobuf/.*", r"(launch|model)/.*\.cc|(tests|tools)/.*"),
     (r"nlohmann/.*", r"runtime/json\.cc"),
     (r"glog/.*", r".*\.cc|runtime/ops/compute\.h"),
     (r"(gtest|gmock)/.*", r"tests/.*"),

@@ -12,12 +12,9 @@
 #include "data/sample_order.h"
 #include "data/sample_source.h"
 #include "launch/config/corpus.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 // Sequences [first, first + sequences) of a part; sequences = 0 means all from `first` on.
 struct TextPart {

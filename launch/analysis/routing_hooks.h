@@ -9,13 +9,10 @@
 #include "absl/status/statusor.h"
 #include "launch/analysis/inference_model.h"
 #include "launch/analysis/routing_report.h"
+#include "launch/config/messages.h"
 #include "runtime/rng.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 // Counts the routes n[layer, expert] of this rank's tokens.
 class RouteCounter : public BatchHook {

@@ -1,5 +1,6 @@
 #include "launch/checkpoint/checkpoint.h"
 
+#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/world/version.h"
 

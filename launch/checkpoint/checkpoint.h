@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "configs/checkpoint.pb.h"
 #include "launch/config/corpus.h"
+#include "launch/config/messages.h"
 #include "launch/world/world.h"
 #include "model/optimizer.h"
 #include "model/parameter.h"

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/config/config_fields.h"
 
 namespace unipool {

@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "configs/checkpoint.pb.h"
-#include "configs/run.pb.h"
 #include "launch/config/corpus.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
 

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/config/config_fields.h"
 #include "runtime/status.h"
 

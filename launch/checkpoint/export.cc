@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
 #include "runtime/files.h"
 #include "runtime/json.h"

@@ -16,6 +16,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/config/renamed_fields.h"
 #include "runtime/content_hash.h"
 #include "runtime/files.h"

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "configs/checkpoint.pb.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
 
@@ -27,6 +27,6 @@ absl::Status WriteManifest(const std::string& folder, const config::Manifest& ma
 absl::StatusOr<config::Manifest> ReadManifest(const std::string& folder);
 
 // Number of elements of a stored tensor.
-int64_t NumElements(const config::Manifest::StoredTensor& tensor);
+int64_t NumElements(const config::Manifest_StoredTensor& tensor);
 
 }  // namespace unipool

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "configs/checkpoint.pb.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "configs/checkpoint.pb.h"
+#include "launch/config/messages.h"
 #include "launch/world/world.h"
 #include "model/optimizer.h"
 #include "model/parameter.h"
@@ -20,7 +20,7 @@ namespace unipool {
 // its moments; it is borrowed.
 struct Piece {
   const Parameter* parameter;
-  config::Manifest::Part part;
+  config::Manifest_Part part;
   int64_t begin;
   int64_t end;
   Tensor value;

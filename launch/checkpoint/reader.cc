@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/checkpoint/run_folder.h"
@@ -259,8 +260,13 @@ absl::Status FillAll(Loader& loader, const Checkpoint& checkpoint, const Trainin
 
 }  // namespace
 
-Checkpoint::Checkpoint(std::string folder, Manifest manifest)
-    : folder_(std::move(folder)), manifest_(std::move(manifest)) {}
+Checkpoint::Checkpoint(std::string folder, const Manifest& manifest)
+    : folder_(std::move(folder)), manifest_(std::make_unique<Manifest>(manifest)) {}
+Checkpoint::~Checkpoint() = default;
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
+
+int64_t Checkpoint::step() const { return manifest_->step(); }
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(folder));
@@ -273,17 +279,17 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
 }
 
 config::Run Checkpoint::run() const {
-  config::Run run = manifest_.run();
-  if (manifest_.router_c() != 0) run.mutable_pool()->set_router_c(manifest_.router_c());
+  config::Run run = manifest_->run();
+  if (manifest_->router_c() != 0) run.mutable_pool()->set_router_c(manifest_->router_c());
   return run;
 }
 
 absl::Status Checkpoint::Verify() const {
   Files files(*this);
-  for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+  for (const Manifest::StoredTensor& tensor : manifest_->tensors()) {
     RETURN_IF_ERROR(files.Read(tensor, 0, 0, nullptr));
   }
-  for (const Manifest::File& file : manifest_.files()) {
+  for (const Manifest::File& file : manifest_->files()) {
     const std::string path = absl::StrCat(folder_, "/", file.name());
     ASSIGN_OR_RETURN(const FileDigest digest, DigestFile(path));
     if (digest.xxh3_128 == file.xxh3_128()) continue;
@@ -297,7 +303,7 @@ absl::StatusOr<std::vector<float>> Checkpoint::ReadFlat(const std::string& param
   Files files(*this);
   std::vector<float> values;
   std::vector<const Manifest::StoredTensor*> pieces;
-  for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+  for (const Manifest::StoredTensor& tensor : manifest_->tensors()) {
     if (tensor.parameter() != parameter || tensor.part() != part) continue;
     pieces.push_back(&tensor);
     values.resize(std::max<size_t>(values.size(), tensor.end()));
@@ -314,7 +320,7 @@ absl::StatusOr<std::vector<float>> Checkpoint::ReadFlat(const std::string& param
 
 absl::StatusOr<std::vector<int64_t>> Checkpoint::ShapeOf(const std::string& parameter) const {
   Files files(*this);
-  for (const Manifest::StoredTensor& tensor : manifest_.tensors()) {
+  for (const Manifest::StoredTensor& tensor : manifest_->tensors()) {
     if (tensor.parameter() != parameter || tensor.part() != Manifest::WEIGHT) continue;
     ASSIGN_OR_RETURN(const TensorFile* file, files.Open(tensor.file()));
     ASSIGN_OR_RETURN(const TensorInfo info, file->Info(tensor.name()));

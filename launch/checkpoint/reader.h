@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/checkpoint.h"
+#include "launch/config/messages.h"
 #include "launch/world/world.h"
 #include "model/parameter.h"
 
@@ -21,10 +21,13 @@ namespace unipool {
 class Checkpoint {
  public:
   static absl::StatusOr<Checkpoint> Open(const std::string& folder);
+  ~Checkpoint();
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
 
   const std::string& folder() const { return folder_; }
-  const config::Manifest& manifest() const { return manifest_; }
-  int64_t step() const { return manifest_.step(); }
+  const config::Manifest& manifest() const { return *manifest_; }
+  int64_t step() const;
   // The saved config with pool.router_c set to the saved constant, so that Transformer::Create
   // makes the same model on any machine.
   config::Run run() const;
@@ -33,15 +36,15 @@ class Checkpoint {
   absl::Status Verify() const;
   // A whole weight or moment, flattened, joined from its pieces. NOT_FOUND if there is none.
   absl::StatusOr<std::vector<float>> ReadFlat(const std::string& parameter,
-                                              config::Manifest::Part part) const;
+                                              config::Manifest_Part part) const;
   // The shape of a weight. NOT_FOUND if there is none.
   absl::StatusOr<std::vector<int64_t>> ShapeOf(const std::string& parameter) const;
 
  private:
-  Checkpoint(std::string folder, config::Manifest manifest);
+  Checkpoint(std::string folder, const config::Manifest& manifest);
 
   std::string folder_;
-  config::Manifest manifest_;
+  std::unique_ptr<config::Manifest> manifest_;
 };
 
 // Opens the checkpoint at `path`: a checkpoint folder, a folder of checkpoints or its `latest`, or

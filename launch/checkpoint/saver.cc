@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
@@ -98,6 +99,8 @@ CheckpointSaver::CheckpointSaver(std::string checkpoints, const config::Checkpoi
       world_(world),
       stream_(Stream::Create(Device{})),
       counted_(std::chrono::steady_clock::now()),
+      part_(std::make_unique<Manifest>()),
+      manifest_(std::make_unique<Manifest>()),
       side_(Stream::Create(Device{}, Stream::Kind::kSide)) {}
 
 absl::StatusOr<std::unique_ptr<CheckpointSaver>> CheckpointSaver::Create(
@@ -163,9 +166,9 @@ void CheckpointSaver::Begin(const TrainingState& state, bool snapshot) {
   retry_at_ = -1;  // this is the next try
   started_ = std::chrono::steady_clock::now();
   pieces_ = PiecesOf(state.parameters, state.optimizer, world_);
-  manifest_ = Describe(state, world_);
-  part_.Clear();
-  DescribeRank(state, &part_);
+  *manifest_ = Describe(state, world_);
+  part_->Clear();
+  DescribeRank(state, part_.get());
   // Files are written from host memory.
   if (snapshot || world_.device() != Device{}) {
     outcome_ = world_.Agree(Snapshot(state.stream));
@@ -213,7 +216,7 @@ void CheckpointSaver::Write() {
     verify_seconds_ = 0;
     const Stopwatch stopwatch(&verify_seconds_);
     if (part.ok()) written_ = ReadBack(folder, *part);
-    if (part.ok()) part_.MergeFrom(*part);
+    if (part.ok()) part_->MergeFrom(*part);
   }
   busy_ = false;
 }
@@ -233,10 +236,10 @@ void CheckpointSaver::Advance() {
 
 // All ranks have written or failed. The first rank publishes the checkpoint or removes it.
 void CheckpointSaver::StartPublishing() {
-  const std::vector<std::string> envelopes = world_.Gather(Envelope(written_, part_));
+  const std::vector<std::string> envelopes = world_.Gather(Envelope(written_, *part_));
   outcome_ = absl::OkStatus();
   for (int rank = 0; rank < world_.size(); ++rank) {
-    const absl::Status status = OpenEnvelope(envelopes[rank], &manifest_);
+    const absl::Status status = OpenEnvelope(envelopes[rank], manifest_.get());
     if (status.ok()) continue;
     outcome_.Update(
         absl::Status(status.code(), absl::StrCat("rank ", rank, ": ", status.message())));
@@ -250,7 +253,7 @@ void CheckpointSaver::StartPublishing() {
 
 void CheckpointSaver::Publish() {
   const std::string temporary = UnfinishedPath(checkpoints_, step_);
-  if (published_.ok()) published_ = WriteManifest(temporary, manifest_);
+  if (published_.ok()) published_ = WriteManifest(temporary, *manifest_);
   if (published_.ok()) published_ = unipool::Publish(checkpoints_, step_);
   if (published_.ok()) {
     // Earlier saves may have failed without removing their files.
@@ -270,7 +273,7 @@ void CheckpointSaver::Finish() {
   pieces_.clear();
   if (!outcome_.ok()) return ScheduleRetry();
   int64_t bytes = 0;
-  for (const Manifest::File& file : manifest_.files()) bytes += file.bytes();
+  for (const Manifest::File& file : manifest_->files()) bytes += file.bytes();
   const double seconds = SecondsSince(started_);
   totals_.saves += 1;
   totals_.bytes += bytes;

@@ -16,9 +16,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/pieces.h"
+#include "launch/config/messages.h"
 #include "launch/world/world.h"
 #include "runtime/buffer.h"
 #include "runtime/stream.h"
@@ -100,8 +100,8 @@ class CheckpointSaver {
   // Used by the side thread only while `busy_` is true.
   Buffer copy_;
   std::vector<Piece> pieces_;
-  config::Manifest part_;      // what this rank adds to the manifest
-  config::Manifest manifest_;  // of all ranks; on the first rank only
+  const std::unique_ptr<config::Manifest> part_;      // what this rank adds to the manifest
+  const std::unique_ptr<config::Manifest> manifest_;  // of all ranks; on the first rank only
   double verify_seconds_ = 0;
   absl::Status written_;
   absl::Status published_;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
 #include "data/indexed_dataset.h"
 #include "runtime/rng.h"
 #include "runtime/status.h"

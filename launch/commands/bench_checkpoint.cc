@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/checkpoint/saver.h"

@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "configs/run.pb.h"
 #include "launch/commands/bench.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/difference.h"
 #include "launch/checkpoint/export.h"
 #include "launch/checkpoint/reader.h"

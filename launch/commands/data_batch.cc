@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
+#include "configs/run.pb.h"
 #include "data/sample_source.h"
 #include "launch/commands/data_views.h"
 #include "launch/commands/load_run.h"

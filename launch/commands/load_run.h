@@ -5,12 +5,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 // LoadRunConfig and OverrideRunConfig of launch/config/run_config.h. May be called before MPI is
 // initialized.

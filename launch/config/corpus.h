@@ -9,13 +9,9 @@
 #include "absl/status/statusor.h"
 #include "data/indexed_dataset.h"
 #include "data/sample_source.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
-
-namespace config {
-class Data;
-class Run;
-}  // namespace config
 
 // Identifies the content of a dataset, whatever its path is.
 struct DatasetIdentity {

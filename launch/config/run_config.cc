@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "comm/process_groups.h"
+#include "configs/run.pb.h"
 #include "launch/config/config_fields.h"
 #include "launch/config/config_text.h"
 #include "launch/config/renamed_fields.h"

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "configs/run.pb.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
 

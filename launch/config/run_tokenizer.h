@@ -5,12 +5,9 @@
 
 #include "absl/status/statusor.h"
 #include "data/tokenizer.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 // Returns null if data.tokenizer is GPT2 and its files are not set. INVALID_ARGUMENT if the
 // tokenizer has more ids than model.vocab, or if a file is damaged.

@@ -9,12 +9,9 @@
 
 #include "absl/types/span.h"
 #include "launch/checkpoint/checkpoint.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
-
-namespace config {
-class Divergence;
-}
 
 class DivergenceGuard {
  public:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "configs/run.pb.h"
 #include "runtime/status.h"
 
 namespace unipool {

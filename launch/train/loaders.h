@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "configs/run.pb.h"
 #include "data/batch_loader.h"
 #include "data/sample_source.h"
 #include "launch/config/corpus.h"
+#include "launch/config/messages.h"
 
 namespace unipool {
 

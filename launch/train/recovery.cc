@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
 #include "runtime/ops/compute.h"
 #include "runtime/ops/elementwise.h"

@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "configs/run.pb.h"
+#include "launch/config/messages.h"
 #include "launch/train/loaders.h"
 #include "launch/train/trainer.h"
 #include "launch/world/world.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "configs/run.pb.h"
 #include "launch/config/run_tokenizer.h"
 #include "model/footprint.h"
 #include "runtime/build_config.h"
@@ -51,8 +52,7 @@ Trainer::~Trainer() = default;
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
                                                          const Corpus& corpus, World& world) {
   auto self = std::unique_ptr<Trainer>(new Trainer(run, corpus, world));
-  self->settings_ = {
-      .steps = run.steps(), .eval = run.eval(), .clip_norm = run.optimizer().clip_norm()};
+  self->settings_ = {.steps = run.steps(), .clip_norm = run.optimizer().clip_norm()};
   self->schedule_ = MakeSchedule(run.schedule());
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenRunTokenizer(run);
@@ -100,7 +100,7 @@ absl::Status Trainer::Run(const Report& report) {
   }
   while (step_ < std::min(settings_.steps, stop_after_) && !stopped()) {
     ASSIGN_OR_RETURN(StepRecord record, TimedStep());
-    const int64_t every = settings_.eval.every_steps();
+    const int64_t every = run_->eval().every_steps();
     validation_due_ = (every > 0 && step_ % every == 0) || step_ == settings_.steps;
     if (validation_due_) RETURN_IF_ERROR(EvaluateInto(&record));
     RETURN_IF_ERROR(report(record));
@@ -225,7 +225,7 @@ absl::Status Trainer::EvaluateInto(StepRecord* record) {
 }
 
 absl::StatusOr<std::optional<Validation>> Trainer::Validate() {
-  return Evaluate(*loaders_.validation, ValidationWindow(settings_.eval, step_), "validation");
+  return Evaluate(*loaders_.validation, ValidationWindow(run_->eval(), step_), "validation");
 }
 
 absl::StatusOr<std::optional<Validation>> Trainer::Evaluate(BatchLoader& loader, int64_t window,

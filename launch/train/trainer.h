@@ -14,10 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "comm/gradient_reducer.h"
-#include "configs/run.pb.h"
 #include "data/batch_loader.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/reader.h"
+#include "launch/config/messages.h"
 #include "launch/train/chunk_trial.h"
 #include "launch/train/device_batch.h"
 #include "launch/train/evaluator.h"
@@ -100,7 +100,6 @@ class Trainer {
  private:
   struct Settings {
     int64_t steps;
-    config::Eval eval;
     double clip_norm;
   };
 

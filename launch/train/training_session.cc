@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/saver.h"
 #include "launch/config/run_config.h"

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "configs/run.pb.h"
+#include "launch/config/messages.h"
 #include "launch/train/run_outputs.h"
 #include "launch/world/world.h"
 

@@ -5,13 +5,10 @@
 
 #include "absl/status/statusor.h"
 #include "comm/communicator.h"
+#include "launch/config/messages.h"
 #include "runtime/device.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 // The kind of device that `run` requests; if it requests none, a GPU if this host has one.
 DeviceType WantedDevice(const config::Run& run);

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "launch/config/messages.h"
 #include "launch/world/world.h"
 #include "model/footprint.h"
 #include "model/parameter.h"
@@ -16,10 +17,6 @@
 #include "runtime/stream.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 class ModelOnDevice {
  public:

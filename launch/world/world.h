@@ -15,13 +15,10 @@
 #include "comm/process_groups.h"
 #include "comm/rendezvous.h"
 #include "comm/watchdog.h"
+#include "launch/config/messages.h"
 #include "runtime/device.h"
 
 namespace unipool {
-
-namespace config {
-class Run;
-}
 
 // The rank of this process from the environment variables of its launcher, before MPI is started; 0
 // without a launcher.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "data/indexed_dataset.h"
 #include "launch/config/run_config.h"
 #include "launch/train/trainer.h"

@@ -2,6 +2,7 @@
 // message, rewritten with a valid hash. An accepted manifest must have valid tensor sizes.
 #include <filesystem>
 
+#include "configs/checkpoint.pb.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
 #include "launch/checkpoint/manifest.h"

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "data/indexed_dataset.h"
 #include "launch/config/run_config.h"
 #include "runtime/rng.h"

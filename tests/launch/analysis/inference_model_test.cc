@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "launch/analysis/measurement.h"
 #include "launch/analysis/routing_hooks.h"
 #include "launch/train/trainer.h"

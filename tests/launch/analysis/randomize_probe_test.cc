@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "tests/support/looking.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/workbench.h"

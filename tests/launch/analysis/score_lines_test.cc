@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "launch/analysis/sequence_scores.h"
 #include "launch/analysis/text_loss.h"
 #include "runtime/json.h"

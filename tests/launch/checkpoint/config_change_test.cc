@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/config/config_fields.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/tiny_run.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/checkpoint/saver.h"

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <string>
 
+#include "configs/checkpoint.pb.h"
 #include "launch/config/config_fields.h"
 #include "runtime/content_hash.h"
 #include "tests/support/status_matchers.h"

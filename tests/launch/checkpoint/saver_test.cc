@@ -13,6 +13,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/train/trainer.h"

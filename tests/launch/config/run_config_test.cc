@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "configs/run.pb.h"
 #include "launch/config/config_fields.h"
 #include "tests/support/status_matchers.h"
 

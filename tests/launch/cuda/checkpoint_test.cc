@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "launch/analysis/inference_model.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/checkpoint/saver.h"

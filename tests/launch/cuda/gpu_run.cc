@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "configs/run.pb.h"
 #include "runtime/copy.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"

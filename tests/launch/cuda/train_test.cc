@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "configs/run.pb.h"
 #include "model/footprint.h"
 #include "runtime/copy.h"
 #include "runtime/device.h"

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "comm/local_communicator.h"
+#include "configs/run.pb.h"
 #include "launch/train/trainer.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "configs/run.pb.h"
 #include "launch/train/trainer.h"
 #include "launch/world/world.h"
 #include "tests/support/on_ranks.h"

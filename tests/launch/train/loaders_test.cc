@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "configs/run.pb.h"
+
 namespace unipool {
 namespace {
 

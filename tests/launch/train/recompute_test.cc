@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/run.pb.h"
 #include "launch/train/trainer.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "configs/run.pb.h"
 #include "launch/checkpoint/saver.h"
 #include "launch/train/trainer.h"
 #include "tests/support/status_matchers.h"

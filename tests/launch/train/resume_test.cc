@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "configs/run.pb.h"
 #include "launch/checkpoint/run_folder.h"
 #include "launch/checkpoint/saver.h"
 #include "tests/support/on_ranks.h"

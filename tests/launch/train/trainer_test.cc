@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "configs/run.pb.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
