@@ -103,6 +103,8 @@ CheckpointSaver::CheckpointSaver(std::string checkpoints, const config::Checkpoi
       manifest_(std::make_unique<Manifest>()),
       side_(Stream::Create(Device{}, Stream::Kind::kSide)) {}
 
+CheckpointSaver::~CheckpointSaver() = default;
+
 absl::StatusOr<std::unique_ptr<CheckpointSaver>> CheckpointSaver::Create(
     std::string checkpoints, const config::Checkpoint& settings, const World& world) {
   auto self = std::unique_ptr<CheckpointSaver>(

@@ -50,7 +50,7 @@ class CheckpointSaver {
                                                                  const World& world);
   // Waits for the side thread of this rank. The next run removes a checkpoint that is not published
   // by then.
-  ~CheckpointSaver() = default;
+  ~CheckpointSaver();
 
   // Call after each step. Advances the save in progress and starts a new one if it is due; waits
   // only if a save is due while another is in progress. Logs failures as warnings.

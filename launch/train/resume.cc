@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
 #include "launch/checkpoint/config_change.h"
 #include "launch/checkpoint/folder.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
 #include "launch/config/run_tokenizer.h"
 #include "model/footprint.h"
