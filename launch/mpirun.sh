@@ -100,14 +100,14 @@ while [[ $# -gt 0 ]]; do
     *) break ;;
   esac
 done
+if ! command -v mpirun > /dev/null; then
+  report "mpirun is not installed; on Debian: apt-get install openmpi-bin"
+  exit 127
+fi
 # An installed program lies beside this script, which need not be on PATH.
 beside="$(dirname "$(realpath "${BASH_SOURCE[0]}")")/unipool"
 if [[ "${1:-}" == unipool && -x "$beside" ]]; then
   set -- "$beside" "${@:2}"
-fi
-if ! command -v mpirun > /dev/null; then
-  report "mpirun is not installed; on Debian: apt-get install openmpi-bin"
-  exit 127
 fi
 if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
   report "--restarts is '$restarts'; give a whole number of at least 0"
