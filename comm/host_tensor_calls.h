@@ -1,6 +1,5 @@
-// For communicators of a rank with a GPU that also take host tensors: tells the two kinds of
-// tensors apart, and orders a call on host tensors after the work of the stream that the caller
-// gave.
+// For communicators of a rank with a GPU that also accept host tensors: distinguishes host tensors
+// from device tensors, and orders a call on host tensors after the work on the caller's stream.
 #pragma once
 
 #include <memory>

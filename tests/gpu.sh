@@ -73,7 +73,7 @@ record_bound() {
 }
 
 # train NAME [FLAG ...]: trains a small model on the corpus, in OUT/NAME. `steps` (10) is the number
-# of steps; with resume=yes the run resumes, else it starts anew. `launcher` precedes the program.
+# of steps; with resume=yes the run resumes, else a new run starts. `launcher` precedes the program.
 train() {
   local name=$1 start=(--fresh --force)
   shift

@@ -40,7 +40,7 @@ class BadInputTest(support.TextTest):
         self.expect_refusal({"model.layers": "four"}, "model.layers=four")
 
     def test_misused_commands_are_a_line(self):
-        for words, said in (
+        for words, message in (
                 (["trian"], '"trian": unknown command; did you mean "train"?'),
                 (["foo"], '"foo": unknown command; unipool --help lists all'),
                 (["config"], "config: sub-command missing; choose one of: show"),
@@ -59,7 +59,7 @@ class BadInputTest(support.TextTest):
                 (["probe", "resue"], 'did you mean "reuse"?')):
             done = support.run(words)
             self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
-            self.assertIn(said, done.stderr)
+            self.assertIn(message, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertEqual(done.stdout, "")
 
@@ -144,7 +144,7 @@ class BadInputTest(support.TextTest):
         self.assertEqual(sorted(os.listdir(os.path.join(run_dir, "checkpoints"))),
                          ["latest", "step_00000001"])
 
-    def test_checkpoints_are_never_removed_unasked(self):
+    def test_checkpoints_are_removed_only_with_force(self):
         run_dir = os.path.join(self.folder.name, "weights-only")
         weights = pathlib.Path(run_dir, "checkpoints", "step_00000009", "model-00000.safetensors")
         weights.parent.mkdir(parents=True)

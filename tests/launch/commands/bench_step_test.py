@@ -49,10 +49,10 @@ class BenchStepTest(unittest.TestCase):
         self.assertNotIn(chosen, tried)
 
     def test_threads_are_those_of_the_config_else_openmps(self):
-        asked = {"parallel.threads": 3}
+        given = {"parallel.threads": 3}
         for settings, environment, expected in (({}, {"OMP_NUM_THREADS": "2"}, "1 x 2"),
-                                                (asked, {"OMP_NUM_THREADS": "2"}, "1 x 3"),
-                                                (asked, {}, "1 x 3")):
+                                                (given, {"OMP_NUM_THREADS": "2"}, "1 x 3"),
+                                                (given, {}, "1 x 3")):
             done = bench(0, settings, environment)
             self.assertIn(f"ranks x threads {expected}", done.stdout, done.stderr)
 

@@ -34,8 +34,8 @@ class CheckpointCommandTest(support.TextTest):
         checkpoints = pathlib.Path(run_dir, "checkpoints")
         self.assertEqual(sorted(os.listdir(checkpoints)),
                          ["latest", "step_00000004", "step_00000005"])
-        said = self.checkpoint("inspect", checkpoints / "latest", "--json")
-        self.assertEqual((json.loads(said)["step"], json.loads(said)["ranks"]), (5, 2))
+        printed = self.checkpoint("inspect", checkpoints / "latest", "--json")
+        self.assertEqual((json.loads(printed)["step"], json.loads(printed)["ranks"]), (5, 2))
         self.assertIn("good: 4 files", self.checkpoint("verify", checkpoints / "step_00000004"))
         self.assertIn("steps 5 and 5: the same", self.checkpoint("diff", run_dir, checkpoints))
         difference = json.loads(self.checkpoint("diff", run_dir, checkpoints / "step_00000004",
@@ -64,9 +64,9 @@ class CheckpointCommandTest(support.TextTest):
             command = support.train_command(self.prefix, run_dir, dict(settings, steps=2))
             self.assertEqual(support.run(command).returncode, 0)
         self.assertIn("steps 2 and 2: the same", self.checkpoint("diff", *runs[:2]))
-        said = self.checkpoint("diff", runs[0], runs[2], code=1)
-        self.assertIn("data.micro_batch: 0, 3", said)
-        self.assertNotIn("run_dir", said)
+        printed = self.checkpoint("diff", runs[0], runs[2], code=1)
+        self.assertIn("data.micro_batch: 0, 3", printed)
+        self.assertNotIn("run_dir", printed)
         (support.latest_checkpoint(runs[1]) / "model-00000.safetensors").write_bytes(b"short")
         for other in (runs[1], "/nowhere"):
             self.assertIn(other, self.checkpoint("diff", runs[0], other, code=2))
@@ -90,7 +90,7 @@ class CheckpointCommandTest(support.TextTest):
         self.assertGreater(checked, 10000)
 
     def test_each_mistake_is_a_line(self):
-        for words, said in (
+        for words, printed in (
                 (["foo"],
                  'unknown sub-command "foo"; choose one of: inspect, verify, diff, export'),
                 (["verfy"], 'did you mean "verify"?'),
@@ -104,7 +104,7 @@ class CheckpointCommandTest(support.TextTest):
                 (["export", "a", "--output", "b", "--dtype", "fp8"], "expected fp32 or bf16"),
                 (["verify", "/nowhere"], "/nowhere: holds no checkpoint; give a run folder")):
             error = self.checkpoint(*words, code=2)
-            self.assertIn(said, error)
+            self.assertIn(printed, error)
             self.assertEqual(error.count("\n"), 1, error)
 
     def checkpoint(self, *words, code=0):

@@ -53,10 +53,10 @@ class CheckpointReadTest(support.TextTest):
     def train(self, variant, ranks):
         """The tensors of all files of the run's checkpoint, and how many files there are."""
         if (variant, ranks) not in self.runs:
-            self.runs[variant, ranks] = self.train_anew(variant, ranks)
+            self.runs[variant, ranks] = self.train_new_run(variant, ranks)
         return self.runs[variant, ranks]
 
-    def train_anew(self, variant, ranks):
+    def train_new_run(self, variant, ranks):
         run_dir = os.path.join(self.folder.name, f"{variant}-{ranks}")
         command = support.train_command(self.prefix, run_dir, support.VARIANTS[variant])
         done = support.run(command, ranks)

@@ -56,7 +56,7 @@ class ResumeTest(support.TextTest):
         self.train("finished")
         self.assertEqual(pathlib.Path(self.path("finished"), "metrics.jsonl").read_bytes(), before)
 
-    def test_the_summary_tells_what_saves_cost(self):
+    def test_the_summary_reports_the_cost_of_saves(self):
         done = self.train("saves", settings={"checkpoint.every_steps": 3})
         found = re.search(r"3 saved, 0 failed, \S+ GB at \S+ GB/s; saving paused training for "
                           r"(\S+) s \((\S+) % of the time between saves\); the final save took "
@@ -111,8 +111,8 @@ class ResumeTest(support.TextTest):
 
     def test_a_given_decay_is_refused_unless_it_is_the_checkpoints_or_that_of_all_steps(self):
         self.train("decay")
-        said = self.train("decay", settings={"steps": 12, "schedule.decay_steps": 9}, code=2)
-        self.assertIn("schedule.decay_steps = 9 (the checkpoint has 8)", said.stderr)
+        printed = self.train("decay", settings={"steps": 12, "schedule.decay_steps": 9}, code=2)
+        self.assertIn("schedule.decay_steps = 9 (the checkpoint has 8)", printed.stderr)
         done = self.train("decay", settings={"steps": 9, "schedule.decay_steps": 8})
         self.assertNotIn("decay_steps", done.stderr)
         done = self.train("decay", settings={"steps": 10, "schedule.decay_steps": 10})
@@ -127,7 +127,7 @@ class ResumeTest(support.TextTest):
                                          rf"least 4, or {re.escape(NEW_RUN)}\n$")
 
     def test_stop_after_says_how_to_go_on(self):
-        done = self.train("told", "--stop-after", "4")
+        done = self.train("reported", "--stop-after", "4")
         self.assertIn("after step 4 of 8; run the same command without --stop-after to resume",
                       done.stdout)
 
@@ -178,7 +178,7 @@ class ResumeTest(support.TextTest):
                 self.assertEqual(pathlib.Path(self.path(name), "metrics.jsonl").read_bytes(),
                                  before)
 
-    def test_a_layout_that_local_statistics_see_is_told_of(self):
+    def test_a_layout_that_changes_local_statistics_is_a_warning(self):
         local = {"pool.statistics": "LOCAL", "data.micro_batch": 4}
         self.train("local", "--stop-after", "2", settings=local)
         same = self.train("local", "--stop-after", "3", settings=local)
@@ -201,7 +201,7 @@ class ResumeTest(support.TextTest):
                          ["latest", "step_00000002", "step_00000003"])
         return done.stderr
 
-    def test_a_full_disk_is_told_of_and_leaves_the_last_checkpoint(self):
+    def test_a_full_disk_is_a_warning_and_keeps_the_last_checkpoint(self):
         failed = (r"the checkpoint of step 4 FAILED: rank 0: /\S*step_00000004.tmp/\S*safetensors: "
                   r".*; training continues, the next try is after step \d")
         for asynchronous in ("true", "false"):
@@ -213,7 +213,7 @@ class ResumeTest(support.TextTest):
             self.assertIn("resumed after step 3", self.train(full, settings=settings).stdout)
             self.expect_same(whole, full)
 
-    def test_a_folder_that_cannot_be_written_is_told_of_and_training_goes_on(self):
+    def test_a_folder_that_cannot_be_written_is_a_warning_and_training_continues(self):
         settings = dict(processes.LONG, **{"checkpoint.every_steps": 5, "checkpoint.keep_last": 0})
         run_dir = self.path("unwritable")
         job = processes.Job(support.train_command(self.prefix, run_dir, settings))

@@ -23,13 +23,13 @@ class ProgramTest(support.TextTest):
         return run_dir, done.stdout + done.stderr
 
     def test_a_run_on_a_gpu_resumes_on_the_cpu(self):
-        run_dir, said = self.train("moved", "cuda")
-        self.assertIn("computes on cuda:0 (", said)
-        self.assertIn("bfloat16", said)
-        self.assertIn("GPU memory", said)
-        _, said = self.train("moved", "cpu", {"steps": 4})
-        self.assertIn("resumed after step 3", said)
-        self.assertIn("computes on CPU, float32", said)
+        run_dir, output = self.train("moved", "cuda")
+        self.assertIn("computes on cuda:0 (", output)
+        self.assertIn("bfloat16", output)
+        self.assertIn("GPU memory", output)
+        _, output = self.train("moved", "cpu", {"steps": 4})
+        self.assertIn("resumed after step 3", output)
+        self.assertIn("computes on CPU, float32", output)
         alone, _ = self.train("alone", "cpu", {"steps": 4})
         moved = support.metrics(run_dir)[-1]["lm_loss"]
         expected = support.metrics(alone)[-1]["lm_loss"]
@@ -37,8 +37,8 @@ class ProgramTest(support.TextTest):
 
     def test_two_ranks_share_a_gpu_with_a_warning(self):
         alone, _ = self.train("one", "cuda", {"model.precision": "FP32"})
-        shared, said = self.train("two", "cuda", {"model.precision": "FP32"}, ranks=2)
-        self.assertEqual(said.count("through host memory and are slower: ranks 0 and 1 share"), 1)
+        shared, output = self.train("two", "cuda", {"model.precision": "FP32"}, ranks=2)
+        self.assertEqual(output.count("through host memory and are slower: ranks 0 and 1 share"), 1)
         for one, two in zip(support.metrics(alone)[1:], support.metrics(shared)[1:]):
             self.assertAlmostEqual(one["lm_loss"], two["lm_loss"], delta=1e-4)
 

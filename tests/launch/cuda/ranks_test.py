@@ -54,11 +54,11 @@ class Ranks:
 
     def ended(self):
         """The exit status and the output of each rank."""
-        told = []
+        results = []
         for process in self.processes:
-            said = process.communicate(timeout=180)
-            told.append((process.returncode, said[0] + said[1]))
-        return told
+            printed = process.communicate(timeout=180)
+            results.append((process.returncode, printed[0] + printed[1]))
+        return results
 
 
 def wait_for_step(run_dir, step):
@@ -88,35 +88,35 @@ class RanksTest(support.TextTest):
 
     def test_ranks_started_in_either_way_have_the_losses_of_one_rank(self):
         alone, _ = self.losses(self.command("alone"))
-        by_mpi, said = self.losses(self.command("by_mpi"), ranks=2)
-        self.assertNotIn("NCCL is not used", said)
+        by_mpi, printed = self.losses(self.command("by_mpi"), ranks=2)
+        self.assertNotIn("NCCL is not used", printed)
         self.expect_close(alone, by_mpi)
-        for rank, (status, said) in enumerate(Ranks(self.command("without_mpi")).ended()):
-            self.assertEqual(status, 0, said)
-            self.assertEqual(said.count("2 ranks"), 1 if rank == 0 else 0)
+        for rank, (status, printed) in enumerate(Ranks(self.command("without_mpi")).ended()):
+            self.assertEqual(status, 0, printed)
+            self.assertEqual(printed.count("2 ranks"), 1 if rank == 0 else 0)
         self.expect_close(alone, [r["lm_loss"] for r in support.metrics(self.run_dir)[1:]])
 
     def test_without_the_library_exchanges_use_mpi_and_a_line_reports_it(self):
         missing = {"UNIPOOL_NCCL": "/nonexistent"}
         alone, _ = self.losses(self.command("one"))
-        staged, said = self.losses(self.command("staged"), 2, missing)
+        staged, printed = self.losses(self.command("staged"), 2, missing)
         self.expect_close(alone, staged)
-        self.assertEqual(said.count("NCCL is not used, so exchanges go through host memory"), 1)
-        told = Ranks(self.command("refused"), environment=missing).ended()
-        self.assertEqual([status for status, _ in told], [2, 2])
-        self.assertRegex(told[0][1], r"^unipool: ranks started without MPI need NCCL: .*\n$")
-        self.assertEqual(told[1][1], "")
+        self.assertEqual(printed.count("NCCL is not used, so exchanges go through host memory"), 1)
+        results = Ranks(self.command("refused"), environment=missing).ended()
+        self.assertEqual([status for status, _ in results], [2, 2])
+        self.assertRegex(results[0][1], r"^unipool: ranks started without MPI need NCCL: .*\n$")
+        self.assertEqual(results[1][1], "")
 
     def test_a_lost_rank_is_named_and_the_run_resumes_from_its_checkpoint(self):
         ranks = Ranks(self.command("lost", ENDLESS))
         wait_for_step(self.run_dir, 12)
         ranks.processes[1].send_signal(signal.SIGKILL)
-        status, said = ranks.ended()[0]
-        self.assertEqual(status, LOST_PEER, said)
-        self.assertRegex(said, r"unipool: rank 0 on \S+ (cuda:0 )?lost (rank 1|another rank) in ")
+        status, printed = ranks.ended()[0]
+        self.assertEqual(status, LOST_PEER, printed)
+        self.assertRegex(printed, r"unipool: rank 0 on \S+ (cuda:0 )?lost (rank 1|another rank) in ")
         again = Ranks(self.command("lost", dict(ENDLESS)) + ["--stop-after", 20])
-        for status, said in again.ended():
-            self.assertEqual(status, 0, said)
+        for status, printed in again.ended():
+            self.assertEqual(status, 0, printed)
         steps = [record["step"] for record in support.metrics(self.run_dir)]
         self.assertEqual(steps, list(range(21)))
 
@@ -124,8 +124,8 @@ class RanksTest(support.TextTest):
         ranks = Ranks(self.command("asked", ENDLESS))
         wait_for_step(self.run_dir, 3)
         ranks.processes[1].send_signal(signal.SIGTERM)
-        for status, said in ranks.ended():
-            self.assertEqual(status, RUN_AGAIN, said)
+        for status, printed in ranks.ended():
+            self.assertEqual(status, RUN_AGAIN, printed)
         last = support.metrics(self.run_dir)[-1]["step"]
         self.assertEqual(support.latest_checkpoint(self.run_dir).name, f"step_{last:08d}")
 
@@ -133,21 +133,21 @@ class RanksTest(support.TextTest):
         command = self.command("late", {"parallel.deadline_seconds": 3})
         ranks = Ranks(command, ranks=3)
         ranks.processes[2].kill()
-        told = ranks.ended()[:2]
-        self.assertTrue(all(status in (LOST_PEER, HANG) for status, _ in told), told)
-        self.assertRegex(told[0][1], re.compile(r"^unipool: rank 0 .*rank 2", re.MULTILINE))
+        results = ranks.ended()[:2]
+        self.assertTrue(all(status in (LOST_PEER, HANG) for status, _ in results), results)
+        self.assertRegex(results[0][1], re.compile(r"^unipool: rank 0 .*rank 2", re.MULTILINE))
 
     def test_a_rank_that_is_stopped_ends_the_run_as_hung(self):
         ranks = Ranks(self.command("stopped", dict(ENDLESS, **{"parallel.deadline_seconds": 3})))
         wait_for_step(self.run_dir, 3)
         ranks.processes[1].send_signal(signal.SIGSTOP)
         process = ranks.processes[0]
-        said = process.communicate(timeout=120)[1]
+        printed = process.communicate(timeout=120)[1]
         ranks.processes[1].kill()
         ranks.processes[1].communicate()
-        self.assertEqual(process.returncode, HANG, said)
-        self.assertRegex(said, r"no progress for 3s .*:\n  rank 0 on \S+ has waited 3\.")
-        self.assertRegex(said, r"rank 1 on \S+ does not respond")
+        self.assertEqual(process.returncode, HANG, printed)
+        self.assertRegex(printed, r"no progress for 3s .*:\n  rank 0 on \S+ has waited 3\.")
+        self.assertRegex(printed, r"rank 1 on \S+ does not respond")
 
 
 if __name__ == "__main__":

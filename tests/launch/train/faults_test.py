@@ -204,7 +204,7 @@ class RestartsTest(unittest.TestCase):
 
     def test_a_program_that_cannot_start_is_bad_input_and_not_retried(self):
         nowhere = os.path.join(self.folder.name, "nowhere")
-        for options, said in (
+        for options, message in (
                 (["-np", "2", nowhere], f"cannot start {nowhere} on host "),
                 (["-np", "2", "no-such-program"], "cannot start no-such-program on host "),
                 (["-np", "2", "/etc/passwd"], "cannot start /etc/passwd on host "),
@@ -217,7 +217,7 @@ class RestartsTest(unittest.TestCase):
                                       capture_output=True, text=True, check=False)
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-                self.assertIn(f"mpirun.sh: {said}", done.stderr)
+                self.assertIn(f"mpirun.sh: {message}", done.stderr)
 
 
 if __name__ == "__main__":
