@@ -193,7 +193,7 @@ int64_t IndexedDataset::SequenceStart(int64_t i) const {
 }
 
 std::string IndexedDataset::IndexHash() const {
-  const std::string hash = ContentHash::Of(Bytes(index_, 0, index_.bytes()));
+  std::string hash = ContentHash::Of(Bytes(index_, 0, index_.bytes()));
   index_.ReleasePages();
   return hash;
 }

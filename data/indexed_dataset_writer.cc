@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "data/index_format.h"
 #include "data/indexed_dataset.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -40,19 +41,8 @@ absl::Status Sync(int fd, const std::string& path) {
   return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot sync to disk"));
 }
 
-absl::Status Rename(const std::string& from, const std::string& to) {
-  if (rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat(from, ": cannot rename to ", to));
-}
-
-// Syncs the folder of `path`, so that renames in it survive a power failure.
-absl::Status SyncFolder(const std::string& path) {
-  const std::string folder = (std::filesystem::path(path).parent_path() / ".").string();
-  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(folder, ": cannot open"));
-  const absl::Status status = Sync(fd, folder);
-  close(fd);
-  return status;
+std::string FolderOf(const std::string& path) {
+  return (std::filesystem::path(path).parent_path() / ".").string();
 }
 
 template <typename T>
@@ -183,7 +173,7 @@ absl::Status IndexedDatasetWriter::Publish() const {
   }
   RETURN_IF_ERROR(Rename(bin + kPartial, bin));
   RETURN_IF_ERROR(Rename(idx + kPartial, idx));
-  return SyncFolder(idx);
+  return SyncFolder(FolderOf(idx));
 }
 
 absl::Status IndexedDatasetWriter::Finish() {

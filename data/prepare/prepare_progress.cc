@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
@@ -50,7 +51,7 @@ std::string ProgressText(const PrepareProgress::Done& done, int64_t total_file_b
       std::string(kBarWidth - filled, '-'), 100 * share, total / kMegabyte,
       static_cast<double>(done.text_bytes) / kMegabyte / std::max(seconds, 1e-9), done.documents);
   if (share == 0) return text;
-  const auto eta = static_cast<int64_t>(seconds * (1 - share) / share + 0.5);
+  const int64_t eta = std::llround(seconds * (1 - share) / share);
   if (eta >= 3600) {
     absl::StrAppendFormat(&text, ", ETA %d:%02d:%02d", eta / 3600, eta / 60 % 60, eta % 60);
   } else {

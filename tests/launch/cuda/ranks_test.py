@@ -113,7 +113,8 @@ class RanksTest(support.TextTest):
         ranks.processes[1].send_signal(signal.SIGKILL)
         status, printed = ranks.ended()[0]
         self.assertEqual(status, LOST_PEER, printed)
-        self.assertRegex(printed, r"unipool: rank 0 on \S+ (cuda:0 )?lost (rank 1|another rank) in ")
+        self.assertRegex(printed,
+                         r"unipool: rank 0 on \S+ (cuda:0 )?lost (rank 1|another rank) in ")
         again = Ranks(self.command("lost", dict(ENDLESS)) + ["--stop-after", 20])
         for status, printed in again.ended():
             self.assertEqual(status, 0, printed)
