@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds everything with one compiler in a folder of its own, without CUDA, and runs the fast
-# tests.
+# Builds everything with one compiler in a folder of its own, without CUDA and precompiled headers,
+# and runs the fast tests.
 # usage: tests/compilers.sh clang++|g++ [ctest options]
 # Exits with 77 if the compiler is not installed (tools/setup.sh --dev installs both).
 set -euo pipefail
@@ -18,7 +18,8 @@ if ! command -v "$compiler" > /dev/null; then
 fi
 
 mkdir -p "$folder"
-if ! { cmake -S . -B "$folder" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DUNIPOOL_WITH_CUDA=OFF &&
+if ! { cmake -S . -B "$folder" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DUNIPOOL_WITH_CUDA=OFF \
+         -DUNIPOOL_PRECOMPILE=OFF &&
        cmake --build "$folder" --parallel "$(nproc)"; } > "$folder/compilers.log" 2>&1; then
   tail -n 60 "$folder/compilers.log"
   echo "compilers.sh: the build with $compiler failed; its log is $folder/compilers.log" >&2
