@@ -27,7 +27,8 @@ void LogPrefix(std::ostream& stream, const google::LogMessageInfo& info, void*) 
                                LaunchRank(), info.filename, info.line_number);
 }
 
-[[noreturn]] void EndAllRanks() {
+// The attribute, unlike [[noreturn]], is part of the type that glog expects.
+__attribute__((noreturn)) void EndAllRanks() {
   if (LaunchedByMpi()) AbortMpi(kExitFailure);
   _exit(kExitFailure);
 }

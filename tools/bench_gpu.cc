@@ -24,13 +24,13 @@ std::string RateText(const GpuRate& op) {
   return absl::StrFormat("%.1f GB/s", op.bytes / op.seconds / 1e9);
 }
 
-// Fraction of the ceiling.
+// Fraction of the ceiling. These are unused in a build without CUDA.
 double Share(const GpuRates& rates, const GpuRate& op) {
   return op.flops > 0 ? op.flops / op.seconds / rates.dense_flops
                       : op.bytes / op.seconds / rates.copy_bytes;
 }
 
-void Print(const GpuRates& rates) {
+[[maybe_unused]] void Print(const GpuRates& rates) {
   std::cout << absl::StrFormat("%-44s %10s %16s %9s\n", "op", "us", "rate", "share");
   for (const GpuRate& op : rates.ops) {
     std::cout << absl::StrFormat("%-44s %10.1f %16s %7.1f %%\n", op.name, 1e6 * op.seconds,
@@ -38,7 +38,7 @@ void Print(const GpuRates& rates) {
   }
 }
 
-bool WriteTsv(const GpuRates& rates, const std::string& path) {
+[[maybe_unused]] bool WriteTsv(const GpuRates& rates, const std::string& path) {
   std::ofstream out(path);
   for (const GpuRate& op : rates.ops) {
     out << absl::StrFormat("%s\t%.1f\t%s\t%.1f\n", op.name, 1e6 * op.seconds, RateText(op),
