@@ -18,10 +18,10 @@ struct Device {
 // "cpu" or "cuda:3".
 std::string ToString(Device device);
 
-// Physical memory of this host in bytes, or the cgroup's limit if that is smaller.
+// Physical memory of this host in bytes, or the limit of the process's cgroups if that is smaller.
 int64_t HostMemoryBytes();
-// Number of cores that this process may use: its affinity mask, or the cgroup's quota if that is
-// smaller.
+// Number of cores that this process may use: its affinity mask, or the quota of its cgroups if that
+// is smaller.
 int HostCores();
 
 }  // namespace unipool
