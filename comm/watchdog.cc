@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -67,6 +68,7 @@ void Watchdog::Run() {
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, kPollInterval, [this] { return stopping_; })) {
     UpdateLastProgress();
+    WatchTermination();
     if (options_.on_poll) options_.on_poll();
     LogTermination();
     ReceiveAll();
@@ -86,17 +88,28 @@ void Watchdog::UpdateLastProgress() {
   if (has_changed || was_stopped || log_.OldestPending().has_value()) last_progress_ = now;
 }
 
+void Watchdog::WatchTermination() {
+  if (!termination_.has_value() && options_.is_terminating()) termination_ = Clock::now();
+}
+
+absl::Duration Watchdog::WorkDeadline() const {
+  if (!termination_.has_value()) return options_.deadline;
+  return std::min(options_.deadline, options_.termination_deadline);
+}
+
 bool Watchdog::DeadlineExceeded() const {
   const auto deadline = absl::ToChronoNanoseconds(options_.deadline);
   const std::optional<CallLog::Call> call = log_.OldestPending();
   if (call.has_value()) return Clock::now() - call->start > deadline;
   // Work outside of calls counts as well: the file system or the device may hang while no other
   // rank waits for this one.
-  return log_.progress().is_at_work() && Clock::now() - last_progress_ > deadline;
+  const auto since = std::max(last_progress_, termination_.value_or(last_progress_));
+  return log_.progress().is_at_work() &&
+         Clock::now() - since > absl::ToChronoNanoseconds(WorkDeadline());
 }
 
 void Watchdog::LogTermination() {
-  if (termination_logged_ || !options_.is_terminating()) return;
+  if (termination_logged_ || !termination_.has_value()) return;
   const std::optional<CallLog::Call> call = log_.OldestPending();
   if (!call.has_value() || Clock::now() - call->start < kShortWait) return;
   termination_logged_ = true;
@@ -131,10 +144,12 @@ std::string Watchdog::State() const {
 
 // The error, and then a line for each rank; ranks that did not respond are last.
 std::string Watchdog::Report() const {
-  std::string report = absl::StrCat("no progress for ", absl::FormatDuration(options_.deadline),
-                                    " (parallel.deadline_seconds); check the ranks below that do "
-                                    "not respond or wait for no rank, "
-                                    "and their hosts, then restart from the last checkpoint:");
+  const bool is_shortened = WorkDeadline() < options_.deadline;
+  std::string report =
+      absl::StrCat("no progress for ", absl::FormatDuration(WorkDeadline()),
+                   is_shortened ? " after SIGTERM" : " (parallel.deadline_seconds)",
+                   "; check the ranks below that do not respond or wait for no rank, and their "
+                   "hosts, then restart from the last checkpoint:");
   std::string unresponsive;
   for (int rank = 0; rank < options_.size; ++rank) {
     const auto state = states_.find(rank);

@@ -1,9 +1,9 @@
 // A thread of each rank that ends the job when it makes no progress. It detects a hang if a call is
 // pending longer than the deadline, or if a step in progress has neither made a call nor changed
-// its Progress for as long. Then all ranks that still run exchange their states, each writes its
-// last calls to its log, and one of them reports which ranks wait for which. It also logs what a
-// rank waits for when the launcher terminates the job, as it does after the loss of a rank. The
-// thread wakes ten times a second, for microseconds.
+// its Progress for as long (after SIGTERM, 20 s). Then all ranks that still run exchange their
+// states, each writes its last calls to its log, and one of them reports which ranks wait for
+// which. It also logs what a rank waits for when the launcher terminates the job, as it does after
+// the loss of a rank. The thread wakes ten times a second, for microseconds.
 #pragma once
 
 #include <condition_variable>
@@ -46,9 +46,11 @@ class Watchdog {
   struct Options {
     int rank;
     int size;
-    std::vector<std::string> hosts;           // the host name of each rank, by rank
-    absl::Duration deadline;                  // of a pending call, and of work between two calls
-    std::function<bool()> is_terminating;     // true after SIGTERM; thread-safe
+    std::vector<std::string> hosts;        // the host name of each rank, by rank
+    absl::Duration deadline;               // of a pending call, and of work between two calls
+    std::function<bool()> is_terminating;  // true after SIGTERM; thread-safe
+    // Of work without a call after SIGTERM, if shorter than `deadline`: what hangs cannot save.
+    absl::Duration termination_deadline = absl::Seconds(20);
     std::function<void()> on_poll = nullptr;  // called at each wake-up unless null
     // Called once, after a hang; ends the job. `report` is empty on all ranks but the one that
     // prints it. Its first line is the error; a line for each rank follows.
@@ -64,6 +66,8 @@ class Watchdog {
  private:
   void Run();
   void UpdateLastProgress();
+  void WatchTermination();
+  absl::Duration WorkDeadline() const;
   bool DeadlineExceeded() const;
   void LogTermination();
   void ReceiveAll();
@@ -80,6 +84,7 @@ class Watchdog {
   uint64_t activity_ = 0;              // progress changes plus calls, as of the last wake-up
   CallLog::Clock::time_point last_progress_;
   CallLog::Clock::time_point last_poll_;
+  std::optional<CallLog::Clock::time_point> termination_;  // when SIGTERM was noticed
   bool termination_logged_ = false;
 
   std::mutex mutex_;

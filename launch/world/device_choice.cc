@@ -1,5 +1,7 @@
 #include "launch/world/device_choice.h"
 
+#include <omp.h>
+
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
 #include "model/precision.h"
@@ -54,7 +56,9 @@ std::string DescribeDevice(const config::Run& run, Device device) {
       return absl::StrCat(ToString(device), " (", DescribeGpu(device), "), ", numbers);
     }
   }
-  return absl::StrCat("CPU, ", numbers);
+  const int threads = omp_get_max_threads();
+  return absl::StrCat("CPU, ", numbers, ", ", threads, threads == 1 ? " thread" : " threads",
+                      " per rank");
 }
 
 }  // namespace unipool

@@ -17,7 +17,8 @@ DeviceType WantedDevice(const config::Run& run);
 // a GPU and the host has none, or a precision that the device does not support.
 absl::StatusOr<Device> ChooseDevice(const config::Run& run, int local_rank);
 
-// For people: "cuda:0 (NVIDIA H100 80GB HBM3, sm_90, 79 GiB), bfloat16"
+// For people: "cuda:0 (NVIDIA H100 80GB HBM3, sm_90, 79 GiB), bfloat16" or "CPU, float32, 4 threads
+// per rank".
 std::string DescribeDevice(const config::Run& run, Device device);
 
 }  // namespace unipool

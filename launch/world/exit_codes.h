@@ -1,5 +1,5 @@
 // The exit status of `unipool` and of launch/mpirun.sh, for the shell, Slurm and restart loops.
-// launch/README.md has the same table.
+// launch/operations.md has the same table.
 #pragma once
 
 namespace unipool {

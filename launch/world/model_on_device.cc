@@ -15,7 +15,7 @@ absl::StatusOr<std::unique_ptr<ModelOnDevice>> ModelOnDevice::Create(const confi
                                                                      const std::string& remedy,
                                                                      World& world) {
   RETURN_IF_ERROR(CheckMemory(plan, world, remedy));
-  auto self = std::unique_ptr<ModelOnDevice>(new ModelOnDevice(world, plan.activations));
+  auto self = std::unique_ptr<ModelOnDevice>(new ModelOnDevice(world, plan));
   const Device device = world.device();
   self->ctx_.dtype = ActivationType(run, device.type);
   ASSIGN_OR_RETURN(self->model_,
@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<ModelOnDevice>> ModelOnDevice::Create(const confi
 }
 
 absl::Status ModelOnDevice::ReserveActivations() {
-  ASSIGN_OR_RETURN(Arena arena, ReserveArena(world_, planned_activations_));
+  ASSIGN_OR_RETURN(Arena arena, ReserveArena(world_, plan_));
   arena_ = std::make_unique<Arena>(std::move(arena));
   ctx_.arena = arena_.get();
   parameters_.RoundWeights(ctx_);

@@ -43,11 +43,10 @@ class ModelOnDevice {
   Context& context() { return ctx_; }
 
  private:
-  ModelOnDevice(const World& world, int64_t planned_activations)
-      : world_(world), planned_activations_(planned_activations) {}
+  ModelOnDevice(const World& world, const MemoryPlan& plan) : world_(world), plan_(plan) {}
 
   const World& world_;
-  const int64_t planned_activations_;
+  const MemoryPlan plan_;
   ParameterList parameters_;
   std::unique_ptr<Transformer> model_;
   Transformer::Saved saved_;

@@ -13,13 +13,15 @@
 
 namespace unipool {
 
-// INVALID_ARGUMENT if the plan exceeds this rank's share of its device's memory. `remedy` ends the
-// error: "use a smaller model".
+// INVALID_ARGUMENT if the plan exceeds this rank's share of its device's memory, or on a CPU the
+// limit of the process on address space (ulimit -v). `remedy` ends the error: "use a smaller
+// model".
 absl::Status CheckMemory(const MemoryPlan& plan, const World& world, const std::string& remedy);
 
-// Reserves `planned_bytes` and more, since a rank may get more rows than planned. On the CPU this
-// is address space that becomes memory when a step first touches it. On a GPU it is memory at once,
-// so call this after all other lasting allocations.
-absl::StatusOr<Arena> ReserveArena(const World& world, int64_t planned_bytes);
+// Reserves `plan.activations` and more, since a rank may get more rows than planned. On the CPU
+// this is address space that becomes memory when a step first touches it; a limit on address space
+// keeps room for threads and for the checkpoint copy. On a GPU it is memory at once, so call this
+// after all other lasting allocations.
+absl::StatusOr<Arena> ReserveArena(const World& world, const MemoryPlan& plan);
 
 }  // namespace unipool

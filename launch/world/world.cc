@@ -22,6 +22,7 @@
 #include "launch/config/run_config.h"
 #include "launch/world/device_choice.h"
 #include "launch/world/exit_codes.h"
+#include "launch/world/process_limits.h"
 #include "launch/world/signals.h"
 #include "runtime/blas.h"
 #include "runtime/build_config.h"
@@ -70,15 +71,19 @@ absl::Duration Deadline(const config::Run& run) {
 }
 
 // OpenMP parallelizes the loops, and OpenBLAS runs single-threaded inside them. OpenMP has read
-// OMP_NUM_THREADS already; it would crash with more threads than the system can start.
-void SetThreads(int threads, int ranks_on_host) {
+// OMP_NUM_THREADS already. RESOURCE_EXHAUSTED if the system cannot start the threads: OpenMP itself
+// would end the process.
+absl::Status SetThreads(int threads, int ranks_on_host) {
   SetBlasThreads(1);
-  if (threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr) {
-    if (omp_get_max_threads() <= kMaxThreads) return;
+  const bool is_environment = threads == 0 && std::getenv("OMP_NUM_THREADS") != nullptr;
+  if (is_environment && omp_get_max_threads() > kMaxThreads) {
     LOG(WARNING) << "OMP_NUM_THREADS is " << omp_get_max_threads() << ", the maximum is "
                  << kMaxThreads << "; each rank uses its share of the cores instead";
   }
-  omp_set_num_threads(threads > 0 ? threads : std::max(1, HostCores() / ranks_on_host));
+  if (!is_environment || omp_get_max_threads() > kMaxThreads) {
+    omp_set_num_threads(threads > 0 ? threads : std::max(1, HostCores() / ranks_on_host));
+  }
+  return CheckThreads(omp_get_max_threads());
 }
 
 // Ends all ranks if MPI launched them. Otherwise ends this one; the watchdogs of the others end
@@ -167,7 +172,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run,
 }
 
 absl::Status World::CreateSingleRank(const config::Run& run) {
-  SetThreads(run.parallel().threads(), 1);
+  RETURN_IF_ERROR(SetThreads(run.parallel().threads(), 1));
   std::unique_ptr<Communicator> rank = std::move(CreateLocalCommunicators(1, Deadline(run))[0]);
   RETURN_IF_ERROR(SetDevice(run, *rank, 0));
   if (device_.type == DeviceType::kCuda) {
@@ -181,10 +186,11 @@ absl::Status World::CreateSingleRank(const config::Run& run) {
 absl::Status World::JoinOverMpi(const config::Run& run) {
   const LocalRank local = MpiLocalRank();
   ranks_on_host_ = ranks_on_device_ = local.size;
-  SetThreads(run.parallel().threads(), ranks_on_host_);
+  const absl::Status threads = SetThreads(run.parallel().threads(), ranks_on_host_);
   // The watchdog reports a hang in more detail than the call that waits, so that call gets a later
   // deadline.
   auto ranks = CreateMpiWorld(Deadline(run) + absl::Seconds(20), &log_);
+  RETURN_IF_ERROR(AgreeOver(*ranks, threads));
   RETURN_IF_ERROR(SetDevice(run, *ranks, local.rank));
   if (device_.type == DeviceType::kCuda) {
     const NcclSession::Options options = NcclOptions(run, ranks->rank());
@@ -205,7 +211,7 @@ absl::Status World::JoinOverNccl(const config::Run& run, const LaunchIdentity& i
   absl::StatusOr<GpuRanks> made = MakeGpuRanks(**rendezvous, NcclOptions(run, identity.rank));
   if (!made.ok()) return MarkConnectionError(made.status());
   std::unique_ptr<Communicator> ranks = AdoptGpuRanks(*std::move(made));
-  SetThreads(run.parallel().threads(), ranks_on_host_);
+  RETURN_IF_ERROR(AgreeOver(*ranks, SetThreads(run.parallel().threads(), ranks_on_host_)));
   RETURN_IF_ERROR(CreateGroups(run, std::move(ranks)));
   StartWatchdog(run, (*rendezvous)->IntoMessenger([this](int lost) {
     nccl_->RecordCompletedCalls();

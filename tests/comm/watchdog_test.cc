@@ -56,7 +56,7 @@ std::vector<std::string> Hosts(int size) {
 
 class WatchdogTest : public ::testing::Test {
  protected:
-  // Starts the watchdogs of `ranks` out of `size` ranks, with a deadline of half a second.
+  // Starts the watchdogs of `ranks` out of `size` ranks.
   void Start(int size, const std::vector<int>& ranks, bool is_terminating = false) {
     mail_.inboxes.resize(size);
     reports_.resize(size, "none");
@@ -66,8 +66,9 @@ class WatchdogTest : public ::testing::Test {
           Watchdog::Options{.rank = rank,
                             .size = size,
                             .hosts = Hosts(size),
-                            .deadline = absl::Milliseconds(500),
+                            .deadline = deadline_,
                             .is_terminating = [is_terminating] { return is_terminating; },
+                            .termination_deadline = absl::Milliseconds(300),
                             .on_hang =
                                 [this, rank](const std::string& report) {
                                   const std::lock_guard lock(mutex_);
@@ -83,6 +84,7 @@ class WatchdogTest : public ::testing::Test {
     return reports_;
   }
 
+  absl::Duration deadline_ = absl::Milliseconds(500);
   CallLog logs_[3];
   Mail mail_;
   std::mutex mutex_;
@@ -118,6 +120,21 @@ TEST_F(WatchdogTest, WorkWithoutProgressIsAHangOfASingleRank) {
       ReportsAfter(1.5),
       ElementsAre(MatchesRegex("no progress for 500ms [^\n]*:\n  rank 0 on node0 waits for no "
                                "rank: step 4, forward of layer 2, for .* s")));
+}
+
+TEST_F(WatchdogTest, TheDeadlineOfWorkIsShorterAfterSigterm) {
+  const Progress::Work work(logs_[0].progress());
+  deadline_ = absl::Seconds(600);
+  Start(1, {0}, /*is_terminating=*/true);
+  EXPECT_THAT(ReportsAfter(1.5),
+              ElementsAre(MatchesRegex("no progress for 300ms after SIGTERM; [^\n]*:\n  rank 0 on "
+                                       "node0 waits for no rank: start-up, for .* s")));
+}
+
+TEST_F(WatchdogTest, ASaveMayTakeItsTimeAfterSigterm) {
+  deadline_ = absl::Seconds(600);  // outside of Work: between two steps
+  Start(1, {0}, /*is_terminating=*/true);
+  EXPECT_THAT(ReportsAfter(1), ElementsAre("none"));
 }
 
 TEST_F(WatchdogTest, NoDeadlineAppliesBetweenSteps) {
