@@ -8,23 +8,25 @@ readonly bad_input=2 run_again=75 lost_peer=76 interrupted=130
 
 print_help() {
   cat << 'HELP'
-usage: mpirun.sh [--restarts N] [-np N] [--host LIST | --hostfile FILE] [mpirun options]
-         PROGRAM [ARGUMENT ...]
+usage: mpirun.sh [--restarts N] [--min-ranks N] [-np N] [--host LIST | --hostfile FILE]
+         [mpirun options] PROGRAM [ARGUMENT ...]
 
 Starts the ranks of PROGRAM with Open MPI's mpirun. Other options are passed to mpirun.
 
   -np N             number of ranks (also -n, -c)
   --restarts N      restart the job at most N times after a crash, a hang, or the loss of a rank or
-                    a host; hosts that cannot be reached are left out (default 0)
+                    a host; a host that was lost during the run is left out (default 0)
+  --min-ranks N     do not restart with fewer than N ranks (default 1)
   --host LIST       hosts and their numbers of slots, as in node1:8,node2:8
   --hostfile FILE   the same in a file, one line "node1 slots=8" per host
   --help [TOPIC]    print this text, then the help of mpirun
 
-Signals: SIGTERM, SIGINT, SIGHUP and SIGUSR1 make all ranks save a checkpoint and exit with status
-75. A second SIGINT ends them at once, without a checkpoint.
+Signals: SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU make all ranks save a checkpoint and
+exit with status 75. A second SIGINT ends them at once, without a checkpoint.
 
 Exit statuses: that of PROGRAM, or
-  2                 bad input: an option or PROGRAM is wrong; no restart
+  2                 bad input: an option, a hostfile or PROGRAM is wrong, or a host cannot be
+                    reached at the start; no restart
   75                stopped on request; no restart
   76                a rank, a host or a connection was lost
   126, 127          mpirun is not installed or cannot be executed
@@ -40,7 +42,7 @@ Environment variables that are already set override the defaults of this script:
   OMPI_MCA_oob_tcp_keepalive_time=4, OMPI_MCA_oob_tcp_keepalive_intvl=2,
   OMPI_MCA_oob_tcp_keepalive_probes=4         a host that is cut off ends the job within 15 s
   OMPI_MCA_plm_rsh_agent="ssh -o BatchMode=yes -o ConnectTimeout=5"
-                                              command that checks a host before a restart
+                                              command that checks whether a host can be reached
 The ranks get UNIPOOL_TERMINAL (1 if the output is a terminal), UNIPOOL_STARTED (start of the job in
 seconds since 1970) and UNIPOOL_RESTART (0 at the first start, then the number of the restart).
 More: launch/operations.md.
@@ -69,7 +71,7 @@ export OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-4
 
 # All words before the program are options. Those that a restart changes are kept apart from those
 # that are passed on to mpirun.
-restarts=0 ranks="" hostfile="" options=() hosts=()
+restarts=0 min_ranks=1 ranks="" hostfile="" options=() hosts=()
 agent="${OMPI_MCA_plm_rsh_agent:-ssh -o BatchMode=yes -o ConnectTimeout=5}"
 if [[ $# -eq 0 ]]; then
   report "no program is given; mpirun.sh --help shows the usage"
@@ -83,12 +85,14 @@ while [[ $# -gt 0 ]]; do
       exit 0 ;;
     --restarts) restarts="${2:-}"; shift 2 || shift ;;
     --restarts=*) restarts="${1#*=}"; shift ;;
+    --min-ranks) min_ranks="${2:-}"; shift 2 || shift ;;
+    --min-ranks=*) min_ranks="${1#*=}"; shift ;;
     -np | --np | -n | --n | -c) ranks="${2:-}"; shift 2 || shift ;;
     -H | -host | --host)
-      IFS=, read -r -a listed <<< "${2:-}"
+      IFS=, read -r -a listed <<< "${2:-,}"
       hosts+=("${listed[@]}"); shift 2 || shift ;;
     -hostfile | --hostfile | -machinefile | --machinefile)
-      hostfile="${2:-}"; shift 2 || shift ;;
+      hostfile="${2:-/dev/null}"; shift 2 || shift ;;
     -mca | --mca | -gmca | --gmca)
       [[ "${2:-}" != plm_rsh_agent ]] || agent="${3:-}"
       options+=("$1" "${2:-}" "${3:-}"); shift 3 || shift $# ;;
@@ -113,14 +117,66 @@ if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
   report "--restarts is '$restarts'; give a whole number of at least 0"
   exit "$bad_input"
 fi
-if [[ -n "$ranks" ]] && ! [[ "$ranks" =~ ^0*[1-9][0-9]*$ ]]; then
-  report "-np is '$ranks'; give a whole number of at least 1"
+for count in "--min-ranks:$min_ranks" "-np:${ranks:-1}"; do
+  if ! [[ "${count#*:}" =~ ^0*[1-9][0-9]*$ ]]; then
+    report "${count%%:*} is '${count#*:}'; give a whole number of at least 1"
+    exit "$bad_input"
+  fi
+done
+
+# refuse_hosts WHAT FOUND REMEDY: reports a list of hosts that cannot be used, with at most 60 bytes
+# of it, and exits.
+refuse_hosts() {
+  local found="${2:0:60}"
+  [[ -z "$found" ]] || found=": '${found//[^[:print:]]/?}'"
+  report "$1$found; $3"
   exit "$bad_input"
+}
+
+# Appends "host:slots" of each line of a file to `hosts_of_file`; the default is one slot. mpirun
+# gets a plain copy of a file that is a pipe or that has line ends or a byte order mark of Windows.
+read_hostfile() {
+  local file="$1" raw text line words name field number=0
+  local wanted="give a file with a line 'NAME slots=N' per host"
+  [[ -r "$file" && ! -d "$file" ]] || refuse_hosts "--hostfile $file cannot be read" "" "$wanted"
+  raw=$(timeout 10 head -c 1048577 -- "$file" | LC_ALL=C tr -d '\0') || true
+  [[ ${#raw} -le 1048576 ]] || refuse_hosts "--hostfile $file is larger than 1 MiB" "" "$wanted"
+  text="${raw//$'\r'/}"
+  text="${text#$'\xef\xbb\xbf'}"
+  while IFS= read -r line; do
+    number=$((number + 1))
+    line="${line%%#*}"
+    line=$(sed -E 's/[[:space:]]*=[[:space:]]*/=/g' <<< "$line")
+    read -r -a words <<< "$line"
+    [[ ${#words[@]} -gt 0 ]] || continue
+    name="${words[0]}"
+    [[ "$name" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*$ ]] ||
+      refuse_hosts "--hostfile $file line $number is not a host" "$line" "write 'NAME slots=N'"
+    for field in "${words[@]:1}"; do
+      [[ "$field" =~ ^(slots|max[_-]slots|slots[_-]max|cpus?|count)=[1-9][0-9]*$ ||
+        "$field" =~ ^user(name)?=[A-Za-z0-9._-]+$ ]] ||
+        refuse_hosts "--hostfile $file line $number has a bad field" "$field" "write 'NAME slots=N'"
+      [[ "$field" =~ ^(slots|cpus?|count)=([0-9]+)$ ]] && name="${name%%:*}:${BASH_REMATCH[2]}"
+    done
+    hosts_of_file+=("${name#*@}")
+  done <<< "$text"
+  [[ ${#hosts_of_file[@]} -gt 0 ]] ||
+    refuse_hosts "--hostfile $file names no host" "" "add a line 'NAME slots=N' per host"
+  [[ ! -f "$file" || "$text" != "$raw" ]] || return 0
+  hostfile=$(mktemp)
+  # shellcheck disable=SC2064 # the name of now
+  trap "rm -f '$hostfile'" EXIT
+  printf '%s\n' "$text" > "$hostfile"
+}
+
+hosts_of_file=()
+if [[ -n "$hostfile" ]]; then
+  read_hostfile "$hostfile"
 fi
-if [[ -n "$hostfile" && (! -r "$hostfile" || -d "$hostfile") ]]; then
-  report "--hostfile $hostfile cannot be read; give a file with a line 'NAME slots=N' per host"
-  exit "$bad_input"
-fi
+for host in "${hosts[@]}"; do
+  [[ "$host" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*(:([0-9]+|\*))?$ ]] ||
+    refuse_hosts "--host has an entry that is not a host" "$host" "write NAME:SLOTS,NAME:SLOTS"
+done
 
 # Ranks write to pipes, so they cannot detect a terminal.
 UNIPOOL_TERMINAL="${UNIPOOL_TERMINAL:-$([[ -t 1 ]] && echo 1 || echo 0)}"
@@ -176,7 +232,7 @@ summarize_paragraph() {
 # Copies the standard error of a job, with each known paragraph of mpirun (several lines between two
 # rulers) replaced by one line. Returns $bad_input if mpirun could not start the program.
 filter_errors() {
-  trap '' INT TERM HUP USR1 USR2
+  trap '' INT TERM HUP USR1 USR2 XCPU
   local line held=() block="" refused=0
   print_held() {
     [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2
@@ -206,9 +262,14 @@ filter_errors() {
 # A request to stop reaches the ranks as SIGUSR1: after a SIGTERM, mpirun would kill them within a
 # second.
 mpirun_pid="" stop_requested=false interrupts=0
-request_stop() {
-  stop_requested=true
+send_stop() {
   [[ -z "$mpirun_pid" ]] || kill -USR1 "$mpirun_pid" 2> /dev/null || true
+}
+# shellcheck disable=SC2317 # called by traps
+request_stop() {
+  [[ $stop_requested == true ]] || report "$1 received; all ranks save a checkpoint and exit"
+  stop_requested=true
+  send_stop
 }
 # shellcheck disable=SC2317 # called by a trap
 handle_interrupt() {
@@ -216,18 +277,22 @@ handle_interrupt() {
   if [[ $interrupts -eq 1 ]]; then
     report "interrupted; all ranks save a checkpoint and exit (interrupt again to exit at once" \
       "without saving)"
-    request_stop
+    stop_requested=true
+    send_stop
   elif [[ -n "$mpirun_pid" ]]; then
     kill -TERM "$mpirun_pid" 2> /dev/null || true
     [[ $interrupts -eq 2 ]] || kill -KILL "$mpirun_pid" 2> /dev/null || true
   fi
 }
-trap request_stop USR1 TERM HUP
+for signal in USR1 USR2 TERM HUP XCPU; do
+  # shellcheck disable=SC2064 # the signal of now
+  trap "request_stop SIG$signal" "$signal"
+done
 trap handle_interrupt INT
-trap '[[ -z "$mpirun_pid" ]] || kill -USR2 "$mpirun_pid" 2> /dev/null || true' USR2
 
 # Runs the job until it ends and sets `status` to its exit status. Because of setsid, signals of the
 # terminal reach only this script; because of setpriv, mpirun ends if this script is killed.
+# SIGXCPU, which batch systems send to all processes of a job, does not end mpirun.
 run_job() {
   local placed=() reader sleeper pause
   [[ -z "$ranks" ]] || placed+=(-np "$ranks")
@@ -235,10 +300,13 @@ run_job() {
   [[ -z "$hostfile" ]] || placed+=(--hostfile "$hostfile")
   exec {errors}> >(filter_errors)
   reader=$!
-  setsid setpriv --pdeathsig TERM mpirun -x UNIPOOL_TERMINAL -x UNIPOOL_STARTED -x UNIPOOL_RESTART \
-    "${placed[@]}" "${options[@]}" "$@" 2>&"$errors" {errors}>&- &
+  (
+    trap '' XCPU
+    exec setsid setpriv --pdeathsig TERM mpirun -x UNIPOOL_TERMINAL -x UNIPOOL_STARTED \
+      -x UNIPOOL_RESTART "${placed[@]}" "${options[@]}" "$@" 2>&"$errors" {errors}>&-
+  ) &
   mpirun_pid=$!
-  [[ $stop_requested == false ]] || request_stop
+  [[ $stop_requested == false ]] || send_stop
   status=0
   while kill -0 "$mpirun_pid" 2> /dev/null; do
     # A signal that arrives while ranks start may be lost, and one may arrive just before `wait`.
@@ -248,7 +316,7 @@ run_job() {
     sleeper=$!
     wait -n "$mpirun_pid" "$sleeper" || true
     kill "$sleeper" 2> /dev/null || true
-    [[ $stop_requested == false || $interrupts -gt 1 ]] || request_stop
+    [[ $stop_requested == false || $interrupts -gt 1 ]] || send_stop
   done
   wait "$mpirun_pid" || status=$?
   mpirun_pid=""
@@ -279,39 +347,52 @@ may_restart() {
   esac
 }
 
-# A host that is up accepts or refuses a connection at once, and runs a command of mpirun's agent.
+# is_reachable HOST: runs a command of mpirun's agent there. This host needs none.
 is_reachable() {
-  local error agent_words
+  local agent_words
   [[ "$1" != localhost && "$1" != "$HOSTNAME" && "$1" != "${HOSTNAME%%.*}" ]] || return 0
-  error=$(timeout 4 bash -c "exec 3<> /dev/tcp/$1/22" 2>&1) || [[ "$error" == *refused* ]] ||
-    return 1
   read -r -a agent_words <<< "$agent"
   timeout 10 "${agent_words[@]}" "$1" true < /dev/null > /dev/null 2>&1
 }
 
-# Appends "host:slots" of each line of a file to `hosts`; the default is one slot.
-read_hostfile() {
-  local name rest
-  while read -r name rest; do
-    [[ -n "$name" && "$name" != \#* ]] || continue
-    [[ "$rest" =~ slots=([0-9]+) ]] && name="$name:${BASH_REMATCH[1]}"
-    hosts+=("$name")
-  done < "$1"
+# Sets `unreachable` to " host host ": those of the arguments "host:slots" that cannot be reached.
+# All are tried at the same time.
+find_unreachable() {
+  local host checks=()
+  unreachable=" "
+  for host in "$@"; do
+    is_reachable "${host%%:*}" &
+    checks+=("$!:${host%%:*}")
+  done
+  for host in "${checks[@]}"; do
+    wait "${host%%:*}" || unreachable+="${host#*:} "
+  done
+}
+
+# At the start every host must be reached: a mistyped name must not make a run smaller. Inside of a
+# Slurm job, Slurm starts mpirun's daemons, and no agent is needed.
+check_hosts() {
+  [[ -z "${SLURM_JOB_ID:-}" ]] || return 0
+  find_unreachable "${hosts[@]}" "${hosts_of_file[@]}"
+  [[ "$unreachable" != " " ]] || return 0
+  report "cannot reach${unreachable% }; check the names, and that '$agent HOST true' works" \
+    "without a password"
+  exit "$bad_input"
 }
 
 # Removes hosts that cannot be reached from `hosts`, and their slots from the number of ranks.
 drop_unreachable_hosts() {
   local host slots all=0 left=0 kept=()
   if [[ -n "$hostfile" ]]; then
-    hosts=()
-    read_hostfile "$hostfile"
-    hostfile=""
+    hosts=("${hosts_of_file[@]}")
+    hostfile="" hosts_of_file=()
   fi
+  find_unreachable "${hosts[@]}"
   for host in "${hosts[@]}"; do
     slots=1
     [[ ! "$host" =~ :([0-9]+)$ ]] || slots="${BASH_REMATCH[1]}"
     all=$((all + slots))
-    if is_reachable "${host%%:*}"; then
+    if [[ "$unreachable" != *" ${host%%:*} "* ]]; then
       kept+=("$host")
       left=$((left + slots))
     else
@@ -319,18 +400,18 @@ drop_unreachable_hosts() {
     fi
   done
   [[ $left -lt $all ]] || return 0
-  if [[ $left -eq 0 ]]; then
-    report "$reason, and no host can be reached; exiting with status $status"
-    exit "$status"
-  fi
   hosts=("${kept[@]}")
-  [[ -n "$ranks" ]] || return 0
-  if [[ $ranks -gt $all ]]; then
+  if [[ -n "$ranks" && $ranks -gt $all ]]; then
     ranks=$((ranks * left / all))
-  elif [[ $ranks -gt $left ]]; then
+    [[ $ranks -gt 0 || $left -eq 0 ]] || ranks=1
+  elif [[ -n "$ranks" && $ranks -gt $left ]]; then
     ranks=$left
   fi
-  [[ $ranks -gt 0 ]] || ranks=1
+  if [[ $left -eq 0 || ${ranks:-$left} -lt $min_ranks ]]; then
+    report "$reason, and the hosts that can be reached have ${ranks:-$left} ranks of at least" \
+      "$min_ranks (--min-ranks); exiting with status $status"
+    exit "$status"
+  fi
 }
 
 # Decides what follows the end of a job: returns true if it is to be started again.
@@ -351,6 +432,7 @@ prepare_restart() {
   sleep 1 || true
 }
 
+check_hosts
 while true; do
   run_job "$@"
   translate_status

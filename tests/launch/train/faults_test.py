@@ -136,20 +136,96 @@ class RestartsTest(unittest.TestCase):
                 _, starts = self.launch(f"exit {status}", "--restarts", "1", "-np", "1")
                 self.assertEqual(len(starts), 2)
 
-    def test_a_host_that_cannot_be_reached_is_left_out(self):
+    def make_agent(self, reached=""):
+        """A program that reaches a host as long as the pattern `reached` of the shell matches the
+        number of its calls and the host."""
         agent = pathlib.Path(self.folder.name, "agent")
-        agent.write_text("#!/bin/sh\nexit 255\n")
+        calls = pathlib.Path(self.folder.name, "calls")
+        calls.unlink(missing_ok=True)
+        agent.write_text(f"#!/bin/sh\necho $1 >> {calls}\n"
+                         f'case "$(grep -c . {calls}) $1" in {reached or "none"}) exit 0 ;; esac\n'
+                         "exit 255\n")
         agent.chmod(0o755)
+        return {"OMPI_MCA_plm_rsh_agent": str(agent)}
+
+    def places(self):
         hosts = pathlib.Path(self.folder.name, "hosts")
         hosts.write_text("# two\nlocalhost slots=2\n192.0.2.1 slots=2\n")
-        for place in (["--host", "localhost:2,192.0.2.1:2"], ["--hostfile", str(hosts)]):
+        return ["--host", "localhost:2,192.0.2.1:2"], ["--hostfile", str(hosts)]
+
+    def test_a_host_that_was_lost_is_left_out(self):
+        for place in self.places():
             with self.subTest(place=place):
                 self.count.unlink(missing_ok=True)
                 done, starts = self.launch("exit 0", "--restarts", "1", "-np", "4", *place,
-                                           environment={"OMPI_MCA_plm_rsh_agent": str(agent)})
+                                           environment=self.make_agent('"1 192.0.2.1"'))
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertIn("host 192.0.2.1 cannot be reached", done.stderr)
                 self.assertEqual(starts, ["2 1"])
+
+    def test_a_restart_needs_the_smallest_number_of_ranks(self):
+        for place in self.places():
+            with self.subTest(place=place):
+                done, starts = self.launch("exit 0", "--restarts", "1", "--min-ranks", "3", "-np",
+                                           "4", *place,
+                                           environment=self.make_agent('"1 192.0.2.1"'))
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("have 2 ranks of at least 3 (--min-ranks); exiting", done.stderr)
+                self.assertEqual(starts, [])
+
+    def test_a_host_that_was_never_reached_is_bad_input(self):
+        for place in self.places():
+            for restarts in ([], ["--restarts", "1"]):
+                with self.subTest(place=place, restarts=restarts):
+                    done, starts = self.launch("exit 0", *restarts, "-np", "4", *place,
+                                               environment=self.make_agent())
+                    self.assertEqual(done.returncode, 2, done.stderr)
+                    self.assertRegex(done.stderr, r"^mpirun.sh: cannot reach 192.0.2.1; .*\n$")
+                    self.assertEqual(starts, [])
+
+    def test_a_hostfile_without_hosts_or_with_a_bad_line_is_bad_input(self):
+        hosts = pathlib.Path(self.folder.name, "bad_hosts")
+        for text, message in (
+                (b"", "names no host"), (b"\n  \n# a comment\r\n", "names no host"),
+                (b"\xef\xbb\xbf\r\n", "names no host"), (b"\0" * 5000, "names no host"),
+                (b"localhost\nlocalhost slots=x\n", "line 2 has a bad field: 'slots=x'"),
+                (b"localhost slots=0\n", "line 1 has a bad field: 'slots=0'"),
+                (b"localhost slots=2 ssd\n", "line 1 has a bad field: 'ssd'"),
+                (b"localhost:2\n", "line 1 is not a host: 'localhost:2'; write 'NAME slots=N'"),
+                (b"slots=2\n", "line 1 is not a host"), (b"^localhost\n", "line 1 is not a host"),
+                (b"\x01\xff" + b"q" * 100000, "line 1 is not a host: '??" + "q" * 40),
+                (b"a b\n" * 400000, "is larger than 1 MiB")):
+            for restarts in ([], ["--restarts", "1"]):
+                with self.subTest(text=text[:40], restarts=restarts):
+                    hosts.write_bytes(text)
+                    done, starts = self.launch("exit 0", *restarts, "-np", "2", "--hostfile",
+                                               str(hosts))
+                    self.assertEqual(done.returncode, 2, done.stderr)
+                    self.assertIn(message, done.stderr)
+                    self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                    self.assertLess(len(done.stderr), 300)
+                    self.assertEqual(starts, [])
+
+    def test_a_hostfile_of_windows_or_from_a_pipe_is_read(self):
+        hosts = pathlib.Path(self.folder.name, "windows")
+        hosts.write_bytes(b"\xef\xbb\xbf# this host\r\nlocalhost slots = 2 max_slots=4\r\n")
+        done, starts = self.launch("exit 0", "--hostfile", str(hosts))
+        self.assertEqual((done.returncode, done.stderr, starts), (0, "", ["2 0"]))
+        self.count.unlink()
+        pipe = pathlib.Path(self.folder.name, "pipe")
+        os.mkfifo(pipe)
+        writer = subprocess.Popen(["sh", "-c", f"echo localhost slots=2 > {pipe}"])
+        done, starts = self.launch("exit 0", "--hostfile", str(pipe))
+        writer.wait()
+        self.assertEqual((done.returncode, done.stderr, starts), (0, "", ["2 0"]))
+
+    def test_a_list_of_hosts_with_a_bad_entry_is_bad_input(self):
+        for hosts in ("", ",", "localhost,,localhost", "localhost:x", "local host"):
+            with self.subTest(hosts=hosts):
+                done, starts = self.launch("exit 0", "-np", "1", "--host", hosts)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn("--host has an entry that is not a host", done.stderr)
+                self.assertEqual(starts, [])
 
     def output_for(self, paragraph, status):
         """(exit status, standard error) of the launcher when mpirun prints this and exits so."""

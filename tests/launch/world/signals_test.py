@@ -50,13 +50,16 @@ class SignalsTest(support.TextTest):
                 self.assertIn(number.name, self.expect_saved(job, run_dir))
 
     def test_each_signal_to_the_launcher(self):
-        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
+                       signal.SIGXCPU):
             with self.subTest(number.name):
                 job, run_dir = self.start(f"launcher-{number.name}", 2)
                 self.await_step(run_dir, 3)
                 job.signal(number)
                 errors = self.expect_saved(job, run_dir)
                 self.assertNotIn("----", errors)  # mpirun's paragraphs
+                name = "interrupted" if number == signal.SIGINT else f"{number.name} received"
+                self.assertIn(f"mpirun.sh: {name}; all ranks save a checkpoint", errors)
 
     def test_a_signal_to_any_rank_stops_all(self):
         for rank in range(3):
