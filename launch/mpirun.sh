@@ -145,9 +145,7 @@ read_hostfile() {
   text="${text#$'\xef\xbb\xbf'}"
   while IFS= read -r line; do
     number=$((number + 1))
-    line="${line%%#*}"
-    line=$(sed -E 's/[[:space:]]*=[[:space:]]*/=/g' <<< "$line")
-    read -r -a words <<< "$line"
+    read -r -a words <<< "${line%%#*}"
     [[ ${#words[@]} -gt 0 ]] || continue
     name="${words[0]}"
     [[ "$name" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*$ ]] ||
@@ -159,7 +157,7 @@ read_hostfile() {
       [[ "$field" =~ ^(slots|cpus?|count)=([0-9]+)$ ]] && name="${name%%:*}:${BASH_REMATCH[2]}"
     done
     hosts_of_file+=("${name#*@}")
-  done <<< "$text"
+  done < <(sed -E 's/[[:blank:]]*=[[:blank:]]*/=/g' <<< "$text")
   [[ ${#hosts_of_file[@]} -gt 0 ]] ||
     refuse_hosts "--hostfile $file names no host" "" "add a line 'NAME slots=N' per host"
   [[ ! -f "$file" || "$text" != "$raw" ]] || return 0
@@ -347,22 +345,36 @@ may_restart() {
   esac
 }
 
+# is_this_host NAME: true for a name or address of this host, as mpirun decides it.
+is_this_host() {
+  local address mine
+  mine=" $(hostname -I 2> /dev/null || true) "
+  [[ "$1" != localhost && "$1" != "$HOSTNAME" && "$1" != "${HOSTNAME%%.*}" ]] || return 0
+  while read -r address _; do
+    [[ "$address" != 127.* && "$address" != ::1 && "$mine" != *" $address "* ]] || return 0
+  done < <(getent ahosts "$1" 2> /dev/null)
+  return 1
+}
+
 # is_reachable HOST: runs a command of mpirun's agent there. This host needs none.
 is_reachable() {
   local agent_words
-  [[ "$1" != localhost && "$1" != "$HOSTNAME" && "$1" != "${HOSTNAME%%.*}" ]] || return 0
+  ! is_this_host "$1" || return 0
   read -r -a agent_words <<< "$agent"
   timeout 10 "${agent_words[@]}" "$1" true < /dev/null > /dev/null 2>&1
 }
 
 # Sets `unreachable` to " host host ": those of the arguments "host:slots" that cannot be reached.
-# All are tried at the same time.
+# All are tried at the same time, each once.
 find_unreachable() {
-  local host checks=()
+  local host tried=" " checks=()
   unreachable=" "
   for host in "$@"; do
-    is_reachable "${host%%:*}" &
-    checks+=("$!:${host%%:*}")
+    host="${host%%:*}"
+    [[ "$tried" != *" $host "* ]] || continue
+    tried+="$host "
+    is_reachable "$host" &
+    checks+=("$!:$host")
   done
   for host in "${checks[@]}"; do
     wait "${host%%:*}" || unreachable+="${host#*:} "

@@ -3,6 +3,7 @@
 end soon; the launcher restarts the job if that can help."""
 import os
 import pathlib
+import socket
 import signal
 import subprocess
 import tempfile
@@ -218,6 +219,16 @@ class RestartsTest(unittest.TestCase):
         done, starts = self.launch("exit 0", "--hostfile", str(pipe))
         writer.wait()
         self.assertEqual((done.returncode, done.stderr, starts), (0, "", ["2 0"]))
+
+    def test_names_and_addresses_of_this_host_need_no_agent(self):
+        addresses = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True)
+        for host in ["127.0.0.1", socket.gethostname(), *addresses.stdout.split()[:1]]:
+            with self.subTest(host=host):
+                self.count.unlink(missing_ok=True)
+                done, starts = self.launch("exit 0", "--host", f"{host}:2",
+                                           environment=self.make_agent())
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertEqual(starts, ["2 0"])
 
     def test_a_list_of_hosts_with_a_bad_entry_is_bad_input(self):
         for hosts in ("", ",", "localhost,,localhost", "localhost:x", "local host"):
