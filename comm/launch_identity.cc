@@ -49,7 +49,33 @@ absl::StatusOr<std::string> MasterAddress(const char* launcher) {
   return absl::StrCat("tcp://", host, ":", torchrun_listens ? port + 1 : port);
 }
 
+// Returns an integer variable of the environment, 0 if it is not set.
+int IntegerOr0(const char* name) {
+  const char* const text = std::getenv(name);
+  int value = 0;
+  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : 0;
+}
+
 }  // namespace
+
+ForeignLaunch FindForeignLaunch() {
+  if (const int tasks = IntegerOr0("SLURM_STEP_NUM_TASKS"); tasks > 1) {
+    return {
+        .rank = IntegerOr0("SLURM_PROCID"),
+        .error = absl::StrCat(
+            "srun started ", tasks,
+            " tasks without MPI, and each would be a run of its own; add --mpi=pmix to srun, use "
+            "launch/mpirun.sh, or unset SLURM_STEP_NUM_TASKS for a single process")};
+  }
+  if (const int ranks = IntegerOr0("PMI_SIZE"); ranks > 1) {
+    return {.rank = IntegerOr0("PMI_RANK"),
+            .error = absl::StrCat(
+                "the launcher of another MPI started ", ranks,
+                " processes (PMI_SIZE), and each would be a run of its own; start them with the "
+                "mpirun of Open MPI (launch/mpirun.sh) or srun --mpi=pmix")};
+  }
+  return {};
+}
 
 absl::StatusOr<std::optional<LaunchIdentity>> LaunchIdentityFromEnvironment() {
   const char* const rendezvous = std::getenv("UNIPOOL_RENDEZVOUS");

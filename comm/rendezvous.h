@@ -30,6 +30,16 @@ struct LaunchIdentity {
 // INVALID_ARGUMENT names a variable that is missing or wrong.
 absl::StatusOr<std::optional<LaunchIdentity>> LaunchIdentityFromEnvironment();
 
+// A launcher that started several processes which do not know each other.
+struct ForeignLaunch {
+  int rank = 0;       // of this process, as the launcher counts
+  std::string error;  // empty if there is no such launcher
+};
+
+// Reads the environment of a process that neither MPI nor LaunchIdentityFromEnvironment connects to
+// others: SLURM_STEP_NUM_TASKS of srun without PMIx, PMI_SIZE of an MPICH-like mpiexec.
+ForeignLaunch FindForeignLaunch();
+
 class Rendezvous {
  public:
   // Waits until all ranks are connected to rank 0. Collective. `deadline` bounds this call and each

@@ -105,6 +105,26 @@ absl::Status CheckHasGpu(const config::Run& run, const LaunchIdentity& identity)
       identity.size, " or srun --mpi=pmix"));
 }
 
+// An error if a launcher started this process as one of several that are not connected. Only the
+// first of them reports it.
+absl::Status CheckIsWholeLaunch() {
+  const ForeignLaunch launch = FindForeignLaunch();
+  if (launch.error.empty()) return absl::OkStatus();
+  return WithReporter(absl::InvalidArgumentError(launch.error),
+                      launch.rank == 0 ? kThisRank : kOtherRank);
+}
+
+// An error if mpirun started several ranks, but the MPI library of this program sees only one.
+absl::Status CheckMpiSize(const Communicator& ranks) {
+  const int started = EnvironmentInt("OMPI_COMM_WORLD_SIZE", 1);
+  if (ranks.size() > 1 || started <= 1) return absl::OkStatus();
+  return WithReporter(
+      absl::InvalidArgumentError(
+          absl::StrCat("mpirun started ", started, " ranks, but the MPI library of this program (",
+                       MpiVersion().found, ") sees one; use the mpirun of the same Open MPI")),
+      EnvironmentInt("OMPI_COMM_WORLD_RANK", 0) == 0 ? kThisRank : kOtherRank);
+}
+
 // Marks an error of the connection to other ranks: each rank that has one reports it.
 absl::Status MarkConnectionError(absl::Status status) {
   const bool is_connection = absl::IsAborted(status) || absl::IsDeadlineExceeded(status);
@@ -149,6 +169,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(const config::Run& run) {
   }
   const absl::StatusOr<std::optional<LaunchIdentity>> identity = LaunchIdentityFromEnvironment();
   if (!identity.ok()) return WithReporter(identity.status(), kThisRank);
+  if (!identity->has_value()) RETURN_IF_ERROR(CheckIsWholeLaunch());
   const bool is_single = !identity->has_value() || (*identity)->size == 1;
   RETURN_IF_ERROR(is_single ? self->CreateSingleRank(run) : self->JoinOverNccl(run, **identity));
   return self;
@@ -190,6 +211,7 @@ absl::Status World::JoinOverMpi(const config::Run& run) {
   // The watchdog reports a hang in more detail than the call that waits, so that call gets a later
   // deadline.
   auto ranks = CreateMpiWorld(Deadline(run) + absl::Seconds(20), &log_);
+  RETURN_IF_ERROR(CheckMpiSize(*ranks));
   RETURN_IF_ERROR(AgreeOver(*ranks, threads));
   RETURN_IF_ERROR(SetDevice(run, *ranks, local.rank));
   if (device_.type == DeviceType::kCuda) {

@@ -5,6 +5,7 @@ and is not requeued. Every task of an array has a run folder of its own."""
 import contextlib
 import os
 import re
+import subprocess
 import tempfile
 import unittest
 
@@ -90,6 +91,19 @@ class SlurmTest(unittest.TestCase):
                            "the job ends")
         self.assertEqual(job_field(job, "ExitCode"), "75:0")
         self.assertTrue(support.latest_checkpoint(self.path("cancelled")).is_dir())
+
+    def test_srun_without_pmix_is_refused_in_one_line(self):
+        command = support.train_command(self.prefix, self.path("lone"), {"steps": 5})
+        words = ["srun", "--mpi=none", "-N2", "--ntasks-per-node=1", "--chdir", self.folder.name,
+                 support.PROGRAM, *command]
+        done = subprocess.run([cluster.SLURM, "run", *words], capture_output=True, text=True,
+                              timeout=90, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("unipool: ")]
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertIn("srun started 2 tasks without MPI", lines[0])
+        self.assertIn("--mpi=pmix", lines[0])
+        self.assertFalse(os.path.exists(self.path("lone")))
 
     def test_tasks_of_an_array_do_not_share_a_folder(self):
         runs = support.ROOT / "runs"

@@ -1,6 +1,7 @@
 // The rendezvous of ranks without MPI; the ranks are threads here.
 #include "comm/rendezvous.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -258,6 +259,20 @@ TEST(LaunchIdentity, IsAbsentWithoutALauncher) {
   EXPECT_FALSE(IdentityFrom({{"MASTER_ADDR", "node1"}, {"LOCAL_RANK", "0"}}).value().has_value());
   EXPECT_EQ(IdentityFrom({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}}).value()->size,
             1);
+}
+
+TEST(ForeignLaunch, IsSeveralProcessesThatAreNotConnected) {
+  EXPECT_EQ(FindForeignLaunch().error, "");
+  setenv("SLURM_STEP_NUM_TASKS", "1", 1);  // as in a shell of srun --pty
+  EXPECT_EQ(FindForeignLaunch().error, "");
+  setenv("SLURM_STEP_NUM_TASKS", "8", 1);
+  setenv("SLURM_PROCID", "3", 1);
+  EXPECT_EQ(FindForeignLaunch().rank, 3);
+  EXPECT_THAT(FindForeignLaunch().error, ::testing::HasSubstr("8 tasks without MPI"));
+  unsetenv("SLURM_STEP_NUM_TASKS");
+  setenv("PMI_SIZE", "4", 1);
+  EXPECT_THAT(FindForeignLaunch().error, ::testing::HasSubstr("another MPI started 4 processes"));
+  unsetenv("PMI_SIZE");
 }
 
 TEST(LaunchIdentity, MissingAndWrongVariablesAreNamed) {

@@ -32,6 +32,23 @@ class BadInputTest(support.TextTest):
             if run_dir is None:
                 self.assertFalse(os.path.exists(target), "something was written")
 
+    def test_processes_that_are_not_connected_are_refused_in_one_line(self):
+        for variables, part in (
+                ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "%d"}, "add --mpi=pmix to srun"),
+                ({"PMI_SIZE": "2", "PMI_RANK": "%d"}, "(launch/mpirun.sh)")):
+            run_dir = os.path.join(self.folder.name, "lone")
+            lines = []
+            for task in (0, 1):
+                environment = {name: value.replace("%d", str(task))
+                               for name, value in variables.items()}
+                done = support.run(support.train_command(self.prefix, run_dir),
+                                   environment=environment)
+                self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+                lines += done.stderr.splitlines()
+            self.assertEqual(len(lines), 1, lines)
+            self.assertIn(part, lines[0])
+            self.assertFalse(os.path.exists(run_dir))
+
     def test_config_mistakes_name_the_field(self):
         self.expect_refusal({"pool.top_k": 8}, "pool.top_k", "7")
         self.expect_refusal({"model.heads": 5}, "model.heads")
