@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "comm/gpu_ranks.h"
 #include "comm/host_name.h"
 #include "runtime/status.h"
 
@@ -67,14 +68,25 @@ uint64_t NewToken() {
   return token | 1;
 }
 
-// Writes the rendezvous file: "unipool-rendezvous 1", the port, the token, and the addresses of
-// rank 0's host, one per line.
+// The text by which ranks find rank 0: "unipool-rendezvous 1", the port, the token, and the
+// addresses of rank 0's host, one per line.
+std::string ToText(const Target& target) {
+  return absl::StrCat("unipool-rendezvous 1\n", target.port, "\n", target.token, "\n",
+                      absl::StrJoin(target.hosts, "\n"), "\n");
+}
+
+std::optional<Target> FromText(std::istream& text) {
+  std::string header;
+  Target target;
+  if (!std::getline(text, header) || header != "unipool-rendezvous 1") return std::nullopt;
+  if (!(text >> target.port >> target.token)) return std::nullopt;
+  for (std::string host; text >> host;) target.hosts.push_back(host);
+  return target;
+}
+
 absl::Status WriteFile(const std::string& path, const Target& target) {
   const std::string temporary = absl::StrCat(path, ".", getpid());
-  std::ofstream(temporary) << "unipool-rendezvous 1\n"
-                           << target.port << "\n"
-                           << target.token << "\n"
-                           << absl::StrJoin(target.hosts, "\n") << "\n";
+  std::ofstream(temporary) << ToText(target);
   if (std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("UNIPOOL_RENDEZVOUS: cannot write ", path, ": ", std::strerror(errno),
@@ -83,12 +95,7 @@ absl::Status WriteFile(const std::string& path, const Target& target) {
 
 std::optional<Target> ReadFile(const std::string& path) {
   std::ifstream file(path);
-  std::string header;
-  Target target;
-  if (!std::getline(file, header) || header != "unipool-rendezvous 1") return std::nullopt;
-  if (!(file >> target.port >> target.token)) return std::nullopt;
-  for (std::string host; file >> host;) target.hosts.push_back(host);
-  return target;
+  return FromText(file);
 }
 
 // The age of the rendezvous file, as part of an error.
@@ -110,6 +117,30 @@ absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Join(const LaunchIdentit
   std::unique_ptr<Rendezvous> self(new Rendezvous(identity, deadline));
   if (identity.size > 1) {
     RETURN_IF_ERROR(identity.rank == 0 ? self->AcceptRanks() : self->ConnectToRank0());
+  }
+  return self;
+}
+
+absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::JoinAmong(Communicator& ranks,
+                                                                  absl::Duration deadline) {
+  const LaunchIdentity identity = {
+      .rank = ranks.rank(), .size = ranks.size(), .address = "the connections of the watchdogs"};
+  std::unique_ptr<Rendezvous> self(new Rendezvous(identity, deadline));
+  if (identity.size == 1) return self;
+  Target target;
+  absl::StatusOr<TcpSocket> listener = absl::CancelledError("not rank 0");
+  if (identity.rank == 0) {
+    listener = TcpSocket::Listen(0);
+    target = {.hosts = AddressesOfThisHost(),
+              .port = listener.ok() ? listener->port() : 0,
+              .token = NewToken()};
+  }
+  const std::string text = GatherTexts(ranks, ToText(target))[0];
+  if (identity.rank != 0) {
+    RETURN_IF_ERROR(self->ConnectByText(text));
+  } else {
+    if (!listener.ok()) return listener.status();
+    RETURN_IF_ERROR(self->AcceptFrom(*listener, target.token));
   }
   return self;
 }
@@ -142,6 +173,13 @@ absl::Status Rendezvous::AcceptRanks() {
     target.hosts = AddressesOfThisHost();
     RETURN_IF_ERROR(WriteFile(PathOf(identity_.address), target));
   }
+  RETURN_IF_ERROR(AcceptFrom(*listener, target.token));
+  if (IsFile(identity_.address)) unlink(PathOf(identity_.address).c_str());
+  return absl::OkStatus();
+}
+
+// Admits all other ranks.
+absl::Status Rendezvous::AcceptFrom(const TcpSocket& listener, uint64_t token) {
   const absl::Time until = absl::Now() + deadline_;
   ranks_.resize(identity_.size);
   while (true) {
@@ -149,17 +187,15 @@ absl::Status Rendezvous::AcceptRanks() {
     for (int r = 1; r < identity_.size; ++r) {
       if (!ranks_[r].is_open()) missing.push_back(r);
     }
-    if (missing.empty()) break;
-    absl::StatusOr<TcpSocket> connection = listener->Accept(until);
+    if (missing.empty()) return absl::OkStatus();
+    absl::StatusOr<TcpSocket> connection = listener.Accept(until);
     if (!connection.ok()) {
       return TimeoutError(absl::StrCat("rank ", absl::StrJoin(missing, ", "),
                                        "; check that these ranks were started and can connect to "
                                        "this host"));
     }
-    RETURN_IF_ERROR(AdmitRank(std::move(*connection), target.token, until));
+    RETURN_IF_ERROR(AdmitRank(std::move(*connection), token, until));
   }
-  if (IsFile(identity_.address)) unlink(PathOf(identity_.address).c_str());
-  return absl::OkStatus();
 }
 
 // Reads the request of a new connection and replies. Drops connections that use another protocol or
@@ -246,6 +282,21 @@ absl::Status Rendezvous::ConnectToRank0() {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
+}
+
+absl::Status Rendezvous::ConnectByText(const std::string& text) {
+  std::istringstream stream(text);
+  const std::optional<Target> target = FromText(stream);
+  const absl::Time until = absl::Now() + deadline_;
+  std::string error = "it does not listen";
+  while (target.has_value() && target->port > 0 && absl::Now() < until) {
+    for (const std::string& host : target->hosts) {
+      RETURN_IF_ERROR(TryConnect(host, target->port, target->token, &error));
+      if (!ranks_.empty()) return absl::OkStatus();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return TimeoutError(absl::StrCat("rank 0: ", error));
 }
 
 absl::StatusOr<std::vector<std::string>> Rendezvous::Gather(const std::string& mine) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "comm/communicator.h"
 #include "comm/rendezvous_sockets.h"
 #include "comm/watchdog.h"
 
@@ -48,6 +49,11 @@ class Rendezvous {
   static absl::StatusOr<std::unique_ptr<Rendezvous>> Join(const LaunchIdentity& identity,
                                                           absl::Duration deadline);
 
+  // The same among ranks that already communicate: rank 0 listens at a free port, and `ranks`
+  // carries the address. The connections notice the loss of a rank at once.
+  static absl::StatusOr<std::unique_ptr<Rendezvous>> JoinAmong(Communicator& ranks,
+                                                               absl::Duration deadline);
+
   int rank() const { return identity_.rank; }
   int size() const { return identity_.size; }
   // Returns the text of every rank, by rank. Collective. DEADLINE_EXCEEDED after the deadline,
@@ -61,8 +67,11 @@ class Rendezvous {
  private:
   Rendezvous(LaunchIdentity identity, absl::Duration deadline);
   absl::Status AcceptRanks();
+  absl::Status AcceptFrom(const TcpSocket& listener, uint64_t token);
   absl::Status AdmitRank(TcpSocket connection, uint64_t token, absl::Time until);
   absl::Status ConnectToRank0();
+  // Tries the addresses of a text of rank 0 until one accepts.
+  absl::Status ConnectByText(const std::string& text);
   absl::Status TryConnect(const std::string& host, int port, uint64_t token, std::string* error);
   absl::Status TimeoutError(const std::string& details) const;
   // "rank 3 on node1".

@@ -220,8 +220,34 @@ absl::Status World::JoinOverMpi(const config::Run& run) {
     ranks = AdoptGpuRanks(std::move(made));
   }
   RETURN_IF_ERROR(CreateGroups(run, std::move(ranks)));
-  StartWatchdog(run, CreateMpiMessenger());
+  StartWatchdog(run, ConnectWatchdogs());
   return absl::OkStatus();
+}
+
+// mpirun's daemons notice a lost rank and end the others. Under another launcher, such as srun, the
+// watchdogs have connections of their own for that.
+std::unique_ptr<Messenger> World::ConnectWatchdogs() {
+  constexpr absl::Duration kPatience = absl::Seconds(20);
+  const bool has_daemons = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;
+  if (has_daemons || size() == 1) return CreateMpiMessenger();
+  absl::StatusOr<std::unique_ptr<Rendezvous>> joined =
+      Rendezvous::JoinAmong(groups_->world(), kPatience);
+  if (const absl::Status agreed = Agree(joined.status()); !agreed.ok()) {
+    LOG_IF(WARNING, rank() == 0) << "the loss of a rank is noticed only after "
+                                    "parallel.deadline_seconds, because the watchdogs of the ranks "
+                                    "cannot connect: "
+                                 << agreed.message();
+    return CreateMpiMessenger();
+  }
+  return (*joined)->IntoMessenger([this](int lost) { EndAfterLoss(lost); });
+}
+
+void World::EndAfterLoss(int lost) {
+  if (nccl_ != nullptr) nccl_->RecordCompletedCalls();
+  EndJob(kExitLostPeer,
+         absl::StrCat("rank ", rank(), " on ", HostName(), " lost rank ", lost, " in ",
+                      log_.CurrentActivity(),
+                      "; check its log and its host, then restart from the last checkpoint"));
 }
 
 absl::Status World::JoinOverNccl(const config::Run& run, const LaunchIdentity& identity) {
@@ -235,13 +261,7 @@ absl::Status World::JoinOverNccl(const config::Run& run, const LaunchIdentity& i
   std::unique_ptr<Communicator> ranks = AdoptGpuRanks(*std::move(made));
   RETURN_IF_ERROR(AgreeOver(*ranks, SetThreads(run.parallel().threads(), ranks_on_host_)));
   RETURN_IF_ERROR(CreateGroups(run, std::move(ranks)));
-  StartWatchdog(run, (*rendezvous)->IntoMessenger([this](int lost) {
-    nccl_->RecordCompletedCalls();
-    EndJob(kExitLostPeer,
-           absl::StrCat("rank ", rank(), " on ", HostName(), " lost rank ", lost, " in ",
-                        log_.CurrentActivity(),
-                        "; check its log and its host, then restart from the last checkpoint"));
-  }));
+  StartWatchdog(run, (*rendezvous)->IntoMessenger([this](int lost) { EndAfterLoss(lost); }));
   return absl::OkStatus();
 }
 

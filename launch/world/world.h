@@ -83,7 +83,10 @@ class World {
   // Keeps the NCCL session and the counts of `made`; returns its communicator.
   std::unique_ptr<Communicator> AdoptGpuRanks(GpuRanks made);
   absl::Status CreateGroups(const config::Run& run, std::unique_ptr<Communicator> ranks);
+  std::unique_ptr<Messenger> ConnectWatchdogs();
   void StartWatchdog(const config::Run& run, std::unique_ptr<Messenger> messenger);
+  // Ends this rank after another one was lost.
+  [[noreturn]] void EndAfterLoss(int lost);
 
   Device device_;
   int ranks_on_device_ = 1;

@@ -5,6 +5,7 @@ and is not requeued. Every task of an array has a run folder of its own."""
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -91,6 +92,24 @@ class SlurmTest(unittest.TestCase):
                            "the job ends")
         self.assertEqual(job_field(job, "ExitCode"), "75:0")
         self.assertTrue(support.latest_checkpoint(self.path("cancelled")).is_dir())
+
+    def test_a_killed_rank_of_srun_with_pmix_is_noticed_at_once(self):
+        run_dir = self.path("killed")
+        command = support.train_command(self.prefix, run_dir, process.LONG)
+        words = ["env", f"OMPI_MCA_btl_tcp_if_include={cluster.NETWORK}", "srun", "--mpi=pmix",
+                 "-N2", "--ntasks-per-node=1", "--chdir", self.folder.name, support.PROGRAM,
+                 *command]
+        job = subprocess.Popen([cluster.SLURM, "run", *words], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+        self.addCleanup(job.kill)
+        process.wait_for(lambda: process.last_step(run_dir) > 5, 60, "5 steps")
+        ranks = [pid for pid in map(int, cluster.call("pgrep", "-f", run_dir).split())
+                 if process.environment_of(pid).get("PMIX_RANK") == "1"
+                 and os.readlink(f"/proc/{pid}/exe") == os.path.realpath(support.PROGRAM)]
+        os.kill(ranks[0], signal.SIGKILL)
+        _, errors = job.communicate(timeout=15)
+        self.assertEqual(job.returncode, 76, errors)
+        self.assertRegex(errors, r"unipool: rank 0 on h1 lost rank 1 in .*step \d+")
 
     def test_srun_without_pmix_is_refused_in_one_line(self):
         command = support.train_command(self.prefix, self.path("lone"), {"steps": 5})

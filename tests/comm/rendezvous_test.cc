@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "comm/host_name.h"
+#include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
 
@@ -156,6 +157,18 @@ TEST(Rendezvous, GatherFailsIfARankIsLost) {
   joined[1].value().reset();
   EXPECT_STATUS((*joined[0])->Gather("x"), kAborted,
                 absl::StrCat("rank 0 on ", HostName(), " lost rank 1 at tcp://"));
+}
+
+TEST(Rendezvous, RanksThatCommunicateJoinWithoutAnAddress) {
+  for (const int size : {1, 2, 5}) {
+    testing::OnRanks(size, [size](Communicator& ranks) {
+      auto joined = Rendezvous::JoinAmong(ranks, absl::Seconds(20));
+      ASSERT_OK(joined);
+      const auto all = (*joined)->Gather(absl::StrCat("rank ", ranks.rank()));
+      ASSERT_OK(all);
+      for (int r = 0; r < size; ++r) EXPECT_EQ((*all)[r], absl::StrCat("rank ", r));
+    });
+  }
 }
 
 // The messengers of `size` ranks, and the lost ranks that each reported.
