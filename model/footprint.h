@@ -23,10 +23,11 @@ struct ParameterCounts {
   int64_t router_scales = 0;
 
   int64_t total() const;
-  int64_t dense() const { return total() - ffn; }  // in an MoE: the replicated parameters
+  int64_t dense() const;  // total() - ffn; in an MoE: the replicated parameters
 };
 
-// In all functions below, `run` is resolved.
+// In all functions below, `run` is resolved. A count above the largest int64_t is the largest
+// int64_t.
 ParameterCounts CountParameters(const config::Run& run);
 // Parameters that one token uses: all but the experts to which it is not sent.
 int64_t ActiveParameters(const config::Run& run);
@@ -48,8 +49,8 @@ struct MemoryPlan {
   int64_t moments;      // of AdamW; the dense ones are sharded over all ranks
   int64_t activations;  // peak of the arena if every rank receives an equal share of expert rows
   int64_t snapshot;     // host memory: the copy that an asynchronous checkpoint writes
-  int64_t on_device() const { return values + weights + gradients + moments + activations; }
-  int64_t total() const { return on_device() + snapshot; }
+  int64_t on_device() const;  // all but the snapshot
+  int64_t total() const;
 };
 MemoryPlan PlanMemory(const config::Run& run, int ranks, int rank,
                       DeviceType device = DeviceType::kCpu);

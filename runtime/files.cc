@@ -1,6 +1,8 @@
 #include "runtime/files.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +18,44 @@ namespace {
 
 absl::Status FileError(const std::string& path, const char* what, int error) {
   return absl::FailedPreconditionError(absl::StrCat(path, ": ", what, ": ", std::strerror(error)));
+}
+
+// Closes a file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+// OK for a regular file and for a pipe; other kinds have no end, or are no files of bytes.
+absl::Status CheckKind(const std::string& path, const struct stat& info) {
+  if (S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode)) return absl::OkStatus();
+  const char* kind = S_ISDIR(info.st_mode)    ? "a folder"
+                     : S_ISSOCK(info.st_mode) ? "a socket"
+                                              : "a device";
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, ": is ", kind, "; give the path of a file"));
+}
+
+// Waits until a read does not block.
+absl::Status AwaitInput(const std::string& path, int fd) {
+  constexpr int kPatienceMs = 30'000;
+  pollfd entry = {.fd = fd, .events = POLLIN, .revents = 0};
+  int ready = 0;
+  do {
+    ready = poll(&entry, 1, kPatienceMs);
+  } while (ready < 0 && errno == EINTR);
+  if (ready > 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      path, ": nothing was written to this pipe for 30 s; check the program that writes it"));
 }
 
 absl::Status WriteAll(const std::string& path, int fd, absl::string_view text) {
@@ -37,6 +77,33 @@ absl::StatusOr<bool> Exists(const std::string& path) {
   if (!error) return exists;
   return absl::FailedPreconditionError(
       absl::StrCat(path, ": cannot be looked up: ", error.message()));
+}
+
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, int64_t max_bytes) {
+  // Without O_NONBLOCK, a pipe that nobody writes to would block here.
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info = {};
+  if (file.get() < 0 || fstat(file.get(), &info) != 0) {
+    const absl::Status error = FileError(path, "cannot be read", errno);
+    return errno == ENOENT ? absl::NotFoundError(error.message()) : error;
+  }
+  RETURN_IF_ERROR(CheckKind(path, info));
+  std::string text;
+  while (true) {
+    if (static_cast<int64_t>(text.size()) > max_bytes || info.st_size > max_bytes) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          path, ": larger than ", max_bytes, " bytes, the maximum here; check the path"));
+    }
+    if (S_ISFIFO(info.st_mode)) RETURN_IF_ERROR(AwaitInput(path, file.get()));
+    char block[1 << 16];
+    const ssize_t bytes = read(file.get(), block, sizeof(block));
+    if (bytes == 0) return text;
+    if (bytes > 0) {
+      text.append(block, static_cast<size_t>(bytes));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      return FileError(path, "cannot be read", errno);
+    }
+  }
 }
 
 absl::Status RemoveTree(const std::string& path) {

@@ -2,6 +2,7 @@
 // either the old or the new content, never a part.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -12,6 +13,10 @@ namespace unipool {
 
 // Returns whether `path` exists, or an error if that cannot be determined.
 absl::StatusOr<bool> Exists(const std::string& path);
+// The whole content of a regular file, or of a pipe until it is closed, of at most `max_bytes`.
+// NOT_FOUND if there is no file. FAILED_PRECONDITION, in one line with the path, if it is a folder,
+// a socket or a device, if it is larger, or if nothing is written to a pipe for 30 s.
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, int64_t max_bytes);
 // rm -rf; a missing path is not an error.
 absl::Status RemoveTree(const std::string& path);
 // Renames `from` to `to`; replaces an existing `to`.

@@ -4,8 +4,6 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -14,9 +12,12 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "configs/checkpoint.pb.h"
+#include "launch/checkpoint/manifest_rules.h"
 #include "launch/config/renamed_fields.h"
 #include "runtime/content_hash.h"
 #include "runtime/files.h"
@@ -27,6 +28,8 @@ namespace {
 
 using config::Manifest;
 
+// 100 bytes for each of ten million stored tensors.
+constexpr int64_t kMaxManifestBytes = int64_t{1} << 30;
 constexpr char kSeal[] = "# xxh3_128: ";
 
 std::string SealOf(absl::string_view text) {
@@ -60,11 +63,39 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   void AddError(int line, int column, const std::string& message) override {
     if (text_.empty()) text_ = absl::StrCat(line + 1, ":", column + 1, ": ", message);
   }
+  // "LINE:COLUMN: what is wrong".
   const std::string& text() const { return text_; }
 
  private:
   std::string text_;
 };
+
+// The word number `index`, from 0, that a message of the parser has in double quotes; "" if there
+// is none.
+std::string QuotedWord(const std::string& message, size_t index) {
+  const std::vector<std::string> parts = absl::StrSplit(message, '"');
+  return 2 * index + 1 < parts.size() ? parts[2 * index + 1] : "";
+}
+
+// A field or value that this version does not know is no damage: an older checkpoint of the run
+// must not replace this one.
+absl::Status ParseError(const std::string& path, const FirstError& errors) {
+  const std::string& text = errors.text();
+  const std::string first = QuotedWord(text, 0), second = QuotedWord(text, 1);
+  std::string unknown;
+  if (absl::StrContains(text, "has no field named")) unknown = "field " + Quoted(second);
+  if (absl::StrContains(text, "Unknown enumeration value")) {
+    unknown = absl::StrCat("value ", Quoted(first), " of field ", Quoted(second));
+  }
+  if (!unknown.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": ", unknown,
+                     " is unknown to this version; a newer UniPool wrote the checkpoint: use that "
+                     "version"));
+  }
+  return absl::DataLossError(
+      absl::StrCat(path, ": is no manifest: ", Quoted(text), "; use another checkpoint"));
+}
 
 // Checks the contents of a manifest whose hash is right. A failure is an error of the writer.
 class Tables {
@@ -72,6 +103,11 @@ class Tables {
   Tables(const std::string& path, const Manifest& manifest) : path_(path), manifest_(manifest) {}
 
   absl::Status Check() const {
+    if (manifest_.format_version() > kCheckpointVersion) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          path_, ": format_version is ", manifest_.format_version(), ", this version reads ",
+          kCheckpointVersion, "; a newer UniPool wrote the checkpoint: use that version"));
+    }
     if (manifest_.format_version() != kCheckpointVersion) {
       return absl::DataLossError(absl::StrCat(path_, ": format_version ",
                                               manifest_.format_version(), ": expected ",
@@ -189,23 +225,22 @@ absl::Status WriteManifest(const std::string& folder, const Manifest& manifest) 
 
 absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/", kManifestName);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  ASSIGN_OR_RETURN(const std::string body, Unseal(path, text));
+  const absl::StatusOr<std::string> text = ReadSmallFile(path, kMaxManifestBytes);
+  if (absl::IsNotFound(text.status())) return text.status();
+  if (!text.ok()) return absl::DataLossError(text.status().message());
+  ASSIGN_OR_RETURN(const std::string body, Unseal(path, *text));
   Manifest manifest;
   FirstError errors;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&errors);
   if (!parser.ParseFromString(body, &manifest)) {
-    return absl::DataLossError(absl::StrCat(
-        path, ": is no manifest that this version reads: ", absl::Utf8SafeCEscape(errors.text()),
-        "; use the version that wrote it"));
+    return ParseError(path, errors);
   }
   // The user cannot rename fields in a checkpoint, so there is no warning.
   const absl::Status moved = MoveRenamedFields(&manifest, nullptr, nullptr);
   if (!moved.ok()) return absl::DataLossError(absl::StrCat(path, ": ", moved.message()));
   RETURN_IF_ERROR(Tables(path, manifest).Check());
+  RETURN_IF_ERROR(CheckManifestValues(path, manifest));
   return manifest;
 }
 

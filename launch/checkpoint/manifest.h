@@ -20,9 +20,9 @@ std::string CheckpointName(int64_t step);
 // Writes the file atomically and syncs it to disk.
 absl::Status WriteManifest(const std::string& folder, const config::Manifest& manifest);
 
-// NOT_FOUND if there is no file. DATA_LOSS if its hash or version is wrong, a field is missing, or
-// its tables do not hold every element of every parameter and moment exactly once; the message
-// names the file and what was found. Former names of config fields are replaced by the present
+// NOT_FOUND if there is no file. FAILED_PRECONDITION if a newer version wrote it. DATA_LOSS if its
+// hash or version is wrong, a field is missing or out of range, or its tables do not hold every
+// element of every parameter and moment exactly once; the message names the file and what was found. Former names of config fields are replaced by the present
 // ones.
 absl::StatusOr<config::Manifest> ReadManifest(const std::string& folder);
 

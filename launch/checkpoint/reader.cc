@@ -87,7 +87,7 @@ class Files {
     const Manifest::File& entry = *table_.at(name);
     const std::string path = absl::StrCat(folder_, "/", name);
     struct stat status;
-    if (stat(path.c_str(), &status) != 0) {
+    if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
       return absl::DataLossError(
           absl::StrCat(path, ": expected a file of ", entry.bytes(), " bytes, found none"));
     }
@@ -306,6 +306,7 @@ absl::StatusOr<std::vector<float>> Checkpoint::ReadFlat(const std::string& param
   for (const Manifest::StoredTensor& tensor : manifest_->tensors()) {
     if (tensor.parameter() != parameter || tensor.part() != part) continue;
     pieces.push_back(&tensor);
+    RETURN_IF_ERROR(files.Open(tensor.file()).status());  // its size bounds the memory
     values.resize(std::max<size_t>(values.size(), tensor.end()));
   }
   if (pieces.empty()) {

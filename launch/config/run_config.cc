@@ -3,22 +3,22 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "comm/process_groups.h"
 #include "configs/run.pb.h"
 #include "launch/config/config_fields.h"
 #include "launch/config/config_text.h"
 #include "launch/config/renamed_fields.h"
 #include "model/router_constant.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -303,21 +303,17 @@ absl::Status CheckRun(const config::Run& run, const Rules& rules) {
   return CheckOrder(run, rules);
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& file) {
-  const auto failed = [&] {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, ": cannot be read: ", std::strerror(errno), "; check the path"));
-  };
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "rb"),
-                                                               std::fclose);
-  if (stream == nullptr) return failed();
-  std::string text;
-  char block[4096];
-  while (const size_t bytes = std::fread(block, 1, sizeof(block), stream.get())) {
-    text.append(block, bytes);
+// The text of a config file, without the byte order mark that some editors write.
+absl::StatusOr<std::string> ReadConfigFile(const std::string& file) {
+  constexpr int64_t kMaxBytes = 1 << 24;
+  const absl::StatusOr<std::string> read = ReadSmallFile(file, kMaxBytes);
+  if (!read.ok()) return absl::InvalidArgumentError(read.status().message());
+  absl::string_view text = *read;
+  if (absl::StartsWith(text, "\xff\xfe") || absl::StartsWith(text, "\xfe\xff")) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": is UTF-16 text; save it as UTF-8"));
   }
-  if (std::ferror(stream.get()) != 0) return failed();
-  return text;
+  absl::ConsumePrefix(&text, "\xef\xbb\xbf");
+  return std::string(text);
 }
 
 // Overrides are collected in a message of their own, so that one may replace a field of the file
@@ -347,7 +343,7 @@ absl::StatusOr<config::Run> LoadRunConfig(const std::string& file,
   config::Run run;
   FieldOrigins origins;
   if (!file.empty()) {
-    ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+    ASSIGN_OR_RETURN(const std::string text, ReadConfigFile(file));
     RETURN_IF_ERROR(ParseConfigText(text, file, &run, &origins));
     RETURN_IF_ERROR(MoveRenamedFields(&run, &origins, warnings));
   }

@@ -56,7 +56,7 @@ absl::Status UseNewest(const std::string& checkpoints, const std::vector<int64_t
     const bool damaged = status.code() == absl::StatusCode::kDataLoss ||
                          status.code() == absl::StatusCode::kNotFound;
     if (!damaged) return status;
-    LOG_IF(WARNING, MustReport(status)) << "checkpoint skipped: " << status.message();
+    LOG_IF(WARNING, MustReport(status)) << "checkpoint passed over: " << status.message();
   }
   return absl::DataLossError(
       absl::StrCat(checkpoints, ": all ", steps.size(),

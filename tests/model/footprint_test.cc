@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "configs/run.pb.h"
 
 namespace unipool {
@@ -71,6 +73,30 @@ TEST(PlanMemory, SplitsTheBatchAsTheLoaderDoes) {
   EXPECT_EQ(PlanMemory(run, 1, 0).activations, uneven);
   run.mutable_data()->set_micro_batch(10);
   EXPECT_GT(PlanMemory(run, 1, 0).activations, uneven);
+}
+
+TEST(Footprint, SaturatesForSizesThatNobodyHas) {
+  constexpr int64_t kHuge = 2147483647, kMax = std::numeric_limits<int64_t>::max();
+  config::Run run = PaperRun(kHuge, kHuge - 1, 2, kHuge);
+  run.mutable_model()->set_sequence(kHuge);
+  run.mutable_data()->set_global_batch(1 << 24);
+  for (const int64_t layers_per_pool : {int64_t{1}, kHuge}) {
+    run.mutable_pool()->set_layers_per_pool(layers_per_pool);
+    const ParameterCounts counts = CountParameters(run);
+    EXPECT_EQ(counts.ffn, kMax);
+    EXPECT_EQ(counts.total(), kMax);
+    EXPECT_GE(counts.dense(), 0);
+    EXPECT_EQ(ActiveParameters(run), kMax);
+    for (const int rank : {0, 6}) {
+      const MemoryPlan plan = PlanMemory(run, 7, rank);
+      EXPECT_EQ(plan.total(), kMax);
+      for (const int64_t bytes : {plan.values, plan.weights, plan.gradients, plan.moments,
+                                  plan.activations, plan.snapshot, RankParameters(run, 7, rank)}) {
+        EXPECT_GE(bytes, 0);
+      }
+    }
+    EXPECT_GT(TrainingFlopsPerToken(run), 1e18);
+  }
 }
 
 }  // namespace

@@ -1,9 +1,13 @@
 #include "runtime/files.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
 
 #include "tests/support/file_size_limit.h"
 #include "tests/support/status_matchers.h"
@@ -14,6 +18,43 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::TempFolder;
+
+TEST(ReadSmallFile, ReadsAFileOfAtMostTheMaximum) {
+  const TempFolder folder;
+  const std::string bytes(200000, '\0');
+  const std::string path = folder.Write("file", bytes);
+  EXPECT_EQ(ReadSmallFile(path, 200000).value(), bytes);
+  EXPECT_EQ(ReadSmallFile(folder.Write("empty", ""), 0).value(), "");
+  EXPECT_STATUS(ReadSmallFile(path, 199999), kFailedPrecondition,
+                path + ": larger than 199999 bytes");
+  EXPECT_STATUS(ReadSmallFile(folder.Path("none"), 5), kNotFound, "none: cannot be read: No such");
+}
+
+TEST(ReadSmallFile, ReadsAPipeUntilItIsClosed) {
+  const TempFolder folder;
+  const std::string pipe = folder.Path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const std::string bytes(300000, 'x');
+  std::thread writer([&] { std::ofstream(pipe) << bytes; });
+  EXPECT_EQ(ReadSmallFile(pipe, 300000).value(), bytes);
+  writer.join();
+}
+
+TEST(ReadSmallFile, RefusesWhatHasNoEndOrNoBytes) {
+  const TempFolder folder;
+  EXPECT_STATUS(ReadSmallFile("/dev/zero", 1 << 20), kFailedPrecondition, "is a device");
+  EXPECT_STATUS(ReadSmallFile("/dev/urandom", 1 << 20), kFailedPrecondition, "is a device");
+  EXPECT_STATUS(ReadSmallFile(folder.Path(""), 1 << 20), kFailedPrecondition, "is a folder");
+  const std::string pipe = folder.Path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&] {
+    std::ofstream file(pipe);
+    while (file << std::string(1 << 16, 'x')) continue;
+  });
+  signal(SIGPIPE, SIG_IGN);
+  EXPECT_STATUS(ReadSmallFile(pipe, 1 << 20), kFailedPrecondition, "larger than 1048576 bytes");
+  writer.join();
+}
 
 TEST(WriteFileAtomically, MakesAndReplacesTheWholeFile) {
   const TempFolder folder;

@@ -1,7 +1,10 @@
 // Any damage to a file of a checkpoint is detected, and the error names the file.
+#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +15,7 @@
 #include "launch/checkpoint/reader.h"
 #include "launch/checkpoint/saver.h"
 #include "launch/train/trainer.h"
+#include "runtime/content_hash.h"
 #include "tests/support/on_ranks.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
@@ -131,6 +135,66 @@ TEST_F(CheckpointDamageTest, AManifestOfAnotherVersionOrThatLacksAFieldIsRefused
                                        {no_statistics, "holds no statistics"}}) {
     ASSERT_OK(WriteManifest(folder_.Path(kFolder), manifest));
     EXPECT_STATUS(Verify(), kDataLoss, said);
+  }
+}
+
+using Change = std::function<void(config::Manifest*)>;
+
+// As above.
+TEST_F(CheckpointDamageTest, ValuesThatContradictEachOtherAreRefusedByName) {
+  const config::Manifest good = ReadManifest(folder_.Path(kFolder)).value();
+  const std::pair<const char*, Change> cases[] = {
+      {"ranks is 0", [](auto* m) { m->set_ranks(0); }},
+      {"ranks is -3", [](auto* m) { m->set_ranks(-3); }},
+      {"ranks is 2147483647", [](auto* m) { m->set_ranks(2147483647); }},
+      {"expert_ranks is 0", [](auto* m) { m->set_expert_ranks(0); }},
+      {"expert_ranks is 3", [](auto* m) { m->set_expert_ranks(3); }},
+      {"its config cannot be trained: run: ", [](auto* m) { m->mutable_run()->Clear(); }},
+      {"pool.layers_per_pool is 0",
+       [](auto* m) { m->mutable_run()->mutable_pool()->set_layers_per_pool(0); }},
+      {"model.head_dim is 0", [](auto* m) { m->mutable_run()->mutable_model()->set_head_dim(0); }},
+      {"weights, but the config has",
+       [](auto* m) {
+         m->mutable_run()->mutable_model()->set_layers(2147483647);
+         m->mutable_run()->mutable_pool()->set_layers_per_pool(2147483647);
+         m->clear_statistics();
+         m->mutable_statistics();
+         m->clear_expert_map();
+       }},
+      {"run: model.heads:", [](auto* m) { m->mutable_run()->mutable_model()->set_heads(-1); }},
+      {"statistics has 1 counts", [](auto* m) { m->mutable_statistics()->add_counts(1); }},
+      {"statistics has a negative", [](auto* m) { m->mutable_statistics()->set_counts(0, -5); }},
+      {"expert_map has owner 7", [](auto* m) { m->mutable_expert_map(0)->set_owners(0, 7); }},
+      {"router_c is nan", [](auto* m) { m->set_router_c(NAN); }},
+      {"step is -1", [](auto* m) { m->set_step(-1); }},
+      {"local_statistics has 1 entries", [](auto* m) { m->add_local_statistics(); }},
+      {"a file has 5 bytes", [](auto* m) { m->mutable_files(0)->set_bytes(5); }}};
+  for (const auto& [said, change] : cases) {
+    config::Manifest manifest = good;
+    if (std::string(said) == "statistics has 1 counts") manifest.mutable_statistics()->Clear();
+    change(&manifest);
+    ASSERT_OK(WriteManifest(folder_.Path(kFolder), manifest));
+    EXPECT_STATUS(Verify(), kDataLoss, said);
+  }
+}
+
+TEST_F(CheckpointDamageTest, AManifestOfANewerVersionIsNoDamage) {
+  const config::Manifest good = ReadManifest(folder_.Path(kFolder)).value();
+  config::Manifest newer = good;
+  newer.set_format_version(5);
+  ASSERT_OK(WriteManifest(folder_.Path(kFolder), newer));
+  EXPECT_STATUS(Verify(), kFailedPrecondition,
+                "format_version is 5, this version reads 4; a newer");
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(good, &text);
+  for (const auto& [line, said] :
+       {std::pair("router_v3 { x: 1 }\n", "field 'router_v3' is unknown to this version; a newer"),
+        {"tensors { part: THIRD_MOMENT }\n", "value 'THIRD_MOMENT' of field 'part' is unknown"}}) {
+    const std::string body = text + line;
+    folder_.Write(Name("manifest.textproto"), body + "# xxh3_128: " + ContentHash::Of(body) + "\n");
+    ::testing::internal::CaptureStderr();
+    EXPECT_STATUS(Verify(), kFailedPrecondition, said);
+    EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   }
 }
 
