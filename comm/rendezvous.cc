@@ -19,6 +19,7 @@
 #include "absl/strings/strip.h"
 #include "comm/gpu_ranks.h"
 #include "comm/host_name.h"
+#include "runtime/clock.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -180,7 +181,7 @@ absl::Status Rendezvous::AcceptRanks() {
 
 // Admits all other ranks.
 absl::Status Rendezvous::AcceptFrom(const TcpSocket& listener, uint64_t token) {
-  const absl::Time until = absl::Now() + deadline_;
+  const absl::Time until = SteadyNow() + deadline_;
   ranks_.resize(identity_.size);
   while (true) {
     std::vector<int> missing;
@@ -202,7 +203,7 @@ absl::Status Rendezvous::AcceptFrom(const TcpSocket& listener, uint64_t token) {
 // belong to another run; an error means that the ranks of this run contradict each other.
 absl::Status Rendezvous::AdmitRank(TcpSocket connection, uint64_t token, absl::Time until) {
   JoinRequest request = {};
-  const absl::Time soon = std::min(until, absl::Now() + absl::Seconds(5));
+  const absl::Time soon = std::min(until, SteadyNow() + absl::Seconds(5));
   if (!connection.Receive(&request, sizeof(request), soon).ok() || request.magic != kMagic) {
     return absl::OkStatus();
   }
@@ -240,7 +241,7 @@ absl::Status Rendezvous::TryConnect(const std::string& host, int port, uint64_t 
   }
   const JoinRequest request = {kMagic, identity_.rank, identity_.size, 0, token};
   auto reply = JoinReply::kTokenDiffers;
-  const absl::Time soon = absl::Now() + absl::Seconds(10);
+  const absl::Time soon = SteadyNow() + absl::Seconds(10);
   if (!connection->Send(&request, sizeof(request), soon).ok() ||
       !connection->Receive(&reply, sizeof(reply), soon).ok() || reply == JoinReply::kTokenDiffers) {
     *error = "the process at that address is not rank 0 of this run";
@@ -260,7 +261,7 @@ absl::Status Rendezvous::TryConnect(const std::string& host, int port, uint64_t 
 }
 
 absl::Status Rendezvous::ConnectToRank0() {
-  const absl::Time until = absl::Now() + deadline_;
+  const absl::Time until = SteadyNow() + deadline_;
   const bool is_file = IsFile(identity_.address);
   std::string error = "no response";
   while (true) {
@@ -274,7 +275,7 @@ absl::Status Rendezvous::ConnectToRank0() {
       RETURN_IF_ERROR(TryConnect(target->hosts[i], target->port, target->token, &error));
       if (!ranks_.empty()) return absl::OkStatus();
     }
-    if (absl::Now() > until) {
+    if (SteadyNow() > until) {
       const std::string age = is_file ? ", and " + FileAge(PathOf(identity_.address)) : "";
       return TimeoutError(absl::StrCat("rank 0: ", error, age,
                                        "; check that rank 0 is running and that this host can "
@@ -287,9 +288,9 @@ absl::Status Rendezvous::ConnectToRank0() {
 absl::Status Rendezvous::ConnectByText(const std::string& text) {
   std::istringstream stream(text);
   const std::optional<Target> target = FromText(stream);
-  const absl::Time until = absl::Now() + deadline_;
+  const absl::Time until = SteadyNow() + deadline_;
   std::string error = "it does not listen";
-  while (target.has_value() && target->port > 0 && absl::Now() < until) {
+  while (target.has_value() && target->port > 0 && SteadyNow() < until) {
     for (const std::string& host : target->hosts) {
       RETURN_IF_ERROR(TryConnect(host, target->port, target->token, &error));
       if (!ranks_.empty()) return absl::OkStatus();
@@ -300,7 +301,7 @@ absl::Status Rendezvous::ConnectByText(const std::string& text) {
 }
 
 absl::StatusOr<std::vector<std::string>> Rendezvous::Gather(const std::string& mine) {
-  const absl::Time until = absl::Now() + deadline_;
+  const absl::Time until = SteadyNow() + deadline_;
   const auto send = [&](const TcpSocket& to, const std::string& text) {
     const int64_t bytes = static_cast<int64_t>(text.size());
     RETURN_IF_ERROR(to.Send(&bytes, sizeof(bytes), until));

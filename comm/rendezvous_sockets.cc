@@ -18,6 +18,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/clock.h"
 
 namespace unipool {
 namespace {
@@ -28,7 +29,7 @@ absl::Status ConnectionClosed() { return absl::AbortedError("the connection is c
 absl::Status WaitReady(int descriptor, short events, absl::Time until) {
   pollfd request = {descriptor, events, 0};
   while (true) {
-    const absl::Duration remaining = until - absl::Now();
+    const absl::Duration remaining = until - SteadyNow();
     if (remaining <= absl::ZeroDuration()) return absl::DeadlineExceededError("timed out");
     const auto milliseconds = std::min<int64_t>(absl::ToInt64Milliseconds(remaining) + 1, 60000);
     if (poll(&request, 1, static_cast<int>(milliseconds)) > 0) return absl::OkStatus();
@@ -90,7 +91,7 @@ absl::StatusOr<TcpSocket> TcpSocket::Connect(const std::string& host, int port,
   Configure(connection.descriptor_);
   if (connect(connection.descriptor_, found->ai_addr, found->ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return absl::UnavailableError(std::strerror(errno));
-    if (!WaitReady(connection.descriptor_, POLLOUT, absl::Now() + timeout).ok()) {
+    if (!WaitReady(connection.descriptor_, POLLOUT, SteadyNow() + timeout).ok()) {
       return absl::UnavailableError("no response");
     }
     int error = 0;

@@ -1,5 +1,6 @@
 // main: sets up logging and runs the command that the first argument names.
 #include <glog/logging.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "launch/commands/commands.h"
 #include "launch/world/exit_codes.h"
 #include "launch/world/process_limits.h"
+#include "launch/world/signals.h"
 #include "launch/world/world.h"
 
 namespace unipool {
@@ -71,6 +73,13 @@ bool CpuIsSupported() {
 #endif
 }
 
+// True if standard output is a pipe whose reader has gone. A run then prints no progress; what it
+// trains is not affected.
+bool HasLostItsReader() {
+  pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
 int Main(int argc, char** argv) {
   if (!CpuIsSupported()) {
     std::fputs(
@@ -81,6 +90,7 @@ int Main(int argc, char** argv) {
   }
   SetLibraryEnvironment(argv);
   ReportUncaughtExceptions();
+  IgnoreFileSizeSignal();
   StartLogging(argv[0]);
   MappedFile::ExitOnLostPage(kExitFailure);
   const std::vector<Command> commands = AllCommands();
@@ -101,6 +111,7 @@ int main(int argc, char** argv) {
   const int status = unipool::Main(argc, argv);
   std::cout.flush();
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return status;
+  if (unipool::HasLostItsReader()) return status;
   std::fputs("unipool: the standard output cannot be written\n", stderr);
   return status == unipool::kExitDone ? unipool::kExitFailure : status;
 }

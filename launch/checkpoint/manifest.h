@@ -22,8 +22,8 @@ absl::Status WriteManifest(const std::string& folder, const config::Manifest& ma
 
 // NOT_FOUND if there is no file. FAILED_PRECONDITION if a newer version wrote it. DATA_LOSS if its
 // hash or version is wrong, a field is missing or out of range, or its tables do not hold every
-// element of every parameter and moment exactly once; the message names the file and what was found. Former names of config fields are replaced by the present
-// ones.
+// element of every parameter and moment exactly once; the message names the file and what was
+// found. Former names of config fields are replaced by the present ones.
 absl::StatusOr<config::Manifest> ReadManifest(const std::string& folder);
 
 // Number of elements of a stored tensor.

@@ -18,6 +18,8 @@ class RunFolder {
   std::string metrics() const { return path_ + "/metrics.jsonl"; }
   // Folder of the checkpoints.
   std::string checkpoints() const { return path_ + "/checkpoints"; }
+  // Names the newest checkpoint.
+  std::string latest() const { return checkpoints() + "/latest"; }
   // Folder of the tokens per layer and expert, one file per validation.
   std::string loads() const { return path_ + "/loads"; }
   // Folder of the text logs of all ranks, and the prefix of their names.

@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/difference.h"
 #include "launch/checkpoint/export.h"
@@ -16,6 +15,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/run_flags.h"
 #include "launch/world/exit_codes.h"
+#include "runtime/clock.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
 #include "runtime/status.h"
@@ -75,9 +75,9 @@ absl::Status Inspect(const CommandLine& line) {
 
 absl::Status Verify(const CommandLine& line) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(line.arguments()[0]));
-  const absl::Time start = absl::Now();
+  const absl::Time start = SteadyNow();
   RETURN_IF_ERROR(checkpoint.Verify());
-  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  const double seconds = absl::ToDoubleSeconds(SteadyNow() - start);
   const auto bytes = static_cast<double>(TotalBytes(checkpoint.manifest()));
   absl::PrintF("%s: good: %d files, %.1f MB, %.2f GB/s\n", checkpoint.folder(),
                checkpoint.manifest().files_size(), bytes / 1e6, bytes / 1e9 / seconds);

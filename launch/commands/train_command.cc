@@ -70,6 +70,7 @@ absl::StatusOr<TrainingRequest> ParseRequest(const CommandLine& line, absl::Time
 
 int RunTrain(const CommandLine& line) {
   WatchSignals();
+  IgnorePipeSignal();
   absl::StatusOr<TrainingRequest> request = ParseRequest(line, JobStart());
   if (!request.ok()) return Report(request.status());
   absl::StatusOr<config::Run> run = LoadRun(line);

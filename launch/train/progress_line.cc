@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
+#include "runtime/clock.h"
 
 namespace unipool {
 namespace {
@@ -40,7 +40,7 @@ ProgressLine::~ProgressLine() {
 bool ProgressLine::IsDue(const StepRecord& record) const {
   if (record.step == total_steps_ || record.step == 1) return true;
   if (!live_ && record.validation.has_value()) return true;
-  return absl::Now() - last_ >= (live_ ? absl::Milliseconds(200) : absl::Seconds(10));
+  return SteadyNow() - last_ >= (live_ ? absl::Milliseconds(200) : absl::Seconds(10));
 }
 
 void ProgressLine::Show(const StepRecord& record) {
@@ -48,7 +48,7 @@ void ProgressLine::Show(const StepRecord& record) {
   seconds_per_step_ = ++steps_seen_ <= 2 ? record.step_seconds
                                          : 0.9 * seconds_per_step_ + 0.1 * record.step_seconds;
   if (!IsDue(record)) return;
-  last_ = absl::Now();
+  last_ = SteadyNow();
   std::string line = absl::StrFormat(
       "step %d/%d  loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s  ETA %s", record.step, total_steps_,
       record.lm_loss, record.lr, record.grad_norm, record.tokens_per_second,

@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "runtime/clock.h"
 
 namespace unipool {
 namespace {
@@ -42,7 +42,7 @@ bool IsAt(const std::string& path, int file) {
 absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Acquire(const RunFolder& folder,
                                                           absl::Duration timeout) {
   const std::string path = folder.lock();
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = SteadyNow() + timeout;
   bool logged = false;
   while (true) {
     const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Acquire(const RunFolder& folde
                    << "); a second run in this folder would not be noticed";
       return std::unique_ptr<RunLock>(new RunLock(path, -1));
     }
-    if (absl::Now() > deadline) {
+    if (SteadyNow() > deadline) {
       return absl::FailedPreconditionError(
           absl::StrCat(in_use, "wait for it to end or choose another --run-dir"));
     }

@@ -1,8 +1,13 @@
 #include "launch/train/run_outputs.h"
 
 #include <glog/logging.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -90,6 +95,33 @@ absl::Status CheckNewRun(const RunFolder& folder, StartMode mode) {
     return absl::FailedPreconditionError(
         absl::StrCat(folder.path(), " already holds a run (", path,
                      "); choose another --run-dir, or replace the run with --force"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRunFolder(const RunFolder& folder) {
+  std::error_code error;
+  const auto refused = [](const std::string& path, const char* found, const char* wanted) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, ": is ", found, ", but the run writes ", wanted,
+                     " of this name; remove it, or choose another --run-dir"));
+  };
+  for (const std::string& path : {folder.config(), folder.metrics(), folder.latest()}) {
+    const std::filesystem::file_status status = std::filesystem::status(path, error);
+    if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) continue;
+    const bool is_folder = std::filesystem::is_directory(status);
+    return refused(path, is_folder ? "a folder" : "no regular file", "a file");
+  }
+  for (const std::string& path :
+       {folder.path(), folder.checkpoints(), folder.loads(), folder.log()}) {
+    const std::filesystem::file_status status = std::filesystem::status(path, error);
+    if (!std::filesystem::exists(status)) continue;
+    if (!std::filesystem::is_directory(status)) return refused(path, "a file", "a folder");
+    if (access(path.c_str(), W_OK) == 0) continue;
+    return absl::FailedPreconditionError(absl::StrCat(path,
+                                                      ": cannot be written: ", std::strerror(errno),
+                                                      "; change its permissions, or choose another "
+                                                      "--run-dir"));
   }
   return absl::OkStatus();
 }

@@ -30,6 +30,11 @@ absl::StatusOr<std::unique_ptr<RunLock>> LockExistingFolder(const RunFolder& fol
 // FAILED_PRECONDITION if `mode` does not allow a new run in this folder.
 absl::Status CheckNewRun(const RunFolder& folder, StartMode mode);
 
+// FAILED_PRECONDITION if the run could not write to this folder: one of its files is a folder
+// there, one of its folders is a file, or a folder refuses writes. Call it before training, so that
+// nothing is lost at the first save.
+absl::Status CheckRunFolder(const RunFolder& folder);
+
 struct RunOutputs {
   std::unique_ptr<RunLock> lock;
   std::unique_ptr<MetricsFile> metrics;

@@ -10,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/saver.h"
@@ -25,6 +24,7 @@
 #include "launch/world/time_limit.h"
 #include "launch/world/version.h"
 #include "model/footprint.h"
+#include "runtime/clock.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -103,6 +103,7 @@ absl::Status TrainingSession::Open() {
   absl::StatusOr<std::unique_ptr<RunLock>> lock = nullptr;
   if (world_.is_first()) lock = LockExistingFolder(folder_);
   RETURN_IF_ERROR(world_.Agree(lock.status()));
+  RETURN_IF_ERROR(world_.Agree(world_.is_first() ? CheckRunFolder(folder_) : absl::OkStatus()));
   ASSIGN_OR_RETURN(trainer_, CreateTrainer(&run_, request_.start, *corpus_, world_));
   absl::StatusOr<RunOutputs> outputs = RunOutputs{};
   if (world_.is_first()) {
@@ -235,7 +236,7 @@ absl::Status TrainingSession::CutMetrics() {
 }
 
 bool TrainingSession::WantsStop() {
-  near_limit_ = near_limit_ || limit_.IsNear(absl::Now());
+  near_limit_ = near_limit_ || limit_.IsNear(SteadyNow());
   return near_limit_ || ReceivedSignal() != 0;
 }
 

@@ -10,6 +10,14 @@
 namespace unipool {
 namespace {
 
+struct NamedSignal {
+  int number;
+  const char* name;
+};
+constexpr NamedSignal kSignals[] = {{SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"},
+                                    {SIGXCPU, "SIGXCPU"}, {SIGHUP, "SIGHUP"},
+                                    {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}};
+
 // Global because signals are sent to the process. Only the handler writes them.
 std::atomic<int> first_signal{0};
 std::atomic<int> interrupts{0};
@@ -30,15 +38,27 @@ void WatchSignals() {
   action.sa_handler = &HandleSignal;
   action.sa_flags = SA_RESTART;  // system calls in progress continue
   sigfillset(&action.sa_mask);
-  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+  for (const NamedSignal& signal : kSignals) {
+    struct sigaction former = {};
+    sigaction(signal.number, nullptr, &former);
+    const bool is_nohup = signal.number == SIGHUP && former.sa_handler == SIG_IGN;
+    if (!is_nohup) sigaction(signal.number, &action, nullptr);
+  }
 }
+
+void IgnoreFileSizeSignal() { signal(SIGXFSZ, SIG_IGN); }
+
+void IgnorePipeSignal() { signal(SIGPIPE, SIG_IGN); }
 
 int ReceivedSignal() { return first_signal; }
 
 bool SigtermReceived() { return termination; }
 
 const char* SignalName(int signal) {
-  return signal == SIGUSR1 ? "SIGUSR1" : signal == SIGTERM ? "SIGTERM" : "SIGINT";
+  for (const NamedSignal& named : kSignals) {
+    if (named.number == signal) return named.name;
+  }
+  return "a signal";
 }
 
 }  // namespace unipool

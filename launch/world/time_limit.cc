@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
+#include "runtime/clock.h"
 
 namespace unipool {
 namespace {
@@ -51,11 +51,12 @@ absl::StatusOr<absl::Duration> ParseTimeLimit(absl::string_view text) {
 }
 
 absl::Time JobStart() {
-  static const absl::Time process_start = absl::Now();
+  static const absl::Time process_start = SteadyNow();
   const char* text = std::getenv("UNIPOOL_STARTED");
   int64_t seconds = 0;
   if (text == nullptr || !absl::SimpleAtoi(text, &seconds)) return process_start;
-  return absl::FromUnixSeconds(seconds);
+  // A start in the future comes from a clock that was set back, or from another host.
+  return std::min(absl::FromUnixSeconds(seconds), process_start);
 }
 
 void TimeLimit::AddStep(absl::Duration step) { step_ = std::max(step, 0.95 * step_); }

@@ -48,6 +48,7 @@ def write_text(folder, documents=60):
     """Writes text.bin and text.idx with random sentences to a folder; returns their prefix."""
     generator = random.Random(5)
     words = ["pool", "expert", "token", "router", "layer", "rank", "loss", "gate"]
+    pathlib.Path(folder).mkdir(exist_ok=True)
     source = pathlib.Path(folder) / "text.jsonl"
     with source.open("w") as file:
         for _ in range(documents):

@@ -55,7 +55,7 @@ def wait_for(condition, seconds, what):
 class Job:
     """A running `unipool COMMAND...`: one process if ranks is 0, else under the launcher."""
 
-    def __init__(self, command, ranks=0, launcher_options=(), environment=None):
+    def __init__(self, command, ranks=0, launcher_options=(), environment=None, preexec_fn=None):
         words = [support.PROGRAM] + [str(word) for word in command]
         if ranks:
             words = [support.LAUNCHER, *launcher_options, "-np", str(ranks)] + words
@@ -63,7 +63,7 @@ class Job:
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         self.ranks = max(1, ranks)
         self.process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec_fn,
             env=dict(os.environ, UNIPOOL_TEST_MARK=self.mark, **(environment or {})))
 
     def pid_of(self, rank):

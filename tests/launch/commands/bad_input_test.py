@@ -4,6 +4,7 @@ one of them prints the line."""
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -19,11 +20,14 @@ def own_lines(text):
 
 
 class BadInputTest(support.TextTest):
-    def expect_refusal(self, settings, *parts, prefix=None, run_dir=None, code=BAD_INPUT):
-        for ranks in (0, 2):
-            target = f"{run_dir}-{ranks}" if run_dir else os.path.join(self.folder.name, "refused")
+    def expect_refusal(self, settings, *parts, prefix=None, run_dir=None, code=BAD_INPUT,
+                       ranks=(0, 2)):
+        for size in ranks:
+            target = os.path.join(self.folder.name, "refused")
+            if run_dir:
+                target = run_dir if len(ranks) == 1 else f"{run_dir}-{size}"
             command = support.train_command(prefix or self.prefix, target, settings)
-            done = support.run(command, ranks)
+            done = support.run(command, size)
             self.assertEqual(done.returncode, code, done.stderr)
             lines = own_lines(done.stderr)
             self.assertEqual(len(lines), 1, done.stderr)
@@ -48,6 +52,45 @@ class BadInputTest(support.TextTest):
             self.assertEqual(len(lines), 1, lines)
             self.assertIn(part, lines[0])
             self.assertFalse(os.path.exists(run_dir))
+
+    def test_a_run_folder_with_something_in_the_way_is_refused_before_training(self):
+        for name, is_folder, part in (
+                ("checkpoints/latest", True, "latest: is a folder, but the run writes a file"),
+                ("metrics.jsonl", True, "metrics.jsonl: is a folder"),
+                ("config.textproto", True, "config.textproto: is a folder"),
+                ("checkpoints", False, "checkpoints: is a file, but the run writes a folder"),
+                ("loads", False, "loads: is a file"), ("log", False, "log: is a file")):
+            with self.subTest(name=name):
+                run_dir = pathlib.Path(self.folder.name, "blocked-" + name.replace("/", "-"))
+                (run_dir / name).parent.mkdir(parents=True)
+                (run_dir / name).mkdir() if is_folder else (run_dir / name).write_text("x")
+                self.expect_refusal({"steps": 3, "schedule.warmup_steps": 1}, part,
+                                    "choose another --run-dir", run_dir=str(run_dir), ranks=(0,))
+
+    def test_files_of_another_kind_are_refused(self):
+        socket_path = os.path.join(self.folder.name, "socket")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(socket_path)
+            for path, part in (("/dev/zero", "is a device"), ("/dev/urandom", "is a device"),
+                               (self.folder.name, "is a folder"), (socket_path, "No such device")):
+                with self.subTest(path=path):
+                    done = support.run(["config", "show", path], timeout=20)
+                    self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+                    self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                    self.assertIn(part, done.stderr)
+
+    def test_a_config_of_another_editor_is_read(self):
+        text = "steps: 5\nmodel { vocab: 257 hidden: 8 layers: 1 heads: 1 sequence: 8 }\n" \
+               "pool { experts: 2 }\nrun_dir: \"r\"\ndata { prefix: \"t\" global_batch: 1 }\n"
+        path = pathlib.Path(self.folder.name, "edited.textproto")
+        for data in (text.replace("\n", "\r\n").encode(), b"\xef\xbb\xbf" + text.encode()):
+            path.write_bytes(data)
+            done = support.run(["config", "show", path])
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+        path.write_bytes(text.encode("utf-16"))
+        done = support.run(["config", "show", path])
+        self.assertEqual(done.returncode, BAD_INPUT)
+        self.assertIn("is UTF-16 text; save it as UTF-8", done.stderr)
 
     def test_config_mistakes_name_the_field(self):
         self.expect_refusal({"pool.top_k": 8}, "pool.top_k", "7")

@@ -3,6 +3,7 @@
 and when. A second SIGINT ends it at once."""
 import os
 import pathlib
+import resource
 import signal
 import unittest
 
@@ -18,10 +19,10 @@ def long_steps(sequences):
 
 
 class SignalsTest(support.TextTest):
-    def start(self, name, ranks=0, settings=None, flags=(), **more):
+    def start(self, name, ranks=0, settings=None, flags=(), prefix=None, **more):
         run_dir = os.path.join(self.folder.name, name)
         merged = {**processes.LONG, **(settings or {})}
-        command = support.train_command(self.prefix, run_dir, merged)
+        command = support.train_command(prefix or self.prefix, run_dir, merged)
         job = processes.Job(command + list(flags), ranks, **more)
         self.addCleanup(job.process.stdout.close)
         self.addCleanup(job.process.stderr.close)
@@ -42,7 +43,8 @@ class SignalsTest(support.TextTest):
         return errors
 
     def test_each_signal_to_a_single_process(self):
-        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
+                       signal.SIGXCPU):
             with self.subTest(number.name):
                 job, run_dir = self.start(f"alone-{number.name}")
                 self.await_step(run_dir, 3)
@@ -71,6 +73,51 @@ class SignalsTest(support.TextTest):
                     where = f" on rank {rank}" if rank else ""
                     self.assertIn(f"({number.name}{where}); saved", self.expect_saved(job, run_dir))
 
+    def test_sighup_that_nohup_ignores_stays_ignored(self):
+        job, run_dir = self.start("nohup", preexec_fn=lambda: signal.signal(signal.SIGHUP,
+                                                                            signal.SIG_IGN))
+        self.await_step(run_dir, 3)
+        job.signal(signal.SIGHUP)
+        self.await_step(run_dir, processes.last_step(run_dir) + 3)
+        job.signal(signal.SIGTERM)
+        self.assertIn("SIGTERM", self.expect_saved(job, run_dir))
+
+    def test_a_limit_of_cpu_time_saves(self):
+        job, run_dir = self.start("cpu", preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_CPU, (2, 30)))
+        self.assertIn("SIGXCPU", self.expect_saved(job, run_dir))
+
+    def test_a_run_continues_without_a_reader_of_its_progress(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                job, run_dir = self.start(f"head-{ranks}", ranks, {"steps": 300})
+                job.process.stdout.close()
+                _, errors = job.process.communicate(timeout=60)
+                self.assertEqual((job.process.returncode, errors), (0, ""))
+                self.assertEqual(processes.checkpoints(run_dir), ["step_00000300"])
+
+    def test_a_file_that_may_not_grow_is_an_error(self):
+        run_dir = os.path.join(self.folder.name, "small-files")
+        command = support.train_command(self.prefix, run_dir, {"eval.every_steps": 0})
+        limit = ["prlimit", f"--fsize={40 << 10}", support.PROGRAM, *map(str, command)]
+        done = processes.subprocess.run(limit, capture_output=True, text=True, check=False)
+        self.assertNotIn(done.returncode, (0, -signal.SIGXFSZ), done.stderr)
+        self.assertIn("File too large", done.stderr)
+
+    def test_a_clock_that_is_set_back_stops_neither_progress_nor_the_time_limit(self):
+        mark = pathlib.Path(self.folder.name, "set-back")
+        shim = os.environ.get("UNIPOOL_SET_BACK_CLOCK", str(
+            support.ROOT / "build" / "tests" / "libset_back_clock.so"))
+        job, run_dir = self.start("clock", flags=["--time-limit", "14s"], environment={
+            "LD_PRELOAD": shim, "UNIPOOL_SET_BACK": str(mark)})
+        self.await_step(run_dir, 3)
+        mark.touch()
+        status, output, errors = job.finish(40)
+        self.assertEqual(status, RUN_AGAIN, output + errors)
+        self.assertIn("(time limit", errors)
+        lines = [line for line in output.splitlines() if line.startswith("step ")]
+        self.assertGreater(len(lines), 2, output)  # the first step, and one after ten seconds
+
     def test_at_start_up(self):
         for ranks in (1, 2):
             with self.subTest(ranks=ranks):
@@ -82,10 +129,12 @@ class SignalsTest(support.TextTest):
                 self.assertLessEqual(processes.last_step(run_dir), 0)
 
     def test_in_a_validation(self):
+        # The validation takes many seconds.
+        prefix = support.write_text(pathlib.Path(self.folder.name, "long"), documents=4000)
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
-                settings = {"eval.sequences": 0, "data.split": "10,80,10", "data.micro_batch": 1}
-                job, run_dir = self.start(f"validation-{ranks}", ranks, settings)
+                settings = {"eval.sequences": 0, "data.split": "1,98,1", "data.micro_batch": 1}
+                job, run_dir = self.start(f"validation-{ranks}", ranks, settings, prefix=prefix)
                 metrics = os.path.join(run_dir, "metrics.jsonl")
                 processes.wait_for(lambda: os.path.exists(metrics), 60, "the run folder")
                 job.signal(signal.SIGUSR1)
