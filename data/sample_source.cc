@@ -89,7 +89,7 @@ absl::StatusOr<Blend> CreateBlend(const std::vector<const IndexedDataset*>& shar
                                                    " samples; data.order = MEGATRON takes at most ",
                                                    kMaxSamples, ": use data.order = STATELESS"));
   }
-  return Blend::Greedy(weights, options.num_samples,
+  return Blend::Greedy(SharingWeights(weights, options.order_version), options.num_samples,
                        absl::StrCat(shards[0]->prefix(), ".", PartName(options.part), "-blend"),
                        options.cache_folder);
 }

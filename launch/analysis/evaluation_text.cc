@@ -35,7 +35,7 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const confi
                      " has no end; use --sequences 1 or more"));
   }
   ASSIGN_OR_RETURN(auto corpus, Corpus::Open(run.data()));
-  ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split));
+  ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split, wanted.order_version));
   TextPart part = wanted;
   const int64_t available = source->samples_per_epoch() - wanted.first;
   if (available <= 0) {

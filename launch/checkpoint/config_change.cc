@@ -100,6 +100,15 @@ std::string ScheduleNote(const config::Run& given, const config::Run& adopted) {
                       "; the steps after it use schedule.min_lr");
 }
 
+std::string OrderNote(const std::string& folder, const config::Manifest& saved,
+                      const config::Data& data) {
+  const int version = OrderVersion(data, saved.data().order_version());
+  if (version == kOrderVersion) return "";
+  return absl::StrCat(folder, ": data.order = MEGATRON: the run began with version ", version,
+                      " of the order and keeps it; new runs use version ", kOrderVersion,
+                      ", which decides ties between datasets as Megatron-Core does");
+}
+
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,
                           const config::Run& run) {
   if (run.steps() < saved.step()) {

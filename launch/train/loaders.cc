@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<BatchLoader>> CreateEvaluation(const config::Run&
 }  // namespace
 
 absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corpus, int rank,
-                                      int ranks) {
+                                      int ranks, int order_version) {
   BatchLoaderOptions options{.sequence = run.model().sequence(),
                              .global_batch = run.data().global_batch(),
                              .micro_batch = run.data().micro_batch(),
@@ -33,7 +33,8 @@ absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corp
   Loaders loaders;
   for (const Split part : {Split::kTrain, Split::kValidation, Split::kTest}) {
     if (part == Split::kTest && !run.eval().test()) continue;
-    ASSIGN_OR_RETURN(loaders.sources.emplace_back(), CreateSource(run, corpus, part));
+    ASSIGN_OR_RETURN(loaders.sources.emplace_back(),
+                     CreateSource(run, corpus, part, order_version));
   }
   ASSIGN_OR_RETURN(loaders.train, BatchLoader::Create(*loaders.sources[0], options));
   loaders.train->SkipTo(run.data().skip_steps());

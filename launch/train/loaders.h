@@ -22,9 +22,10 @@ struct Loaders {
   std::unique_ptr<BatchLoader> test;  // null unless eval.test
 };
 
-// Loaders for rank `rank` of `ranks`. `corpus` is borrowed. Errors name the field or the file.
+// Loaders for rank `rank` of `ranks`, with version `order_version` of the order (data/blend.h).
+// `corpus` is borrowed. Errors name the field or the file.
 absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corpus, int rank,
-                                      int ranks);
+                                      int ranks, int order_version);
 
 // The step of Loaders::validation that is evaluated after training step `step`.
 int64_t ValidationWindow(const config::Eval& eval, int64_t step);

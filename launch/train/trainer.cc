@@ -58,14 +58,23 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenRunTokenizer(run);
   RETURN_IF_ERROR(world.Agree(tokenizer.status()));
-  absl::StatusOr<Loaders> loaders = CreateLoaders(run, corpus, world.rank(), world.size());
-  RETURN_IF_ERROR(world.Agree(loaders.status()));
-  self->loaders_ = *std::move(loaders);
+  RETURN_IF_ERROR(self->UseOrder(kOrderVersion));
   RETURN_IF_ERROR(world.Agree(self->CreateOnDevice(run)));
   self->recovery_ = std::make_unique<Recovery>(run.divergence(), *self->on_device_, world);
   self->evaluator_ = std::make_unique<Evaluator>(
       Evaluator::Parts{world, *self->on_device_, self->batch_, self->stop_}, *std::move(tokenizer));
   return self;
+}
+
+// Creates the loaders of the data. Collective.
+absl::Status Trainer::UseOrder(int version) {
+  absl::StatusOr<Loaders> loaders =
+      CreateLoaders(*run_, corpus_, world_.rank(), world_.size(), version);
+  RETURN_IF_ERROR(world_.Agree(loaders.status()));
+  // Destroyed as a whole, because the threads of its loaders read its sources.
+  const Loaders former = std::exchange(loaders_, *std::move(loaders));
+  order_version_ = version;
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::CreateOnDevice(const config::Run& run) {
@@ -241,6 +250,7 @@ TrainingState Trainer::state() {
           .step = step_,
           .validation_due = validation_due_,
           .rewound_steps = recovery_->rewound_steps(),
+          .order_version = order_version_,
           .datasets = corpus_.identities(),
           .divergence = recovery_->state(),
           .parameters = parameters(),
@@ -252,6 +262,8 @@ TrainingState Trainer::state() {
 absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
   RETURN_IF_ERROR(LoadState(checkpoint, state(), world_));
   parameters().RoundWeights(context());
+  const int version = OrderVersion(run_->data(), checkpoint.manifest().data().order_version());
+  if (version != order_version_) RETURN_IF_ERROR(UseOrder(version));
   step_ = resumed_from_ = checkpoint.step();
   validation_due_ = checkpoint.manifest().validation_due() ||
                     (step_ == settings_.steps && checkpoint.manifest().run().steps() != step_);

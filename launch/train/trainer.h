@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "comm/gradient_reducer.h"
 #include "data/batch_loader.h"
+#include "data/blend.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/config/messages.h"
@@ -105,6 +106,7 @@ class Trainer {
 
   Trainer(const config::Run& run, const Corpus& corpus, World& world);
   absl::Status CreateOnDevice(const config::Run& run);
+  absl::Status UseOrder(int version);
 
   // The parts of a step.
   absl::Status RunMicroBatches(StepResult* result);
@@ -134,6 +136,7 @@ class Trainer {
   std::unique_ptr<Recovery> recovery_;
   ChunkTrial chunk_trial_{1, 1};
   Loaders loaders_;
+  int order_version_ = kOrderVersion;
   DeviceBatch batch_;
   StopAgreement stop_;
   std::unique_ptr<Evaluator> evaluator_;
