@@ -56,8 +56,9 @@ absl::Status EvaluationText::Read(int64_t i, absl::Span<int32_t> ids) const {
   if (bad == ids.end()) return absl::OkStatus();
   const TokenLocation location = source_->Locate(part_.first + i, bad - ids.begin());
   return absl::InvalidArgumentError(
-      absl::StrCat(location.dataset->prefix(), ".bin: token ", location.token, " has id ", *bad,
-                   ", expected 0 to ", vocab_ - 1, "; the data belong to another tokenizer"));
+      absl::StrCat(location.dataset->prefix(), ".bin: token ", location.token, " has id ",
+                   location.dataset->IdAt(location.token), ", expected 0 to ", vocab_ - 1,
+                   "; the data belong to another tokenizer"));
 }
 
 }  // namespace unipool
