@@ -51,7 +51,8 @@ struct SourceOptions {
   int order_version = kOrderVersion;  // of a blend with kMegatron
 };
 
-// `shards` are borrowed and must outlive the source. Errors name the shard.
+// `shards` are borrowed and must outlive the source. Errors name the shard, or the part if the
+// split gives it no share.
 absl::StatusOr<std::unique_ptr<SampleSource>> CreateSampleSource(
     const std::vector<const IndexedDataset*>& shards, const SourceOptions& options);
 

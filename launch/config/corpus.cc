@@ -35,6 +35,10 @@ int64_t SamplesWanted(const config::Run& run, Split part) {
   return (run.steps() / eval.every_steps() + 1) * sequences;
 }
 
+bool HasValidation(const config::Data& data) {
+  return ParseSplitShares(data.split()).value()[static_cast<size_t>(Split::kValidation)] > 0;
+}
+
 int OrderVersion(const config::Data& data, int began) {
   if (data.order() != config::Data::MEGATRON) return kOrderVersion;
   std::vector<double> weights;

@@ -18,8 +18,8 @@ struct Loaders {
   std::vector<std::unique_ptr<SampleSource>> sources;
   std::unique_ptr<BatchLoader> train;
   // One step of validation or test is a whole evaluation of eval.sequences sequences.
-  std::unique_ptr<BatchLoader> validation;
-  std::unique_ptr<BatchLoader> test;  // null unless eval.test
+  std::unique_ptr<BatchLoader> validation;  // null if data.split has no validation part
+  std::unique_ptr<BatchLoader> test;        // null unless eval.test
 };
 
 // Loaders for rank `rank` of `ranks`, with version `order_version` of the order (data/blend.h).

@@ -106,7 +106,7 @@ absl::Status Trainer::Run(const Report& report) {
     before.tokens = step_ * tokens_per_step_;
     before.has_training = false;
     RETURN_IF_ERROR(EvaluateInto(&before));
-    if (before.validation.has_value()) RETURN_IF_ERROR(report(before));
+    if (!validation_due_) RETURN_IF_ERROR(report(before));
   }
   while (step_ < std::min(settings_.steps, stop_after_) && !stopped()) {
     ASSIGN_OR_RETURN(StepRecord record, TimedStep());
@@ -224,17 +224,27 @@ void Trainer::TryChunks(double seconds) {
 absl::Status Trainer::EvaluateInto(StepRecord* record) {
   if (stopped()) return absl::OkStatus();  // the resumed run does it
   const Progress::Work work(world_.progress());
-  ASSIGN_OR_RETURN(record->validation, Validate());
-  if (record->validation.has_value() && loaders_.test != nullptr && step_ == settings_.steps) {
-    ASSIGN_OR_RETURN(record->test, Evaluate(*loaders_.test, 0, "test"));
-    if (!record->test.has_value()) record->validation.reset();  // the resumed run does both
-  }
-  validation_due_ = !record->validation.has_value();
+  ASSIGN_OR_RETURN(const bool complete, EvaluateParts(record));
+  validation_due_ = !complete;
   changed_ = true;
   return absl::OkStatus();
 }
 
+// False if the ranks agree to stop meanwhile. Then the record has no evaluation, because the
+// resumed run does all of them.
+absl::StatusOr<bool> Trainer::EvaluateParts(StepRecord* record) {
+  if (loaders_.validation != nullptr) {
+    ASSIGN_OR_RETURN(record->validation, Validate());
+    if (!record->validation.has_value()) return false;
+  }
+  if (loaders_.test == nullptr || step_ != settings_.steps) return true;
+  ASSIGN_OR_RETURN(record->test, Evaluate(*loaders_.test, 0, "test"));
+  if (!record->test.has_value()) record->validation.reset();
+  return record->test.has_value();
+}
+
 absl::StatusOr<std::optional<Validation>> Trainer::Validate() {
+  CHECK(loaders_.validation != nullptr) << "data.split has no validation part";
   return Evaluate(*loaders_.validation, ValidationWindow(run_->eval(), step_), "validation");
 }
 
