@@ -115,7 +115,6 @@ void BatchLoader::Fill(ReadPosition position, Slot* slot) {
     if (bad != sample_.end()) {
       slot->bad_sample = first + s;
       slot->bad_offset = bad - sample_.begin();
-      slot->bad_id = *bad;
     }
     std::copy_n(sample_.data(), sequence, slot->tokens.data() + s * sequence);
     std::copy_n(sample_.data() + 1, sequence, slot->targets.data() + s * sequence);
@@ -176,8 +175,8 @@ absl::Status BatchLoader::BadToken(const Slot& slot) const {
   const TokenLocation location = source_.Locate(slot.bad_sample, slot.bad_offset);
   return absl::InvalidArgumentError(absl::StrCat(
       location.dataset->prefix(), ".bin: token ", location.token, " (byte ",
-      location.token * location.dataset->token_bytes(), ") has id ", slot.bad_id,
-      ", expected 0 to ", options_.vocab - 1,
+      location.token * location.dataset->token_bytes(), ") has id ",
+      location.dataset->IdAt(location.token), ", expected 0 to ", options_.vocab - 1,
       "; set model.vocab to the vocabulary of the data's tokenizer, or prepare the data again"));
 }
 

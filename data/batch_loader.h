@@ -88,10 +88,9 @@ class BatchLoader {
     std::vector<int32_t> tokens;
     std::vector<int32_t> targets;
     Batch batch;
-    // The first id outside the vocabulary: global sample (-1: none), offset in it, and value.
+    // The first id outside the vocabulary: global sample (-1: none), and offset in it.
     int64_t bad_sample = -1;
     int64_t bad_offset = 0;
-    int32_t bad_id = 0;
   };
 
   // A micro-step, counted from step 0, and the shift of SkipTo.

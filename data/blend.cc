@@ -109,6 +109,10 @@ std::vector<double> NormalizeWeights(const std::vector<double>& weights) {
   return normalized;
 }
 
+std::vector<double> SharingWeights(const std::vector<double>& weights, int version) {
+  return version == 1 ? weights : NormalizeWeights(weights);
+}
+
 int64_t SamplesOfShard(int64_t total, double weight) {
   const double share = std::ceil(static_cast<double>(total) * weight);
   return static_cast<int64_t>(std::ceil(share * (1 + 0.005)));

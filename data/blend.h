@@ -16,13 +16,22 @@ namespace unipool {
 // weights / sum(weights) with the bits of numpy, which sums pairwise.
 std::vector<double> NormalizeWeights(const std::vector<double>& weights);
 
+// Version of the order of a blend with `order: MEGATRON`, for runs that began with another one
+// (model/method.md#sample-order). Version 1 shares samples by weights that are divided by their sum
+// once, version 2 by weights that are divided by their sum once more, as Megatron-Core does: their
+// last bits differ, and so do exact ties between shards.
+constexpr int kOrderVersion = 2;
+
+// The weights by which version `version` shares samples. `weights` are normalized.
+std::vector<double> SharingWeights(const std::vector<double>& weights, int version);
+
 // Samples to request from a shard of normalized weight `weight` for a blend of `total` samples: its
 // share plus half a percent (model/method.md#sample-order).
 int64_t SamplesOfShard(int64_t total, double weight);
 
 // The shard of each of the first `length` samples (model/method.md#sample-order): sample i comes
 // from the shard with the largest weight * max(i, 1) - samples so far, on ties from the lowest
-// shard. `weights` are normalized. `length` is below 2^32, the number of shards below 2^16.
+// shard. `weights` are SharingWeights. `length` is below 2^32, the number of shards below 2^16.
 std::vector<uint16_t> GreedyBlend(const std::vector<double>& weights, int64_t length);
 
 // The blend of `order: STATELESS`: a cycle of shards that repeats forever. Its length is the

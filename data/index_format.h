@@ -16,17 +16,22 @@ constexpr int64_t kSequencesAt = 18;
 constexpr int64_t kDocumentsAt = 26;
 constexpr int64_t kHeaderBytes = 34;
 
-// Dtype codes that are read. Megatron's other codes are not used for token ids.
+// Megatron's dtype codes of token ids. Its types of floating point numbers are refused.
 constexpr int kUint8 = 1;
+constexpr int kInt8 = 2;
+constexpr int kInt16 = 3;
 constexpr int kInt32 = 4;
+constexpr int kInt64 = 5;
 constexpr int kUint16 = 8;
 
-// The name of a Megatron dtype that is not read, for error messages, as " (int64)"; "" for any
-// other code.
+// The name of a Megatron dtype; "" for any other code.
 constexpr const char* TypeName(int code) {
-  constexpr const char* kNames[] = {"", "",         " (int8)",    " (int16)",
-                                    "", " (int64)", " (float64)", " (float32)"};
-  return code >= 0 && code < 8 ? kNames[code] : "";
+  constexpr const char* kNames[] = {"",      "uint8",   "int8",    "int16", "int32",
+                                    "int64", "float64", "float32", "uint16"};
+  return code >= 0 && code <= 8 ? kNames[code] : "";
 }
+
+// The mode of text in a multimodal index.
+constexpr int kTextMode = 0;
 
 }  // namespace unipool::index_format

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -34,12 +35,16 @@ absl::string_view Bytes(const MappedFile& file, int64_t begin, int64_t count) {
   return {reinterpret_cast<const char*>(file.data()) + begin, static_cast<size_t>(count)};
 }
 
-template <typename T>
-void Widen(const uint8_t* source, absl::Span<int32_t> out) {
+// Converts ids of type T; one beyond the range of Out becomes the nearest Out.
+template <typename T, typename Out>
+void Convert(const uint8_t* source, absl::Span<Out> out) {
   for (size_t i = 0; i < out.size(); ++i) {
     T id;
     std::memcpy(&id, source + i * sizeof(T), sizeof(T));
-    out[i] = static_cast<int32_t>(id);
+    if constexpr (sizeof(T) > sizeof(Out)) {
+      id = std::clamp<T>(id, std::numeric_limits<Out>::min(), std::numeric_limits<Out>::max());
+    }
+    out[i] = static_cast<Out>(id);
   }
 }
 
@@ -51,17 +56,23 @@ absl::Status Damaged(const std::string& path, const std::string& what) {
 absl::StatusOr<int> TokenBytes(const std::string& path, int code) {
   switch (code) {
     case index_format::kUint8:
+    case index_format::kInt8:
       return 1;
+    case index_format::kInt16:
     case index_format::kUint16:
       return 2;
     case index_format::kInt32:
       return 4;
+    case index_format::kInt64:
+      return 8;
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": dtype code ", code, index_format::TypeName(code),
-                       " at byte 17, expected 1 (uint8), 4 (int32) or 8 (uint16); prepare the data "
-                       "again with one of these types"));
+      break;
   }
+  const std::string name = index_format::TypeName(code);
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": dtype code ", code, name.empty() ? "" : absl::StrCat(" (", name, ")"),
+      " at byte 17, expected an integer type: 1 (uint8), 2 (int8), 3 (int16), 4 (int32), 5 (int64) "
+      "or 8 (uint16); prepare the data again with one of these types"));
 }
 
 }  // namespace
@@ -78,6 +89,7 @@ absl::StatusOr<std::unique_ptr<IndexedDataset>> IndexedDataset::Open(const std::
   dataset->index_.WillNeed(0, dataset->index_.bytes());
   RETURN_IF_ERROR(dataset->CheckSequences());
   RETURN_IF_ERROR(dataset->CheckDocuments());
+  RETURN_IF_ERROR(dataset->CheckModes());
   // Shuffled samples are a few kilobytes each; reading ahead would mostly fetch pages that are not
   // used.
   dataset->bin_.ExpectRandomReads();
@@ -107,7 +119,8 @@ absl::Status IndexedDataset::CheckHeader() {
         absl::StrCat(path, ": version ", version,
                      " at byte 9, expected 1; prepare the data again with unipool data prepare"));
   }
-  ASSIGN_OR_RETURN(token_bytes_, TokenBytes(path, index_.data()[index_format::kDtypeAt]));
+  type_code_ = index_.data()[index_format::kDtypeAt];
+  ASSIGN_OR_RETURN(token_bytes_, TokenBytes(path, type_code_));
   const auto sequences = Load<uint64_t>(index_, index_format::kSequencesAt);
   const auto entries = Load<uint64_t>(index_, index_format::kDocumentsAt);
   const std::string stated =
@@ -122,12 +135,10 @@ absl::Status IndexedDataset::CheckHeader() {
   }
   num_sequences_ = static_cast<int64_t>(sequences);
   num_document_entries_ = static_cast<int64_t>(entries);
-  const int64_t needed = DocumentsAt() + 8 * num_document_entries_;
-  if (bytes != needed) {
-    return Damaged(path, absl::StrCat(bytes, " bytes, the header states ", stated, ", which need ",
-                                      needed, " bytes"));
-  }
-  return absl::OkStatus();
+  const int64_t needed = ModesAt(), with_modes = needed + num_sequences_;
+  if (bytes == needed || bytes == with_modes) return absl::OkStatus();
+  return Damaged(path, absl::StrCat(bytes, " bytes, the header states ", stated, ", which need ",
+                                    needed, " bytes, or ", with_modes, " with modes"));
 }
 
 absl::Status IndexedDataset::CheckSequences() const {
@@ -166,18 +177,32 @@ absl::Status IndexedDataset::CheckDocuments() const {
   int64_t before = 0;
   for (int64_t d = 0; d < num_document_entries_; ++d) {
     const auto start = Load<int64_t>(index_, DocumentsAt() + 8 * d);
-    const bool first = d == 0, last = d + 1 == num_document_entries_;
-    const bool valid = (!first || start == 0) && start >= before && start <= num_sequences_ &&
-                       (!last || start == num_sequences_);
-    if (!valid) {
-      const int64_t low = last ? num_sequences_ : before, high = first ? 0 : num_sequences_;
+    const int64_t high = d == 0 ? 0 : num_sequences_;
+    if (start < before || start > high) {
       return Damaged(
           prefix_ + ".idx",
           absl::StrCat("document entry ", d, " is ", start, " at byte ", DocumentsAt() + 8 * d,
                        ", expected ",
-                       low == high ? absl::StrCat(low) : absl::StrCat(low, " to ", high)));
+                       before == high ? absl::StrCat(high) : absl::StrCat(before, " to ", high)));
     }
     before = start;
+  }
+  if (before == num_sequences_) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      prefix_, ".idx: the last document entry is ", before, " at byte ", ModesAt() - 8,
+      ", expected ", num_sequences_,
+      ", the number of sequences: the last document was never ended; "
+      "call end_document() before finalize() where it is written, or prepare the data again"));
+}
+
+absl::Status IndexedDataset::CheckModes() const {
+  for (int64_t at = ModesAt(); at < index_.bytes(); ++at) {
+    const auto mode = Load<int8_t>(index_, at);
+    if (mode == index_format::kTextMode) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(prefix_, ".idx: multimodal index: sequence ", at - ModesAt(), " has mode ",
+                     mode, " at byte ", at, ", expected ", index_format::kTextMode,
+                     " (text); write the sequences of text to a dataset of their own"));
   }
   return absl::OkStatus();
 }
@@ -185,6 +210,10 @@ absl::Status IndexedDataset::CheckDocuments() const {
 int64_t IndexedDataset::LengthsAt() const { return index_format::kHeaderBytes; }
 int64_t IndexedDataset::OffsetsAt() const { return LengthsAt() + 4 * num_sequences_; }
 int64_t IndexedDataset::DocumentsAt() const { return OffsetsAt() + 8 * num_sequences_; }
+
+int64_t IndexedDataset::ModesAt() const { return DocumentsAt() + 8 * num_document_entries_; }
+
+const char* IndexedDataset::token_type() const { return index_format::TypeName(type_code_); }
 
 int64_t IndexedDataset::SequenceStart(int64_t i) const {
   CHECK(i >= 0 && i <= num_sequences_) << i << " of " << num_sequences_;
@@ -217,7 +246,8 @@ int64_t IndexedDataset::DocumentStart(int64_t d) const {
   return Load<int64_t>(index_, DocumentsAt() + 8 * d);
 }
 
-void IndexedDataset::Read(int64_t begin, absl::Span<int32_t> out) const {
+template <typename Out>
+void IndexedDataset::ReadAs(int64_t begin, absl::Span<Out> out) const {
   const auto count = static_cast<int64_t>(out.size());
   CHECK(begin >= 0 && begin <= num_tokens() && count <= num_tokens() - begin)
       << begin << " + " << count << " of " << num_tokens() << " tokens in " << prefix_;
@@ -228,9 +258,30 @@ void IndexedDataset::Read(int64_t begin, absl::Span<int32_t> out) const {
     bin_.WillNeed(begin * token_bytes_, count * token_bytes_);
   }
   const uint8_t* source = bin_.data() + begin * token_bytes_;
-  if (token_bytes_ == 1) return Widen<uint8_t>(source, out);
-  if (token_bytes_ == 2) return Widen<uint16_t>(source, out);
-  Widen<int32_t>(source, out);
+  switch (type_code_) {
+    case index_format::kUint8:
+      return Convert<uint8_t>(source, out);
+    case index_format::kInt8:
+      return Convert<int8_t>(source, out);
+    case index_format::kInt16:
+      return Convert<int16_t>(source, out);
+    case index_format::kInt32:
+      return Convert<int32_t>(source, out);
+    case index_format::kInt64:
+      return Convert<int64_t>(source, out);
+    default:
+      return Convert<uint16_t>(source, out);
+  }
+}
+
+void IndexedDataset::Read(int64_t begin, absl::Span<int32_t> out) const { ReadAs(begin, out); }
+
+void IndexedDataset::Read(int64_t begin, absl::Span<int64_t> out) const { ReadAs(begin, out); }
+
+int64_t IndexedDataset::IdAt(int64_t token) const {
+  int64_t id = 0;
+  ReadAs(token, absl::MakeSpan(&id, 1));
+  return id;
 }
 
 }  // namespace unipool

@@ -19,16 +19,18 @@ namespace unipool {
 // failures.
 class IndexedDataset {
  public:
-  // Checks magic, version, dtype and sizes, and that the sequences cover the .bin without gap or
-  // overlap. INVALID_ARGUMENT names the file, the byte and the expected value; a file that cannot
-  // be opened gives the error of MappedFile::Open.
+  // Checks magic, version, dtype and sizes, that the sequences cover the .bin without gap or
+  // overlap, and that they are text. INVALID_ARGUMENT names the file, the byte and the expected
+  // value; a file that cannot be opened gives the error of MappedFile::Open.
   static absl::StatusOr<std::unique_ptr<IndexedDataset>> Open(const std::string& prefix);
 
   const std::string& prefix() const { return prefix_; }
   int64_t num_sequences() const { return num_sequences_; }
   int64_t num_documents() const { return num_document_entries_ - 1; }
   int64_t num_tokens() const { return bin_.bytes() / token_bytes_; }
-  int token_bytes() const { return token_bytes_; }  // 1, 2 or 4
+  int token_bytes() const { return token_bytes_; }  // 1, 2, 4 or 8
+  // Type of the ids in the .bin: "uint8", "int8", "int16", "int32", "int64" or "uint16".
+  const char* token_type() const;
   // First token of sequence i in the stream of all sequences, for i in [0, num_sequences()].
   int64_t SequenceStart(int64_t i) const;
   // First sequence of document d, for d in [0, num_documents()].
@@ -41,8 +43,13 @@ class IndexedDataset {
   // Releases the memory of the index after it was read from end to end.
   void ReleaseIndexPages() const { index_.ReleasePages(); }
   // Copies tokens [begin, begin + out.size()) of the stream of all sequences, in file order. Ids
-  // are not checked against a vocabulary.
+  // are not checked against a vocabulary. An id of the type int64 beyond the range of int32 is read
+  // as the nearest int32, which no vocabulary holds.
   void Read(int64_t begin, absl::Span<int32_t> out) const;
+  // The same with the exact ids of any type.
+  void Read(int64_t begin, absl::Span<int64_t> out) const;
+  // The id of one token.
+  int64_t IdAt(int64_t token) const;
 
  private:
   IndexedDataset(std::string prefix, MappedFile index, MappedFile bin);
@@ -50,15 +57,20 @@ class IndexedDataset {
   absl::Status CheckHeader();
   absl::Status CheckSequences() const;
   absl::Status CheckDocuments() const;
+  absl::Status CheckModes() const;
   int64_t LengthsAt() const;
   int64_t OffsetsAt() const;
   int64_t DocumentsAt() const;
+  int64_t ModesAt() const;
+  template <typename Out>
+  void ReadAs(int64_t begin, absl::Span<Out> out) const;
 
   std::string prefix_;
   MappedFile index_;
   MappedFile bin_;
   int64_t num_sequences_ = 0;
   int64_t num_document_entries_ = 0;
+  int type_code_ = 0;
   int token_bytes_ = 1;
 };
 

@@ -3,7 +3,6 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <vector>
@@ -18,7 +17,6 @@ namespace unipool {
 namespace {
 
 constexpr int kRounds = 8;
-constexpr size_t kParts = 3;
 
 // The finalizer of MurmurHash3: every input bit affects every output bit.
 uint64_t Mix(uint64_t x) {
@@ -43,27 +41,6 @@ uint64_t Feistel(uint64_t x, int half_bits, uint64_t key) {
   return left << half_bits | right;
 }
 
-// Shares of the three parts, with sum 1; parts that are not listed get 0.
-absl::StatusOr<std::array<double, kParts>> ParseShares(const std::string& weights) {
-  const auto error = [&weights] {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "split \"", weights,
-        "\": expected one to three weights of 0 or more, not all 0; for example \"969,30,1\""));
-  };
-  const std::vector<std::string> texts = absl::StrSplit(weights, ',');
-  if (texts.size() > kParts) return error();
-  std::array<double, kParts> shares = {};
-  double sum = 0;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    if (!absl::SimpleAtod(texts[i], &shares[i])) return error();
-    if (!std::isfinite(shares[i]) || shares[i] < 0) return error();
-    sum += shares[i];
-  }
-  if (!(sum > 0) || !std::isfinite(sum)) return error();
-  for (double& share : shares) share /= sum;
-  return shares;
-}
-
 }  // namespace
 
 int64_t PermuteIndex(int64_t i, int64_t size, uint64_t key) {
@@ -79,19 +56,38 @@ int64_t PermuteIndex(int64_t i, int64_t size, uint64_t key) {
   return static_cast<int64_t>(x);
 }
 
+absl::StatusOr<SplitShares> ParseSplitShares(const std::string& weights) {
+  const auto error = [&weights] {
+    return absl::InvalidArgumentError(
+        absl::StrCat("split \"", weights, "\": expected ", kSplitWanted));
+  };
+  const std::vector<std::string> texts = absl::StrSplit(weights, ',');
+  SplitShares shares = {};
+  if (texts.size() > shares.size()) return error();
+  double sum = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (!absl::SimpleAtod(texts[i], &shares[i])) return error();
+    if (!std::isfinite(shares[i]) || shares[i] < 0) return error();
+    sum += shares[i];
+  }
+  if (!(sum > 0) || !std::isfinite(sum)) return error();
+  for (double& share : shares) share /= sum;
+  return shares;
+}
+
 absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
                                              const std::string& weights, Split split) {
-  ASSIGN_OR_RETURN(const auto shares, ParseShares(weights));
+  ASSIGN_OR_RETURN(const SplitShares shares, ParseSplitShares(weights));
   const int64_t sequences = dataset.num_sequences();
-  std::array<int64_t, kParts + 1> bounds = {};
+  std::array<int64_t, kSplitParts + 1> bounds = {};
   double cumulative = 0;
-  for (size_t part = 0; part < kParts; ++part) {
+  for (size_t part = 0; part < kSplitParts; ++part) {
     cumulative += shares[part];
     // nearbyint rounds halves to even, as Python's round does.
     const double bound = std::nearbyint(cumulative * static_cast<double>(sequences));
     bounds[part + 1] = std::min(static_cast<int64_t>(bound), sequences);
   }
-  bounds[kParts] = sequences;
+  bounds[kSplitParts] = sequences;
   const auto part = static_cast<size_t>(split);
   return SequenceRange{.begin = bounds[part], .end = bounds[part + 1]};
 }

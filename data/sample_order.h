@@ -7,6 +7,8 @@
 // index arrays.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -33,9 +35,19 @@ struct SequenceRange {
 };
 
 enum class Split { kTrain, kValidation, kTest };
+constexpr size_t kSplitParts = 3;
 
-// The sequences of one part. `weights` are one to three numbers for training, validation and test,
-// for example "969,30,1". A part ends at round_half_even(cumulative share * sequences)
+// Shares of the parts, with sum 1. A part of share 0 does not exist.
+using SplitShares = std::array<double, kSplitParts>;
+
+// Parses one to three weights for training, validation and test, for example "969,30,1"; parts
+// without a weight get share 0, as in Megatron. INVALID_ARGUMENT names `weights` if they are
+// malformed.
+absl::StatusOr<SplitShares> ParseSplitShares(const std::string& weights);
+inline constexpr char kSplitWanted[] =
+    "one to three weights of 0 or more, not all 0; for example \"969,30,1\"";
+
+// The sequences of one part. A part ends at round_half_even(cumulative share * sequences)
 // (model/method.md#data-split). INVALID_ARGUMENT names `weights` if they are malformed.
 absl::StatusOr<SequenceRange> SplitSequences(const IndexedDataset& dataset,
                                              const std::string& weights, Split split);

@@ -89,7 +89,7 @@ absl::StatusOr<Blend> CreateBlend(const std::vector<const IndexedDataset*>& shar
                                                    " samples; data.order = MEGATRON takes at most ",
                                                    kMaxSamples, ": use data.order = STATELESS"));
   }
-  return Blend::Greedy(weights, options.num_samples,
+  return Blend::Greedy(SharingWeights(weights, options.order_version), options.num_samples,
                        absl::StrCat(shards[0]->prefix(), ".", PartName(options.part), "-blend"),
                        options.cache_folder);
 }
@@ -100,6 +100,12 @@ absl::StatusOr<std::unique_ptr<SampleSource>> CreateSampleSource(
     const std::vector<const IndexedDataset*>& shards, const SourceOptions& options) {
   CHECK(!shards.empty());
   CHECK_GE(options.num_samples, 1);
+  ASSIGN_OR_RETURN(const SplitShares shares, ParseSplitShares(options.split));
+  if (shares[static_cast<size_t>(options.part)] == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("data.split = \"", options.split, "\" has no ",
+                                                   PartName(options.part),
+                                                   " part; give that part a weight above 0"));
+  }
   if (options.weights.empty()) {
     CHECK_EQ(shards.size(), 1u);
     return CreateShard(*shards[0], options, 0, options.num_samples);

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "data/blend.h"
 #include "data/indexed_dataset.h"
 #include "data/sample_order.h"
 
@@ -46,10 +47,12 @@ struct SourceOptions {
   // Samples that the run needs, 1 or more; the order of kMegatron depends on it and repeats after
   // that number.
   int64_t num_samples;
-  std::string cache_folder = "";  // for order files of kMegatron; "" = beside the data
+  std::string cache_folder = "";      // for order files of kMegatron; "" = beside the data
+  int order_version = kOrderVersion;  // of a blend with kMegatron
 };
 
-// `shards` are borrowed and must outlive the source. Errors name the shard.
+// `shards` are borrowed and must outlive the source. Errors name the shard, or the part if the
+// split gives it no share.
 absl::StatusOr<std::unique_ptr<SampleSource>> CreateSampleSource(
     const std::vector<const IndexedDataset*>& shards, const SourceOptions& options);
 

@@ -84,8 +84,10 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, int64_t max_b
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info = {};
   if (file.get() < 0 || fstat(file.get(), &info) != 0) {
-    const absl::Status error = FileError(path, "cannot be read", errno);
-    return errno == ENOENT ? absl::NotFoundError(error.message()) : error;
+    const int error = errno;
+    const std::string line =
+        absl::StrCat(path, ": cannot be read: ", std::strerror(error), "; check the path");
+    return error == ENOENT ? absl::NotFoundError(line) : absl::FailedPreconditionError(line);
   }
   RETURN_IF_ERROR(CheckKind(path, info));
   std::string text;

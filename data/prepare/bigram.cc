@@ -29,8 +29,8 @@ absl::Status ForEachPair(const IndexedDataset& dataset, TokenRange range, int64_
       const int32_t token = block[i];
       if (token < 0 || token >= vocab) {
         return absl::InvalidArgumentError(absl::StrCat(
-            dataset.prefix(), ".bin: token ", begin + i, " has id ", token, ", expected 0 to ",
-            vocab - 1, "; pass the vocabulary of the data's tokenizer"));
+            dataset.prefix(), ".bin: token ", begin + i, " has id ", dataset.IdAt(begin + i),
+            ", expected 0 to ", vocab - 1, "; pass the vocabulary of the data's tokenizer"));
       }
       if (before >= 0) visit(before, token);
       before = token;

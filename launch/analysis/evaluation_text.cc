@@ -35,7 +35,7 @@ absl::StatusOr<std::unique_ptr<EvaluationText>> EvaluationText::Open(const confi
                      " has no end; use --sequences 1 or more"));
   }
   ASSIGN_OR_RETURN(auto corpus, Corpus::Open(run.data()));
-  ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split));
+  ASSIGN_OR_RETURN(auto source, CreateSource(run, *corpus, wanted.split, wanted.order_version));
   TextPart part = wanted;
   const int64_t available = source->samples_per_epoch() - wanted.first;
   if (available <= 0) {
@@ -56,8 +56,9 @@ absl::Status EvaluationText::Read(int64_t i, absl::Span<int32_t> ids) const {
   if (bad == ids.end()) return absl::OkStatus();
   const TokenLocation location = source_->Locate(part_.first + i, bad - ids.begin());
   return absl::InvalidArgumentError(
-      absl::StrCat(location.dataset->prefix(), ".bin: token ", location.token, " has id ", *bad,
-                   ", expected 0 to ", vocab_ - 1, "; the data belong to another tokenizer"));
+      absl::StrCat(location.dataset->prefix(), ".bin: token ", location.token, " has id ",
+                   location.dataset->IdAt(location.token), ", expected 0 to ", vocab_ - 1,
+                   "; the data belong to another tokenizer"));
 }
 
 }  // namespace unipool

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "data/blend.h"
 #include "data/sample_order.h"
 #include "data/sample_source.h"
 #include "launch/config/corpus.h"
@@ -21,7 +22,8 @@ struct TextPart {
   Split split = Split::kValidation;
   int64_t first = 0;
   int64_t sequences = 0;
-  const char* first_flag = "first";  // name of the flag that sets `first`, for errors
+  const char* first_flag = "first";   // name of the flag that sets `first`, for errors
+  int order_version = kOrderVersion;  // of the checkpoint (data/blend.h)
 };
 
 // Parses the value `name` of --`flag`: validation, test or train. Errors name the flag.

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
+#include "launch/config/corpus.h"
 #include "launch/config/run_tokenizer.h"
 #include "model/footprint.h"
 #include "runtime/copy.h"
@@ -54,6 +56,7 @@ absl::StatusOr<std::unique_ptr<InferenceModel>> InferenceModel::Create(const con
 absl::Status InferenceModel::Load(const Checkpoint& checkpoint) {
   RETURN_IF_ERROR(LoadParameters(checkpoint, parameters(), world_));
   parameters().RoundWeights(on_device_->context());
+  order_version_ = OrderVersion(run_->data(), checkpoint.manifest().data().order_version());
   return absl::OkStatus();
 }
 

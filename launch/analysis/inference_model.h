@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/blend.h"
 #include "data/tokenizer.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/world/model_on_device.h"
@@ -62,6 +63,8 @@ class InferenceModel {
   Stream& stream() { return on_device_->stream(); }
   const config::Run& run() const { return *run_; }
   int64_t batch_tokens() const { return batch_tokens_; }
+  // Version of the order of the data that the loaded checkpoint was trained on (data/blend.h).
+  int order_version() const { return order_version_; }
 
  private:
   InferenceModel(const config::Run& run, int64_t batch_tokens, World& world);
@@ -69,6 +72,7 @@ class InferenceModel {
   World& world_;
   std::unique_ptr<config::Run> run_;
   int64_t batch_tokens_;
+  int order_version_ = kOrderVersion;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ModelOnDevice> on_device_;
 };

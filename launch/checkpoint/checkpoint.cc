@@ -40,6 +40,7 @@ config::Manifest Describe(const TrainingState& state, const World& world) {
   manifest.set_expert_ranks(world.groups().expert().size());
   manifest.mutable_data()->set_next_step(state.step);
   manifest.mutable_data()->set_rewound_steps(state.rewound_steps);
+  manifest.mutable_data()->set_order_version(state.order_version);
   for (const DatasetIdentity& dataset : state.datasets) {
     *manifest.mutable_data()->add_datasets() = Describe(dataset);
   }

@@ -30,6 +30,7 @@ struct TrainingState {
   int64_t step;            // number of finished steps
   bool validation_due;     // the validation after `step` is not complete
   int64_t rewound_steps;   // steps whose data rewinds skipped
+  int order_version;       // of the data (data/blend.h)
   const std::vector<DatasetIdentity>& datasets;
   const DivergenceState& divergence;
   ParameterList& parameters;

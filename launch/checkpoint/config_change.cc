@@ -95,9 +95,19 @@ void AdoptSchedule(const config::Run& saved, config::Run* run) {
 std::string ScheduleNote(const config::Run& given, const config::Run& adopted) {
   const int64_t end = adopted.schedule().decay_steps();
   if (given.schedule().decay_steps() == end) return "";
-  return absl::StrCat("schedule.decay_steps stays ", end,
-                      " as in the checkpoint with steps = ", given.steps(),
-                      "; the steps after it use schedule.min_lr");
+  return absl::StrCat(
+      "schedule.decay_steps stays ", end, " as in the checkpoint; with steps = ", given.steps(),
+      given.steps() < end ? " the run ends before the learning rate reaches schedule.min_lr"
+                          : absl::StrCat(" the steps after step ", end, " use schedule.min_lr"));
+}
+
+std::string OrderNote(const std::string& folder, const config::Manifest& saved,
+                      const config::Data& data) {
+  const int version = OrderVersion(data, saved.data().order_version());
+  if (version == kOrderVersion) return "";
+  return absl::StrCat(folder, ": data.order = MEGATRON: the run began with version ", version,
+                      " of the order and keeps it; new runs use version ", kOrderVersion,
+                      ", which decides ties between datasets as Megatron-Core does");
 }
 
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,

@@ -18,6 +18,11 @@ void AdoptSchedule(const config::Run& saved, config::Run* run);
 // One line for the user if AdoptSchedule changed the schedule of `given`; else "".
 std::string ScheduleNote(const config::Run& given, const config::Run& adopted);
 
+// One line for the user if a run continues with a former order of its data (OrderVersion in
+// launch/config/corpus.h) because `saved` began with it; else "". `folder` is the checkpoint's.
+std::string OrderNote(const std::string& folder, const config::Manifest& saved,
+                      const config::Data& data);
+
 // INVALID_ARGUMENT if `run` has fewer steps than the checkpoint has finished, or if fields differ
 // that may not change. The message lists all of these fields with both values. `folder` is the
 // checkpoint's.

@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "configs/checkpoint.pb.h"
+#include "data/blend.h"
 #include "launch/checkpoint/manifest_rules.h"
 #include "launch/config/renamed_fields.h"
 #include "runtime/content_hash.h"
@@ -137,6 +138,7 @@ class Tables {
     if (!data.has_next_step() || !data.has_rewound_steps() || data.rewound_steps() < 0) {
       return Bad("data: expected next_step and rewound_steps, 0 or more");
     }
+    RETURN_IF_ERROR(CheckOrderVersion(data.order_version()));
     if (data.datasets().empty()) return Bad("data: holds no datasets");
     for (const Manifest::Dataset& set : data.datasets()) {
       if (set.has_prefix() && set.has_documents() && set.has_tokens() && set.has_idx_xxh3_128() &&
@@ -153,6 +155,15 @@ class Tables {
     }
     return Bad("divergence: expected as many losses as norms (", judged.losses_size(), ", ",
                judged.norms_size(), ") and skipped_in_a_row, skipped, rewinds");
+  }
+
+  // A newer version is no damage: an older checkpoint of the run must not replace this one.
+  absl::Status CheckOrderVersion(int version) const {
+    if (version <= 0) return Bad("data: order_version is ", version, ", expected 1 or more");
+    if (version <= kOrderVersion) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        path_, ": data.order_version is ", version, ", but this program knows versions 1 to ",
+        kOrderVersion, "; use the program that wrote the checkpoint, or a newer one"));
   }
 
   absl::Status CheckFiles() const {

@@ -1,3 +1,5 @@
+#include <glog/logging.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -7,8 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
+#include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
 #include "data/sample_source.h"
+#include "launch/checkpoint/config_change.h"
+#include "launch/checkpoint/reader.h"
 #include "launch/commands/data_views.h"
 #include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
@@ -54,6 +59,15 @@ absl::StatusOr<Batches> FindBatches(const config::Run& run, const std::string& p
       absl::StrCat("--part=", part, ": expected train, validation or test"));
 }
 
+// The version of the order with which the run in run_dir began, if there is one.
+int OrderVersionOfRun(const config::Run& run) {
+  const absl::StatusOr<Checkpoint> newest = OpenCheckpoint(run.run_dir());
+  if (!newest.ok()) return kOrderVersion;
+  const std::string note = OrderNote(newest->folder(), newest->manifest(), run.data());
+  LOG_IF(WARNING, !note.empty()) << note << "; printing that of the run";
+  return OrderVersion(run.data(), newest->manifest().data().order_version());
+}
+
 absl::Status PrintBatch(const SampleSource& source, int64_t first, int64_t count,
                         absl::Span<int32_t> sample) {
   for (int64_t i = 0; i < count; ++i) {
@@ -76,7 +90,7 @@ absl::Status PrintBatches(const CommandLine& line) {
   ASSIGN_OR_RETURN(Batches batches, FindBatches(run, line.Value("part", "train")));
   ASSIGN_OR_RETURN(const std::unique_ptr<Corpus> corpus, Corpus::Open(run.data()));
   ASSIGN_OR_RETURN(const std::unique_ptr<SampleSource> source,
-                   CreateSource(run, *corpus, batches.part));
+                   CreateSource(run, *corpus, batches.part, OrderVersionOfRun(run)));
   if (batches.size == 0) batches.size = source->samples_per_epoch();
   std::vector<int32_t> sample(run.model().sequence() + 1);
   for (int64_t step = first_step; step < first_step + steps; ++step) {

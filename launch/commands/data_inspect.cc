@@ -40,9 +40,9 @@ constexpr int64_t kShownTokens = 200;
 constexpr int kBarWidth = 40;
 
 struct Scan {
-  int32_t min_id = std::numeric_limits<int32_t>::max();
-  int32_t max_id = std::numeric_limits<int32_t>::min();
-  int32_t last_id = 0;       // last id of the last sequence that is not empty
+  int64_t min_id = std::numeric_limits<int64_t>::max();
+  int64_t max_id = std::numeric_limits<int64_t>::min();
+  int64_t last_id = 0;       // last id of the last sequence that is not empty
   int64_t with_last_id = 0;  // number of sequences that end with it
 };
 
@@ -51,7 +51,7 @@ struct View {
   int64_t empty_sequences = 0;
   int64_t empty_documents = 0;     // documents without a sequence
   int64_t merged_documents = 0;    // documents of several sequences
-  std::vector<int32_t> beginning;  // first ids of the first sequence that is not empty
+  std::vector<int64_t> beginning;  // first ids of the first sequence that is not empty
   std::string text;                // of `beginning`; "" if the tokenizer lacks one of its ids
   std::optional<Scan> scan;
 };
@@ -59,7 +59,7 @@ struct View {
 Scan ScanTokens(const IndexedDataset& dataset) {
   constexpr int64_t kBlock = 1 << 20;
   Scan scan;
-  std::vector<int32_t> block(kBlock);
+  std::vector<int64_t> block(kBlock);
   for (int64_t begin = 0; begin < dataset.num_tokens(); begin += kBlock) {
     const auto ids =
         absl::MakeSpan(block).subspan(0, std::min(kBlock, dataset.num_tokens() - begin));
@@ -68,11 +68,10 @@ Scan ScanTokens(const IndexedDataset& dataset) {
     scan.min_id = std::min(scan.min_id, *min_id);
     scan.max_id = std::max(scan.max_id, *max_id);
   }
-  int32_t id = 0;
   for (int64_t i = dataset.num_sequences(); i-- > 0;) {
     const int64_t end = dataset.SequenceStart(i + 1);
     if (end == dataset.SequenceStart(i)) continue;
-    dataset.Read(end - 1, absl::MakeSpan(&id, 1));
+    const int64_t id = dataset.IdAt(end - 1);
     if (scan.with_last_id == 0) scan.last_id = id;
     scan.with_last_id += id == scan.last_id;
   }
@@ -86,8 +85,10 @@ void ReadBeginning(const IndexedDataset& dataset, const Tokenizer& tokenizer, Vi
   view->beginning.resize(std::min(dataset.SequenceStart(i + 1) - begin, kShownTokens));
   dataset.Read(begin, absl::MakeSpan(view->beginning));
   const bool known = std::all_of(view->beginning.begin(), view->beginning.end(),
-                                 [&](int32_t id) { return id >= 0 && id < tokenizer.vocab(); });
-  if (known) view->text = tokenizer.Decode(view->beginning);
+                                 [&](int64_t id) { return id >= 0 && id < tokenizer.vocab(); });
+  if (known)
+    view->text =
+        tokenizer.Decode(std::vector<int32_t>(view->beginning.begin(), view->beginning.end()));
 }
 
 View Look(const IndexedDataset& dataset, const Tokenizer& tokenizer, bool scan) {
@@ -106,11 +107,6 @@ View Look(const IndexedDataset& dataset, const Tokenizer& tokenizer, bool scan) 
   if (dataset.num_tokens() > 0) ReadBeginning(dataset, tokenizer, &view);
   if (scan && dataset.num_tokens() > 0) view.scan = ScanTokens(dataset);
   return view;
-}
-
-const char* TypeOf(const IndexedDataset& dataset) {
-  if (dataset.token_bytes() == 1) return "uint8";
-  return dataset.token_bytes() == 2 ? "uint16" : "int32";
 }
 
 int64_t Quantile(const View& view, int64_t percent) {
@@ -152,7 +148,8 @@ std::string HistogramText(const View& view) {
 void PrintText(const IndexedDataset& dataset, const View& view) {
   absl::PrintF("%s\n  documents  %d (%d sequences)\n  tokens     %d\n  ids        %s, %d bytes\n",
                dataset.prefix(), dataset.num_documents(), dataset.num_sequences(),
-               dataset.num_tokens(), TypeOf(dataset), dataset.num_tokens() * dataset.token_bytes());
+               dataset.num_tokens(), dataset.token_type(),
+               dataset.num_tokens() * dataset.token_bytes());
   if (!view.lengths.empty()) {
     absl::PrintF("  lengths    minimum %d, 10 %% %d, median %d, 90 %% %d, maximum %d\n%s",
                  Quantile(view, 0), Quantile(view, 10), Quantile(view, 50), Quantile(view, 90),
@@ -173,7 +170,7 @@ void PrintText(const IndexedDataset& dataset, const View& view) {
 
 void PrintJson(const IndexedDataset& dataset, const View& view) {
   Json json = {{"prefix", dataset.prefix()},
-               {"dtype", TypeOf(dataset)},
+               {"dtype", dataset.token_type()},
                {"documents", dataset.num_documents()},
                {"sequences", dataset.num_sequences()},
                {"tokens", dataset.num_tokens()},

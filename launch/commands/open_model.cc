@@ -108,7 +108,9 @@ int OpenModel(const CommandLine& line, const UseModel& use_model) {
 
 absl::StatusOr<std::unique_ptr<EvaluationText>> OpenText(const TextPart& wanted,
                                                          InferenceModel& model) {
-  auto text = EvaluationText::Open(model.run(), wanted);
+  TextPart part = wanted;
+  part.order_version = model.order_version();
+  auto text = EvaluationText::Open(model.run(), part);
   RETURN_IF_ERROR(model.world().Agree(text.status()));
   const int64_t found = (*text)->part().sequences;
   const bool is_megatron = model.run().data().order() == config::Data::MEGATRON;

@@ -35,8 +35,22 @@ int64_t SamplesWanted(const config::Run& run, Split part) {
   return (run.steps() / eval.every_steps() + 1) * sequences;
 }
 
+bool HasValidation(const config::Data& data) {
+  return ParseSplitShares(data.split()).value()[static_cast<size_t>(Split::kValidation)] > 0;
+}
+
+int OrderVersion(const config::Data& data, int began) {
+  if (data.order() != config::Data::MEGATRON) return kOrderVersion;
+  std::vector<double> weights;
+  for (const config::Data::Source& source : data.source()) weights.push_back(source.weight());
+  weights = NormalizeWeights(weights);
+  const bool same = SharingWeights(weights, began) == SharingWeights(weights, kOrderVersion);
+  return same ? kOrderVersion : began;
+}
+
 absl::StatusOr<std::unique_ptr<SampleSource>> CreateSource(const config::Run& run,
-                                                           const Corpus& corpus, Split part) {
+                                                           const Corpus& corpus, Split part,
+                                                           int order_version) {
   using Order = SourceOptions::Order;
   return CreateSampleSource(
       corpus.shards(),
@@ -47,7 +61,8 @@ absl::StatusOr<std::unique_ptr<SampleSource>> CreateSource(const config::Run& ru
        .sequence = run.model().sequence(),
        .seed = run.seed(),
        .num_samples = SamplesWanted(run, part),
-       .cache_folder = run.data().cache_folder()});
+       .cache_folder = run.data().cache_folder(),
+       .order_version = order_version});
 }
 
 }  // namespace unipool

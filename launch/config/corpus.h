@@ -47,9 +47,17 @@ class Corpus {
 // it.
 int64_t SamplesWanted(const config::Run& run, Split part);
 
+// False if data.split, which must be valid, has no validation part: the run does not validate.
+bool HasValidation(const config::Data& data);
+
+// The version of the order with which a run continues that began with version `began`
+// (data/blend.h): that version, or the present one if both give the same order.
+int OrderVersion(const config::Data& data, int began);
+
 // The samples of a part in the order of data.order. `run` must be resolved and checked. The corpus
 // is borrowed and must outlive the source.
 absl::StatusOr<std::unique_ptr<SampleSource>> CreateSource(const config::Run& run,
-                                                           const Corpus& corpus, Split part);
+                                                           const Corpus& corpus, Split part,
+                                                           int order_version = kOrderVersion);
 
 }  // namespace unipool

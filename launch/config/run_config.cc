@@ -14,8 +14,10 @@
 #include "absl/strings/strip.h"
 #include "comm/process_groups.h"
 #include "configs/run.pb.h"
+#include "data/sample_order.h"
 #include "launch/config/config_fields.h"
 #include "launch/config/config_text.h"
+#include "launch/config/corpus.h"
 #include "launch/config/renamed_fields.h"
 #include "model/router_constant.h"
 #include "runtime/files.h"
@@ -164,17 +166,12 @@ absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   return rules.NotNegative("pool.layer_loss");
 }
 
-// True for three weights of which those of the parts in use are above 0.
-bool IsSplit(const std::string& text, bool uses_test) {
-  const std::vector<std::string> weights = absl::StrSplit(text, ',');
-  double value = 0;
-  for (const std::string& weight : weights) {
-    if (!absl::SimpleAtod(weight, &value) || !std::isfinite(value) || value < 0) return false;
-  }
-  double train = 0, validation = 0, test = 0;
-  return weights.size() == 3 && absl::SimpleAtod(weights[0], &train) && train > 0 &&
-         absl::SimpleAtod(weights[1], &validation) && validation > 0 &&
-         absl::SimpleAtod(weights[2], &test) && (test > 0 || !uses_test);
+absl::Status CheckSplit(const config::Run& run, const Rules& rules) {
+  const absl::StatusOr<SplitShares> shares = ParseSplitShares(run.data().split());
+  RETURN_IF_ERROR(rules.Require(shares.ok(), "data.split", kSplitWanted));
+  const double test = (*shares)[static_cast<size_t>(Split::kTest)];
+  return rules.Require(test > 0 || !run.eval().test(), "data.split",
+                       "weights with the third above 0, or set eval.test to false");
 }
 
 absl::Status CheckTokenizer(const config::Data& data, const Rules& rules) {
@@ -222,7 +219,8 @@ absl::Status CheckOrder(const config::Run& run, const Rules& rules) {
                                   absl::StrCat("set it to at most ", kLargestMegatronSeed, " with ",
                                                rules.Other("data.order"))));
   RETURN_IF_ERROR(rules.Integer("data.skip_steps", 0));
-  const bool needs_number = is_megatron || !data.source().empty();
+  const bool needs_number =
+      (is_megatron || !data.source().empty()) && (HasValidation(data) || run.eval().test());
   return rules.Require(
       !needs_number || run.eval().sequences() > 0, "eval.sequences",
       absl::StrCat("at least 1 with ", is_megatron ? rules.Other("data.order") : "data.source"));
@@ -231,11 +229,7 @@ absl::Status CheckOrder(const config::Run& run, const Rules& rules) {
 absl::Status CheckData(const config::Run& run, const Rules& rules) {
   const config::Data& data = run.data();
   RETURN_IF_ERROR(CheckSources(data, rules));
-  RETURN_IF_ERROR(
-      rules.Require(IsSplit(data.split(), /*uses_test=*/false), "data.split",
-                    "three weights of at least 0, the first two above 0, such as \"90,5,5\""));
-  RETURN_IF_ERROR(rules.Require(IsSplit(data.split(), run.eval().test()), "data.split",
-                                "weights with the third above 0, or set eval.test to false"));
+  RETURN_IF_ERROR(CheckSplit(run, rules));
   RETURN_IF_ERROR(CheckTokenizer(data, rules));
   RETURN_IF_ERROR(rules.Integer("data.global_batch", 1));
   RETURN_IF_ERROR(rules.Require(data.global_batch() <= kMaxSequences, "data.global_batch",

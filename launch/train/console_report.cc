@@ -58,6 +58,10 @@ void ConsoleReport::PrintHeader() {
       CountParameters(run_).total() / 1e6, ActiveParameters(run_) / 1e6, world_.size(),
       world_.size() == 1 ? "rank" : "ranks", run_.data().global_batch(), run_.model().sequence()));
   progress_.PrintLine(absl::StrCat("computes on ", DescribeDevice(run_, world_.device())));
+  if (!HasValidation(run_.data())) {
+    progress_.PrintLine(absl::StrCat("no validation: data.split = \"", run_.data().split(),
+                                     "\" has no validation part"));
+  }
 }
 
 void ConsoleReport::PrintNoisyConstantWarning() {

@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<BatchLoader>> CreateEvaluation(const config::Run&
 }  // namespace
 
 absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corpus, int rank,
-                                      int ranks) {
+                                      int ranks, int order_version) {
   BatchLoaderOptions options{.sequence = run.model().sequence(),
                              .global_batch = run.data().global_batch(),
                              .micro_batch = run.data().micro_batch(),
@@ -31,15 +31,20 @@ absl::StatusOr<Loaders> CreateLoaders(const config::Run& run, const Corpus& corp
                              .vocab = run.model().vocab()};
   if (options.micro_batch == 0) options.micro_batch = (options.global_batch + ranks - 1) / ranks;
   Loaders loaders;
-  for (const Split part : {Split::kTrain, Split::kValidation, Split::kTest}) {
-    if (part == Split::kTest && !run.eval().test()) continue;
-    ASSIGN_OR_RETURN(loaders.sources.emplace_back(), CreateSource(run, corpus, part));
-  }
-  ASSIGN_OR_RETURN(loaders.train, BatchLoader::Create(*loaders.sources[0], options));
+  const auto add_source = [&](Split part) -> absl::StatusOr<const SampleSource*> {
+    ASSIGN_OR_RETURN(auto source, CreateSource(run, corpus, part, order_version));
+    return loaders.sources.emplace_back(std::move(source)).get();
+  };
+  ASSIGN_OR_RETURN(const SampleSource* train, add_source(Split::kTrain));
+  ASSIGN_OR_RETURN(loaders.train, BatchLoader::Create(*train, options));
   loaders.train->SkipTo(run.data().skip_steps());
-  ASSIGN_OR_RETURN(loaders.validation, CreateEvaluation(run, *loaders.sources[1], options));
+  if (HasValidation(run.data())) {
+    ASSIGN_OR_RETURN(const SampleSource* validation, add_source(Split::kValidation));
+    ASSIGN_OR_RETURN(loaders.validation, CreateEvaluation(run, *validation, options));
+  }
   if (run.eval().test()) {
-    ASSIGN_OR_RETURN(loaders.test, CreateEvaluation(run, *loaders.sources[2], options));
+    ASSIGN_OR_RETURN(const SampleSource* test, add_source(Split::kTest));
+    ASSIGN_OR_RETURN(loaders.test, CreateEvaluation(run, *test, options));
   }
   return loaders;
 }

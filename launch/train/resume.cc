@@ -90,6 +90,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
     LOG_IF(WARNING, world.is_first() && !warning.empty()) << warning;
     const std::string note = ScheduleNote(requested, *run);
     LOG_IF(WARNING, world.is_first() && !note.empty()) << note;
+    const std::string order = OrderNote(checkpoint.folder(), checkpoint.manifest(), run->data());
+    LOG_IF(WARNING, world.is_first() && !order.empty()) << order;
     trainer.reset();  // frees the memory of a try with a damaged checkpoint
     ASSIGN_OR_RETURN(trainer, NewTrainer(*run, corpus, world));
     return trainer->Restore(checkpoint);

@@ -58,14 +58,23 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const config::Run& run,
   self->tokens_per_step_ = run.data().global_batch() * run.model().sequence();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = OpenRunTokenizer(run);
   RETURN_IF_ERROR(world.Agree(tokenizer.status()));
-  absl::StatusOr<Loaders> loaders = CreateLoaders(run, corpus, world.rank(), world.size());
-  RETURN_IF_ERROR(world.Agree(loaders.status()));
-  self->loaders_ = *std::move(loaders);
+  RETURN_IF_ERROR(self->UseOrder(kOrderVersion));
   RETURN_IF_ERROR(world.Agree(self->CreateOnDevice(run)));
   self->recovery_ = std::make_unique<Recovery>(run.divergence(), *self->on_device_, world);
   self->evaluator_ = std::make_unique<Evaluator>(
       Evaluator::Parts{world, *self->on_device_, self->batch_, self->stop_}, *std::move(tokenizer));
   return self;
+}
+
+// Creates the loaders of the data. Collective.
+absl::Status Trainer::UseOrder(int version) {
+  absl::StatusOr<Loaders> loaders =
+      CreateLoaders(*run_, corpus_, world_.rank(), world_.size(), version);
+  RETURN_IF_ERROR(world_.Agree(loaders.status()));
+  // Destroyed as a whole, because the threads of its loaders read its sources.
+  const Loaders former = std::exchange(loaders_, *std::move(loaders));
+  order_version_ = version;
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::CreateOnDevice(const config::Run& run) {
@@ -97,7 +106,7 @@ absl::Status Trainer::Run(const Report& report) {
     before.tokens = step_ * tokens_per_step_;
     before.has_training = false;
     RETURN_IF_ERROR(EvaluateInto(&before));
-    if (before.validation.has_value()) RETURN_IF_ERROR(report(before));
+    if (!validation_due_) RETURN_IF_ERROR(report(before));
   }
   while (step_ < std::min(settings_.steps, stop_after_) && !stopped()) {
     ASSIGN_OR_RETURN(StepRecord record, TimedStep());
@@ -215,17 +224,27 @@ void Trainer::TryChunks(double seconds) {
 absl::Status Trainer::EvaluateInto(StepRecord* record) {
   if (stopped()) return absl::OkStatus();  // the resumed run does it
   const Progress::Work work(world_.progress());
-  ASSIGN_OR_RETURN(record->validation, Validate());
-  if (record->validation.has_value() && loaders_.test != nullptr && step_ == settings_.steps) {
-    ASSIGN_OR_RETURN(record->test, Evaluate(*loaders_.test, 0, "test"));
-    if (!record->test.has_value()) record->validation.reset();  // the resumed run does both
-  }
-  validation_due_ = !record->validation.has_value();
+  ASSIGN_OR_RETURN(const bool complete, EvaluateParts(record));
+  validation_due_ = !complete;
   changed_ = true;
   return absl::OkStatus();
 }
 
+// False if the ranks agree to stop meanwhile. Then the record has no evaluation, because the
+// resumed run does all of them.
+absl::StatusOr<bool> Trainer::EvaluateParts(StepRecord* record) {
+  if (loaders_.validation != nullptr) {
+    ASSIGN_OR_RETURN(record->validation, Validate());
+    if (!record->validation.has_value()) return false;
+  }
+  if (loaders_.test == nullptr || step_ != settings_.steps) return true;
+  ASSIGN_OR_RETURN(record->test, Evaluate(*loaders_.test, 0, "test"));
+  if (!record->test.has_value()) record->validation.reset();
+  return record->test.has_value();
+}
+
 absl::StatusOr<std::optional<Validation>> Trainer::Validate() {
+  CHECK(loaders_.validation != nullptr) << "data.split has no validation part";
   return Evaluate(*loaders_.validation, ValidationWindow(run_->eval(), step_), "validation");
 }
 
@@ -241,6 +260,7 @@ TrainingState Trainer::state() {
           .step = step_,
           .validation_due = validation_due_,
           .rewound_steps = recovery_->rewound_steps(),
+          .order_version = order_version_,
           .datasets = corpus_.identities(),
           .divergence = recovery_->state(),
           .parameters = parameters(),
@@ -252,6 +272,8 @@ TrainingState Trainer::state() {
 absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
   RETURN_IF_ERROR(LoadState(checkpoint, state(), world_));
   parameters().RoundWeights(context());
+  const int version = OrderVersion(run_->data(), checkpoint.manifest().data().order_version());
+  if (version != order_version_) RETURN_IF_ERROR(UseOrder(version));
   step_ = resumed_from_ = checkpoint.step();
   validation_due_ = checkpoint.manifest().validation_due() ||
                     (step_ == settings_.steps && checkpoint.manifest().run().steps() != step_);

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "comm/gradient_reducer.h"
 #include "data/batch_loader.h"
+#include "data/blend.h"
 #include "launch/checkpoint/checkpoint.h"
 #include "launch/checkpoint/reader.h"
 #include "launch/config/messages.h"
@@ -42,8 +43,9 @@ class Trainer {
   ~Trainer();
 
   // Trains the remaining steps, or until the ranks agree to stop. `report` gets a record per step
-  // on every rank, and before step 1 one of step 0 that holds only a validation; an error that it
-  // returns ends the run. Errors of a run that diverges, on a step or an evaluation:
+  // on every rank, and before step 1 one of step 0 that holds only a validation, or nothing if the
+  // data have no validation part; an error that it returns ends the run. Errors of a run that
+  // diverges, on a step or an evaluation:
   //   OUT_OF_RANGE: divergence.action does not allow to train on. Names the step and, if a number
   //   of a step is not finite, the first bad tensor. The weights are those before that step.
   //   ABORTED: divergence.action requests a rewind. Restore a checkpoint of a step before
@@ -64,8 +66,8 @@ class Trainer {
 
   // Trains one step. The record has no evaluation and no times.
   absl::StatusOr<StepRecord> Step();
-  // Evaluates the weights on the validation part. No value if the ranks agree to stop meanwhile.
-  // Collective.
+  // Evaluates the weights on the validation part, which the data must have. No value if the ranks
+  // agree to stop meanwhile. Collective.
   absl::StatusOr<std::optional<Validation>> Validate();
 
   // Makes Run return after step `step`, which may be 0. The schedule stays that of the whole run.
@@ -105,6 +107,7 @@ class Trainer {
 
   Trainer(const config::Run& run, const Corpus& corpus, World& world);
   absl::Status CreateOnDevice(const config::Run& run);
+  absl::Status UseOrder(int version);
 
   // The parts of a step.
   absl::Status RunMicroBatches(StepResult* result);
@@ -116,6 +119,7 @@ class Trainer {
 
   absl::StatusOr<StepRecord> TimedStep();
   absl::Status EvaluateInto(StepRecord* record);
+  absl::StatusOr<bool> EvaluateParts(StepRecord* record);
   absl::StatusOr<std::optional<Validation>> Evaluate(BatchLoader& loader, int64_t window,
                                                      absl::string_view part);
   void TryChunks(double seconds);
@@ -134,6 +138,7 @@ class Trainer {
   std::unique_ptr<Recovery> recovery_;
   ChunkTrial chunk_trial_{1, 1};
   Loaders loaders_;
+  int order_version_ = kOrderVersion;
   DeviceBatch batch_;
   StopAgreement stop_;
   std::unique_ptr<Evaluator> evaluator_;

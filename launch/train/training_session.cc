@@ -158,6 +158,8 @@ void TrainingSession::Report(const StepRecord& record) {
 
 // The record also gets what saves have cost since the last one.
 void TrainingSession::WriteRecord(StepRecord record) {
+  const bool is_empty = !record.has_training && EvaluationFields(record).empty();
+  if (is_empty) return;  // the record of step 0 without a validation part
   const double stall_seconds = saver_->totals().stall_seconds;
   record.checkpoint_stall_seconds =
       stall_seconds - std::exchange(recorded_stall_seconds_, stall_seconds);

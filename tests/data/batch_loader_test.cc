@@ -259,6 +259,21 @@ TEST_F(BatchLoaderTest, ANegativeIdIsReported) {
   EXPECT_STATUS(loader->status(), kInvalidArgument, "token 8 (byte 32) has id -1");
 }
 
+TEST_F(BatchLoaderTest, AnIdBeyondInt32IsReportedWithItsValue) {
+  WriteTokens(9, 257);
+  std::string index = folder_.ReadAll("x.idx");
+  index[17] = 5;  // int64
+  folder_.Write("x.idx", index);
+  std::vector<int64_t> ids(9, 1);
+  ids[8] = int64_t{1} << 32;
+  folder_.Write("x.bin", {reinterpret_cast<const char*>(ids.data()), 8 * ids.size()});
+  Open();
+  const auto loader = Loader(Options(0, 1));
+  EXPECT_EQ(loader->Next().sequences, 0);
+  EXPECT_STATUS(loader->status(), kInvalidArgument,
+                "token 8 (byte 64) has id 4294967296, expected");
+}
+
 TEST_F(BatchLoaderTest, InvalidOptionsAreRefused) {
   const auto create = [this](auto change) {
     BatchLoaderOptions options = Options(0, 1);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -78,6 +79,26 @@ TEST(Blend, EqualWeightsTakeTurns) {
 TEST(Blend, TheLargestDeficitIsNextAndTheLowestShardOnTies) {
   EXPECT_THAT(GreedyBlend({0.5, 0.3, 0.2}, 6), ElementsAre(0, 1, 2, 0, 1, 0));
   EXPECT_THAT(GreedyBlend({0.5, 0.5}, 5), ElementsAre(0, 1, 0, 1, 0));
+}
+
+std::string Letters(const std::vector<double>& weights, int version, int64_t length) {
+  std::string letters;
+  const std::vector<double> sharing = SharingWeights(NormalizeWeights(weights), version);
+  for (const uint16_t shard : GreedyBlend(sharing, length))
+    letters += static_cast<char>('a' + shard);
+  return letters;
+}
+
+// As megatron-core 0.16.1 draws them: the last bits of the weights decide the ties.
+TEST(Blend, TiesAreThoseOfWeightsNormalizedTwice) {
+  EXPECT_EQ(Letters({0.7, 0.2, 0.1}, kOrderVersion, 40),
+            "abacaabaaaabacaabaaaabacaaabaaabacaaabaa");
+  EXPECT_EQ(Letters({70, 20, 10}, kOrderVersion, 40), "abacaaabaaabacaaabaaabacaaabaaabacaaabaa");
+}
+
+TEST(Blend, TheFirstVersionNormalizesOnce) {
+  EXPECT_EQ(Letters({0.7, 0.2, 0.1}, 1, 40), "abacaaabaaabacaaabaaabacaaabaaabacaaabaa");
+  EXPECT_EQ(Letters({1, 1, 1}, 1, 9), Letters({1, 1, 1}, kOrderVersion, 9));
 }
 
 TEST(Blend, ACycleHoldsWholeSharesAndIsTheShortest) {

@@ -111,6 +111,64 @@ TEST(IndexedDataset, ReadsOneByteIds) {
   EXPECT_THAT(ReadAll(**dataset), ElementsAre(0x01, 0x20, 0x03, 0x40));
 }
 
+// Writes a pair of one sequence whose ids have the dtype `code`.
+template <typename T>
+void WriteTyped(const TempFolder& folder, uint8_t code, const std::vector<T>& ids) {
+  Write(folder.Path("x"), 257, {{1}});
+  const std::string idx = folder.ReadAll("x.idx");
+  folder.Write("x.idx", With(With(idx, 17, code), kHeader, static_cast<int32_t>(ids.size())));
+  folder.Write("x.bin", {reinterpret_cast<const char*>(ids.data()), sizeof(T) * ids.size()});
+}
+
+TEST(IndexedDataset, ReadsEveryTypeOfIntegers) {
+  const TempFolder folder;
+  const auto expect = [&folder](const char* type, const std::vector<int32_t>& ids) {
+    const auto dataset = IndexedDataset::Open(folder.Path("x"));
+    ASSERT_OK(dataset);
+    EXPECT_STREQ((*dataset)->token_type(), type);
+    EXPECT_EQ(ReadAll(**dataset), ids);
+  };
+  WriteTyped<uint8_t>(folder, 1, {0, 255});
+  expect("uint8", {0, 255});
+  WriteTyped<int8_t>(folder, 2, {0, 127, -1});
+  expect("int8", {0, 127, -1});
+  WriteTyped<int16_t>(folder, 3, {0, 32767, -1});
+  expect("int16", {0, 32767, -1});
+  WriteTyped<int32_t>(folder, 4, {0, 2147483647, -1});
+  expect("int32", {0, 2147483647, -1});
+  WriteTyped<int64_t>(folder, 5, {0, 50256, -1});
+  expect("int64", {0, 50256, -1});
+  WriteTyped<uint16_t>(folder, 8, {0, 65535});
+  expect("uint16", {0, 65535});
+}
+
+TEST(IndexedDataset, LargeIdsKeepTheirSignAndStayOutsideOfAnyVocabulary) {
+  const TempFolder folder;
+  const std::vector<int64_t> ids = {int64_t{1} << 32, -(int64_t{1} << 32), (int64_t{1} << 31) - 1};
+  WriteTyped(folder, 5, ids);
+  const auto dataset = IndexedDataset::Open(folder.Path("x")).value();
+  EXPECT_THAT(ReadAll(*dataset), ElementsAre(INT32_MAX, INT32_MIN, INT32_MAX));
+  for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(dataset->IdAt(i), ids[i]);
+}
+
+TEST(IndexedDataset, AMultimodalIndexOfTextIsRead) {
+  const TempFolder folder;
+  Write(folder.Path("x"), 257, {{1, 2, 3}, {4, 5}, {6}});
+  folder.Write("x.idx", folder.ReadAll("x.idx") + std::string(3, '\0'));
+  const auto dataset = IndexedDataset::Open(folder.Path("x"));
+  ASSERT_OK(dataset);
+  EXPECT_EQ((*dataset)->num_sequences(), 3);
+  EXPECT_THAT(ReadAll(**dataset), ElementsAre(1, 2, 3, 4, 5, 6));
+}
+
+TEST(IndexedDataset, AMultimodalIndexOfOtherModesIsRefused) {
+  const TempFolder folder;
+  Write(folder.Path("x"), 257, {{1, 2, 3}, {4, 5}, {6}});
+  folder.Write("x.idx", folder.ReadAll("x.idx") + std::string("\0\1\0", 3));
+  EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kInvalidArgument,
+                "x.idx: multimodal index: sequence 1 has mode 1 at byte 103, expected 0 (text)");
+}
+
 TEST(IndexedDataset, SupportsZeroDocumentsAndEmptyDocuments) {
   const TempFolder folder;
   for (const Documents& documents : {Documents{}, Documents{{}}, Documents{{}, {}}}) {
@@ -183,12 +241,11 @@ std::vector<std::pair<std::string, std::string>> DamagedIndexes(const std::strin
       {With<char>(idx, 8, 1), "byte 8 is 0x01, expected 0x00"},
       {With<int64_t>(idx, 9, 2), "version 2 at byte 9"},
       {With<uint8_t>(idx, 17, 0), "dtype code 0 at byte 17"},
-      {With<uint8_t>(idx, 17, 2), "dtype code 2 (int8) at byte 17"},
-      {With<uint8_t>(idx, 17, 3), "dtype code 3 (int16) at byte 17"},
-      {With<uint8_t>(idx, 17, 5), "dtype code 5 (int64) at byte 17, expected 1 (uint8), 4"},
-      {With<uint8_t>(idx, 17, 6), "dtype code 6 (float64) at byte 17"},
-      {With<uint8_t>(idx, 17, 7), "dtype code 7 (float32) at byte 17"},
-      {With<uint8_t>(idx, 17, 9), "dtype code 9 at byte 17"},
+      {With<uint8_t>(idx, 17, 2), "sequence 1 starts at byte 6 of the .bin (byte 54), expected 3:"},
+      {With<uint8_t>(idx, 17, 5), "sequence 1 starts at byte 6 of the .bin (byte 54), expected 24"},
+      {With<uint8_t>(idx, 17, 6), "dtype code 6 (float64) at byte 17, expected an integer type"},
+      {With<uint8_t>(idx, 17, 7), "dtype code 7 (float32) at byte 17, expected an integer type"},
+      {With<uint8_t>(idx, 17, 9), "dtype code 9 at byte 17, expected an integer type"},
       {With<int64_t>(idx, 18, 4), "4 sequences (byte 18)"},
       {With<int64_t>(idx, 18, -1), "18446744073709551615 sequences (byte 18)"},
       {With<int64_t>(idx, 26, 3), "3 document entries (byte 26)"},
@@ -200,7 +257,8 @@ std::vector<std::pair<std::string, std::string>> DamagedIndexes(const std::strin
       {With<int64_t>(idx, documents, 1), "document entry 0 is 1 at byte 70, expected 0"},
       {With<int64_t>(idx, documents + 8, 3), "document entry 2 is 2 at byte 86, expected 3"},
       {With<int64_t>(idx, documents + 16, 4), "document entry 2 is 4 at byte 86, expected 1 to 3"},
-      {With<int64_t>(idx, documents + 24, 2), "document entry 3 is 2 at byte 94, expected 3"}};
+      {With<int64_t>(idx, documents + 24, 2),
+       "the last document entry is 2 at byte 94, expected 3"}};
 }
 
 TEST(IndexedDataset, EachDamagedFieldIsNamedWithItsByte) {
@@ -211,6 +269,26 @@ TEST(IndexedDataset, EachDamagedFieldIsNamedWithItsByte) {
     folder.Write("x.idx", damaged);
     EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kInvalidArgument, message);
   }
+}
+
+// The index of a writer that did not end its last documents: it has only `entries` document
+// entries.
+std::string WithoutLastEntries(const std::string& idx, int64_t sequences, int64_t entries) {
+  return With(idx, 26, entries).substr(0, kHeader + 12 * sequences + 8 * entries);
+}
+
+TEST(IndexedDataset, ADocumentThatWasNeverEndedIsNamed) {
+  const TempFolder folder;
+  Write(folder.Path("x"), 257, {{1, 2, 3}, {4, 5}, {6}});
+  const std::string idx = folder.ReadAll("x.idx");
+  folder.Write("x.idx", WithoutLastEntries(idx, 3, 3));
+  EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kInvalidArgument,
+                "x.idx: the last document entry is 2 at byte 86, expected 3, the number of "
+                "sequences: the last document was never ended; call end_document() before "
+                "finalize() where it is written, or prepare the data again");
+  folder.Write("x.idx", WithoutLastEntries(idx, 3, 1));
+  EXPECT_STATUS(IndexedDataset::Open(folder.Path("x")), kInvalidArgument,
+                "the last document entry is 0 at byte 70, expected 3, the number of sequences");
 }
 
 TEST(IndexedDataset, AnEmptyIndexWithoutDocumentEntriesIsRefused) {

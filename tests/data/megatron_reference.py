@@ -79,17 +79,24 @@ def split_bounds(weights, count):
     return bounds
 
 
+def normalized(weights):
+    """Returns the weights divided by their sum. numpy adds fewer than 8 numbers in their order."""
+    assert len(weights) < 8
+    return [weight / sum(weights) for weight in weights]
+
+
 def blended(shards, weights, part, split, settings):
     """Returns `wanted` samples of a blend. A shard is a list of sequences; settings are (sequence,
     wanted, seed)."""
     sequence, wanted, seed = settings
-    shares = [weight / math.fsum(weights) for weight in weights]
+    shares = normalized(weights)
     queues = []
     for sequences, share in zip(shards, shares):
         bounds = split_bounds(split, len(sequences))
         own = math.ceil(math.ceil(wanted * share) * (1 + 0.005))
         queues.append(samples(sequences, bounds[part], bounds[part + 1], sequence, own, seed))
     taken, result = [0] * len(shards), []
+    shares = normalized(shares)
     for i in range(wanted):
         errors = [share * max(i, 1) - count for share, count in zip(shares, taken)]
         shard = errors.index(max(errors))

@@ -182,9 +182,30 @@ TEST_F(SampleSourceTest, ManySamplesOfLargeFilesTakeLittleMemory) {
   EXPECT_LT(max_bytes - before, int64_t{32} << 20);
 }
 
+TEST_F(SampleSourceTest, APartOfWeightZeroDoesNotExist) {
+  for (const Order order : {Order::kStateless, Order::kMegatron}) {
+    const auto create = [&](const char* split, Split part) {
+      return CreateSampleSource({shards_[0]}, {.order = order,
+                                               .split = split,
+                                               .part = part,
+                                               .sequence = kSequence,
+                                               .seed = 1234,
+                                               .num_samples = 5});
+    };
+    EXPECT_OK(create("100,0,0", Split::kTrain));
+    EXPECT_OK(create("9,1", Split::kValidation));
+    EXPECT_OK(create("0,0,100", Split::kTest));
+    EXPECT_STATUS(
+        create("100,0,0", Split::kValidation), kInvalidArgument,
+        "data.split = \"100,0,0\" has no validation part; give that part a weight above 0");
+    EXPECT_STATUS(create("9,1", Split::kTest), kInvalidArgument, "has no test part");
+    EXPECT_STATUS(create("0,0,100", Split::kTrain), kInvalidArgument, "has no train part");
+  }
+}
+
 TEST_F(SampleSourceTest, AShardWithoutASampleIsNamed) {
   const auto source = CreateSampleSource(shards_, {.weights = {1, 1, 1},
-                                                   .split = "99,1,0",
+                                                   .split = "999,1,0",
                                                    .part = Split::kValidation,
                                                    .sequence = kSequence,
                                                    .seed = 1234,

@@ -54,6 +54,22 @@ TEST(AdoptSchedule, LeavesWhatIsGiven) {
                 "schedule.warmup_steps = 7 (the checkpoint has 10)");
 }
 
+TEST(ScheduleNote, SaysWhatALongerOrShorterRunDoes) {
+  const config::Run saved = Resolved(1000, 1000, 10);
+  const auto note = [&saved](int64_t steps) {
+    const config::Run given = Resolved(steps, steps, steps / 100);
+    return ScheduleNote(given, Adopted(saved, given));
+  };
+  EXPECT_EQ(
+      note(2000),
+      "schedule.decay_steps stays 1000 as in the checkpoint; with steps = 2000 the steps after "
+      "step 1000 use schedule.min_lr");
+  EXPECT_EQ(note(500),
+            "schedule.decay_steps stays 1000 as in the checkpoint; with steps = 500 the run ends "
+            "before the learning rate reaches schedule.min_lr");
+  EXPECT_EQ(note(1000), "");
+}
+
 TEST(CheckSameRun, LetsFilesMove) {
   const config::Run saved = Resolved(1000, 1000, 10);
   config::Run run = saved;

@@ -48,6 +48,30 @@ TEST(Manifest, IsWrittenWithThePresentNames) {
   EXPECT_EQ(ReadManifest(folder.Path("step"))->SerializeAsString(), former.SerializeAsString());
 }
 
+// The former manifest, sealed, with `line` in its data.
+std::string WithDataLine(const std::string& line) {
+  std::string text = FormerManifest();
+  text.erase(text.rfind("# xxh3_128: "));
+  text.insert(text.find("  rewound_steps"), line);
+  return text + "# xxh3_128: " + ContentHash::Of(text) + "\n";
+}
+
+TEST(Manifest, AFormerManifestHasTheFirstVersionOfTheOrder) {
+  const testing::TempFolder folder;
+  folder.Write("step/manifest.textproto", FormerManifest());
+  EXPECT_EQ(ReadManifest(folder.Path("step"))->data().order_version(), 1);
+}
+
+TEST(Manifest, ANewerVersionOfTheOrderIsRefusedAndNoDamage) {
+  const testing::TempFolder folder;
+  folder.Write("step/manifest.textproto", WithDataLine("  order_version: 3\n"));
+  EXPECT_STATUS(ReadManifest(folder.Path("step")), kFailedPrecondition,
+                "manifest.textproto: data.order_version is 3, but this program knows versions 1 to "
+                "2; use the program that wrote the checkpoint, or a newer one");
+  folder.Write("step/manifest.textproto", WithDataLine("  order_version: 0\n"));
+  EXPECT_STATUS(ReadManifest(folder.Path("step")), kDataLoss, "order_version is 0, expected 1");
+}
+
 TEST(Manifest, BothNamesOfAFieldAreDamage) {
   const testing::TempFolder folder;
   std::string text = FormerManifest();

@@ -83,7 +83,8 @@ class DataBatch(unittest.TestCase):
 
     def test_blends_are_megatrons_order(self):
         split = [float(weight) for weight in SPLIT.split(",")]
-        for weights, seed in (([1, 1, 1], 1234), ([0.7, 0.05, 2], 77)):
+        for weights, seed in (([1, 1, 1], 1234), ([0.7, 0.05, 2], 77),
+                              ([0.7, 0.2, 0.1], 5)):
             sources = " ".join(f'source {{ prefix: "{prefix}" weight: {weight} }}'
                                for prefix, weight in zip(self.prefixes, weights))
             config = self.config(sources + " order: MEGATRON")

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
 #include "launch/config/config_fields.h"
 #include "tests/support/status_matchers.h"
@@ -219,7 +220,7 @@ TEST_F(RunConfig, OverrideErrorsNameTheOverride) {
 TEST_F(RunConfig, UnreadableFilesAreNamed) {
   EXPECT_STATUS(LoadRunConfig(folder_ + "/none.textproto", {}, &warnings_), kInvalidArgument,
                 "none.textproto: cannot be read: No such file or directory; check the path");
-  EXPECT_STATUS(LoadRunConfig(folder_, {}, &warnings_), kInvalidArgument, "Is a directory");
+  EXPECT_STATUS(LoadRunConfig(folder_, {}, &warnings_), kInvalidArgument, "is a folder; give the path of a file");
 }
 
 TEST_F(RunConfig, BrokenRulesNameBothSidesAndTheirPlaces) {
@@ -303,13 +304,13 @@ TEST_F(RunConfig, ImpossibleRunsAreRefused) {
                              {"steps=0", "at least 1"},
                              {"steps=-5", "at least 1"},
                              {"data.prefix=", "PREFIX.bin"},
-                             {"data.split=90,5", "three weights"},
-                             {"data.split=0,5,5", "three weights"},
-                             {"data.split=100,0,0", "the first two above 0"},
+                             {"data.split=", "one to three weights of 0 or more, not all 0"},
+                             {"data.split=0,0,0", "one to three weights of 0 or more, not all 0"},
+                             {"data.split=90,5,4,1", "one to three weights"},
                              {"optimizer.beta1=0.99999999", "below 1"},
                              {"parallel.threads=100000", "at most 1024"},
-                             {"data.split=90,-5,5", "three weights"},
-                             {"data.split=90,x,5", "three weights"},
+                             {"data.split=90,-5,5", "one to three weights"},
+                             {"data.split=90,x,5", "one to three weights"},
                              {"data.global_batch=0", "at least 1"},
                              {"data.micro_batch=513", "at most data.global_batch = 512"},
                              {"optimizer.beta1=1", "below 1"},
@@ -399,6 +400,17 @@ TEST_F(RunConfig, MegatronsOrderNeedsWhatItsArraysDependOn) {
   EXPECT_THAT(SetError("data.skip_steps=-1"), HasSubstr("at least 0"));
   EXPECT_THAT(Error(kGood, {"eval.test=true", "data.split=90,10,0"}),
               HasSubstr("weights with the third above 0, or set eval.test to false"));
+}
+
+TEST_F(RunConfig, APartOfTheSplitMayBeEmpty) {
+  for (const char* split : {"100,0,0", "99,1", "98,2,0", "0,0,100", "7", "0.9, 0.1"}) {
+    EXPECT_OK(Load(kGood, {absl::StrCat("data.split=", split)})) << split;
+  }
+  EXPECT_THAT(Error(kGood, {"eval.test=true", "data.split=99,1"}),
+              HasSubstr("weights with the third above 0, or set eval.test to false"));
+  EXPECT_OK(Load(kGood, {"data.order=MEGATRON", "data.split=1"}));
+  EXPECT_THAT(Error(kGood, {"data.order=MEGATRON", "data.split=1,0,1", "eval.test=true"}),
+              HasSubstr("eval.sequences: found 0"));
 }
 
 TEST_F(RunConfig, ExpertParallelDividesTheRanks) {

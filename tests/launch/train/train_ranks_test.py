@@ -37,6 +37,32 @@ class TrainRanksTest(support.TextTest):
         self.assertEqual([[record[key] for key in keys] for record in first[1:]],
                          [[record[key] for key in keys] for record in second[1:]])
 
+    def test_a_run_without_a_validation_part_has_no_validation(self):
+        run_dir = os.path.join(self.folder.name, "unvalidated")
+        settings = {"data.split": "100,0,0", "eval.every_steps": 4, "steps": 6,
+                    "divergence.action": "REWIND"}
+        done = support.run(support.train_command(self.prefix, run_dir, settings))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('no validation: data.split = "100,0,0" has no validation part', done.stdout)
+        steps = [record["step"] for record in support.metrics(run_dir)]
+        self.assertEqual(steps, [1, 2, 3, 4, 5, 6])
+        self.assertTrue(os.path.isdir(os.path.join(run_dir, "checkpoints", "step_00000000")))
+        evaluate = ["evaluate", "--checkpoint", run_dir, "--sequences", "4"]
+        self.assertEqual(support.run(evaluate + ["--split", "train"]).returncode, 0)
+        done = support.run(evaluate)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.stderr, 'unipool: data.split = "100,0,0" has no validation part; '
+                                      "give that part a weight above 0\n")
+
+    def test_a_run_without_a_training_part_is_refused(self):
+        run_dir = os.path.join(self.folder.name, "untrained")
+        command = support.train_command(self.prefix, run_dir, {"data.split": "0,50,50"})
+        done = support.run(command)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.stderr, 'unipool: data.split = "0,50,50" has no train part; '
+                                      "give that part a weight above 0\n")
+        self.assertFalse(os.path.exists(run_dir))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -241,6 +241,21 @@ TEST_F(TrainerTest, TheRankWithTheFirstBadTensorReportsIt) {
   });
 }
 
+TEST_F(TrainerTest, WithoutAValidationPartThereIsNoValidation) {
+  config::Run run = Run(Variant::kDense);
+  run.mutable_data()->set_split("90,0,10");
+  run.mutable_eval()->set_every_steps(2);
+  for (const bool has_test : {false, true}) {
+    run.mutable_eval()->set_test(has_test);
+    const std::vector<StepRecord> records = Train(run, 2);
+    ASSERT_EQ(records.size(), static_cast<size_t>(run.steps()) + 1);
+    EXPECT_FALSE(records[0].has_training);
+    for (const StepRecord& record : records) EXPECT_FALSE(record.validation.has_value());
+    EXPECT_FALSE(records[2].test.has_value());
+    EXPECT_EQ(records.back().test.has_value(), has_test);
+  }
+}
+
 TEST_F(TrainerTest, AValidationThatIsNanIsAnError) {
   config::Run run = Run(Variant::kUniPool);
   run.set_steps(1);
