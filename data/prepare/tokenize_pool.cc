@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "data/prepare/json_lines.h"
-#include "data/prepare/utf8.h"
+#include "runtime/utf8.h"
 
 namespace unipool {
 namespace {
