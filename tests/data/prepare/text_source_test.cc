@@ -75,8 +75,41 @@ TEST(TextSource, DamagedDataAreNamed) {
   }
 }
 
+TEST(TextSource, ZerosAfterCompressedDataArePassedOver) {
+  const TempFolder folder;
+  const std::string text = SomeText(1000);
+  for (const size_t zeros : {size_t{1}, size_t{512}, size_t{1} << 18}) {
+    const std::string padding(zeros, '\0');
+    for (const auto& [name, packed] : {std::pair{"a.gz", Gzip(text)}, {"a.zst", Zstd(text)}}) {
+      EXPECT_TRUE(ReadAll(folder.Write(name, packed + padding), 1000).value() == text) << name;
+      EXPECT_TRUE(ReadAll(folder.Write(name, packed + padding + packed), 1000).value() ==
+                  text + text);
+      EXPECT_STATUS(ReadAll(folder.Write(name, packed + padding + "xx"), 1000), kDataLoss,
+                    absl::StrCat("at byte ", packed.size() + zeros));
+      EXPECT_STATUS(ReadAll(folder.Write(name, padding + packed), 1000), kDataLoss, "at byte 0");
+    }
+  }
+}
+
+TEST(TextSource, TheContentNamesTheCompression) {
+  const TempFolder folder;
+  const std::string skippable("\x5f\x2a\x4d\x18\x02\0\0\0no", 10);
+  for (const char* name : {"a", "a.txt", "a.jsonl.1", "a.GZ", "a.zstd", "a.gz"}) {
+    EXPECT_EQ(ReadAll(folder.Write(name, Gzip("text")), 10).value(), "text") << name;
+    EXPECT_EQ(ReadAll(folder.Write(name, Zstd("text")), 10).value(), "text") << name;
+    EXPECT_EQ(ReadAll(folder.Write(name, skippable + Zstd("text")), 10).value(), "text") << name;
+  }
+  for (const std::string text : {"", "\x1f", "a", "abc", "\x28\xb5\x2f"}) {
+    EXPECT_EQ(ReadAll(folder.Write("b", text), 10).value(), text);
+  }
+  EXPECT_EQ(TextSource::CompressionOf("A.JSONL.GZ"), "gz");
+  EXPECT_EQ(TextSource::CompressionOf("a.Zstd"), "zst");
+  EXPECT_EQ(TextSource::CompressionOf("gz"), "");
+}
+
 TEST(TextSource, AMissingFileIsNamed) {
   EXPECT_STATUS(TextSource::Open("/nowhere/a.gz"), kNotFound, "/nowhere/a.gz: cannot open");
+  EXPECT_STATUS(TextSource::Open("/dev/zero"), kInvalidArgument, "/dev/zero: a device");
 }
 
 TEST(LineReader, BlocksAreCompleteLinesThatFormTheText) {
