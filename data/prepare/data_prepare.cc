@@ -203,6 +203,8 @@ class Preparation {
     if (origin.begins_file) lines_ = 0;
     if (block->bad_lines > 0) RETURN_IF_ERROR(RecordBadLines(*block, origin.path));
     lines_ += block->lines;
+    report_.blank_lines += block->blank_lines;
+    report_.special_lines += block->special_lines;
     int64_t begin = 0;
     for (const int64_t end : block->ends) {
       RETURN_IF_ERROR(

@@ -13,9 +13,13 @@
 
 namespace unipool {
 
-// Owns the open file. One thread may use it. Errors of all methods are those of TextSource.
+// Owns the open file. One thread may use it. A byte order mark at the start is passed over. Errors
+// of all methods are those of TextSource, or INVALID_ARGUMENT for a line above kMaxLineBytes.
 class LineReader {
  public:
+  static constexpr size_t kMaxLineBytes = size_t{1} << 30;
+
+  // Reads the start of the file.
   static absl::StatusOr<LineReader> Open(const std::string& path);
 
   // Sets `line` to the next line without its newline, valid until the next call. Returns false at
@@ -30,19 +34,34 @@ class LineReader {
   int64_t file_bytes() const { return source_->file_bytes(); }
 
  private:
-  explicit LineReader(std::unique_ptr<TextSource> source) : source_(std::move(source)) {}
+  LineReader(std::string path, std::unique_ptr<TextSource> source)
+      : path_(std::move(path)), source_(std::move(source)) {}
 
   // Appends to the buffer. Returns false at the end of the file.
   absl::StatusOr<bool> ReadMore();
+  // ReadMore for a buffer that has no end of a line so far.
+  absl::StatusOr<bool> ReadMoreOfLine();
 
+  std::string path_;
   std::unique_ptr<TextSource> source_;
   std::string buffer_;
   size_t begin_ = 0;  // of what was not returned yet
   int64_t line_number_ = 0;
 };
 
-// Sets `text` to the string `field` of the JSON object in `line`; if the field occurs twice, to the
-// last one. INVALID_ARGUMENT says what is wrong and what was expected, without file and line.
-absl::Status TextOfJson(absl::string_view line, const std::string& field, std::string* text);
+// Whether the line has only spaces, tabs and carriage returns.
+bool IsBlankLine(absl::string_view line);
+
+// What TextOfJson found in a line.
+struct JsonText {
+  std::string text;
+  // Some value is NaN, Infinity or -Infinity, or a number beyond the range of a double.
+  bool has_special_number = false;
+};
+
+// Sets `found->text` to the string `field` of the JSON object in `line`; if the field occurs twice,
+// to the last one. INVALID_ARGUMENT says what is wrong and what was expected, without file and
+// line.
+absl::Status TextOfJson(absl::string_view line, const std::string& field, JsonText* found);
 
 }  // namespace unipool

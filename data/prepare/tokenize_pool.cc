@@ -25,7 +25,8 @@ class BlockTokenizer {
   void Run(TextBlock* block) {
     block->ids.clear();
     block->ends.clear();
-    block->lines = block->bad_lines = block->first_bad_line = 0;
+    block->lines = block->blank_lines = block->special_lines = 0;
+    block->bad_lines = block->first_bad_line = 0;
     if (block->is_json_lines) {
       AddLines(block);
     } else {
@@ -39,9 +40,14 @@ class BlockTokenizer {
       const absl::string_view line = rest.substr(0, rest.find('\n'));
       rest.remove_prefix(std::min(rest.size(), line.size() + 1));
       ++block->lines;
-      const absl::Status status = TextOfJson(line, rules_.text_field, &text_);
+      if (IsBlankLine(line)) {
+        ++block->blank_lines;
+        continue;
+      }
+      const absl::Status status = TextOfJson(line, rules_.text_field, &found_);
       if (status.ok()) {
-        AddDocument(text_, block);
+        block->special_lines += found_.has_special_number ? 1 : 0;
+        AddDocument(found_.text, block);
         continue;
       }
       if (block->bad_lines++ == 0) {
@@ -71,7 +77,7 @@ class BlockTokenizer {
   const int32_t end_of_document_;
   const TokenizeRules& rules_;
   std::unique_ptr<TextEncoder> encoder_;
-  std::string text_;
+  JsonText found_;
 };
 
 }  // namespace

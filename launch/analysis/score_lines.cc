@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<int32_t>> TokensOfArray(const Json& array, int64_t vo
     const bool in_vocab = token.is_integer() && token.integer() >= 0 && token.integer() < vocab;
     if (!in_vocab) {
       return absl::InvalidArgumentError(
-          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.Dump(),
+          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.Shown(),
                        ", expected an integer from 0 to below model.vocab = ", vocab));
     }
     tokens.push_back(static_cast<int32_t>(token.integer()));

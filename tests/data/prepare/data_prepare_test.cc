@@ -104,8 +104,26 @@ TEST_F(PrepareDataTest, SkippedLinesAreCounted) {
   PrepareReport report;
   ASSERT_OK(PrepareData(options, &report));
   EXPECT_THAT(Documents(), ElementsAre("one"));
-  EXPECT_EQ(report.bad_lines, 3);
+  EXPECT_EQ(report.bad_lines, 2);
+  EXPECT_EQ(report.blank_lines, 1);
   EXPECT_THAT(report.first_bad_line, ::testing::HasSubstr("a.jsonl line 1: "));
+}
+
+TEST_F(PrepareDataTest, LinesThatPythonAndWindowsWriteAreRead) {
+  const std::string lines =
+      "\xef\xbb\xbf{\"text\": \"one\", \"score\": NaN}\r\n\r\n"
+      "{\"score\": -Infinity, \"text\": \"two\"}\r\n \t\n{\"n\": 1e999, \"text\": \"3\"}\n\n\n";
+  PrepareReport report;
+  ASSERT_OK(PrepareData(Options({folder_.Write("a.jsonl", lines)}), &report));
+  EXPECT_THAT(Documents(), ElementsAre("one", "two", "3"));
+  EXPECT_EQ(report.blank_lines, 4);
+  EXPECT_EQ(report.special_lines, 3);
+  EXPECT_EQ(report.bad_lines, 0);
+}
+
+TEST_F(PrepareDataTest, BlankLinesCountInTheNumbersOfLines) {
+  EXPECT_STATUS(PrepareData(Options({folder_.Write("a.jsonl", "\n{\"text\": \"one\"}\n\n[]\n")})),
+                kInvalidArgument, "a.jsonl line 4: an array instead of an object");
 }
 
 TEST_F(PrepareDataTest, AnExistingOutputIsKeptUnlessOverwritten) {
