@@ -32,6 +32,11 @@ absl::Status CheckInput(const std::string& path) {
       absl::StrCat(path, ": ", KindOf(info.st_mode), "; expected a file or a pipe"));
 }
 
+bool IsPipe(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode);
+}
+
 absl::StatusOr<int> OpenInput(const std::string& path) {
   // Checked before opening, which has effects on some devices.
   RETURN_IF_ERROR(CheckInput(path));

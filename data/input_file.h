@@ -14,6 +14,9 @@ namespace unipool {
 // the system say "cannot open".
 absl::Status CheckInput(const std::string& path);
 
+// Whether the path is a pipe, which can be read once, by one process.
+bool IsPipe(const std::string& path);
+
 // CheckInput, and a file descriptor open for reading, which the caller closes.
 absl::StatusOr<int> OpenInput(const std::string& path);
 

@@ -32,6 +32,8 @@ TEST(ReadInput, ReadsAPipe) {
   const TempFolder folder;
   const std::string path = folder.Path("pipe");
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_TRUE(IsPipe(path));
+  EXPECT_FALSE(IsPipe(folder.Path("")) || IsPipe(folder.Path("none")));
   std::thread writer([&folder] { folder.Write("pipe", std::string(300'000, 'y')); });
   EXPECT_EQ(ReadInput(path, 1 << 20).value(), std::string(300'000, 'y'));
   writer.join();
