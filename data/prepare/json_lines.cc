@@ -1,5 +1,6 @@
 #include "data/prepare/json_lines.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -143,27 +144,54 @@ absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
 }
 
 absl::StatusOr<bool> LineReader::NextBlock(size_t min_bytes, std::string* lines) {
-  buffer_.erase(0, begin_);
-  begin_ = 0;
+  DropReturned();
   for (size_t searched = 0;;) {
     // Once there is enough, the block ends at the last end of a line.
     if (buffer_.size() >= min_bytes) {
       const size_t end = absl::string_view(buffer_).substr(searched).rfind('\n');
       if (end != absl::string_view::npos) {
-        const size_t bytes = searched + end + 1;
-        lines->assign(buffer_, bytes);
-        buffer_.resize(bytes);
-        lines->swap(buffer_);
+        TakeFront(searched + end + 1, lines);
         return true;
       }
       searched = buffer_.size();
     }
-    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    ASSIGN_OR_RETURN(const bool more, ReadMoreOfLine());
     if (more) continue;
-    lines->clear();
-    lines->swap(buffer_);
+    TakeFront(buffer_.size(), lines);
     return !lines->empty();
   }
+}
+
+absl::StatusOr<bool> LineReader::NextPart(const PartRules& rules, std::string* part) {
+  DropReturned();
+  for (size_t searched = 0;;) {
+    if (buffer_.size() >= rules.min_bytes) {
+      const size_t split = rules.split(buffer_, searched);
+      if (split > 0 || buffer_.size() > rules.max_bytes) {
+        TakeFront(split > 0 ? split : buffer_.size(), part);
+        return true;
+      }
+      // The last bytes are searched again with those that follow.
+      constexpr size_t kLongestCharacter = 4;
+      searched = buffer_.size() - std::min(buffer_.size(), kLongestCharacter);
+    }
+    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    if (more) continue;
+    TakeFront(buffer_.size(), part);
+    return false;
+  }
+}
+
+void LineReader::DropReturned() {
+  buffer_.erase(0, begin_);
+  begin_ = 0;
+}
+
+// The larger part keeps its memory.
+void LineReader::TakeFront(size_t bytes, std::string* front) {
+  front->assign(buffer_, bytes);
+  buffer_.resize(bytes);
+  front->swap(buffer_);
 }
 
 bool IsBlankLine(absl::string_view line) {

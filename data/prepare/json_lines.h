@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,6 +31,16 @@ class LineReader {
   // Sets `lines` to the next complete lines with their newlines, at least `min_bytes` in total or
   // all that remain. Returns false at the end of the file. Does not advance line_number().
   absl::StatusOr<bool> NextBlock(size_t min_bytes, std::string* lines);
+  // For text without lines. Sets `part` to the next bytes: to at least `min_bytes`, up to a
+  // position that `split` finds in the text so far, after the position that is its second argument
+  // (0 if there is none); to all that remain at the end; or to more than `max_bytes` if no position
+  // is found in these. Returns false for the last part, which may be empty.
+  struct PartRules {
+    size_t min_bytes;
+    size_t max_bytes;
+    std::function<size_t(absl::string_view, size_t)> split;
+  };
+  absl::StatusOr<bool> NextPart(const PartRules& rules, std::string* part);
   // Bytes of the file read so far, before decompression.
   int64_t file_bytes() const { return source_->file_bytes(); }
 
@@ -41,6 +52,10 @@ class LineReader {
   absl::StatusOr<bool> ReadMore();
   // ReadMore for a buffer that has no end of a line so far.
   absl::StatusOr<bool> ReadMoreOfLine();
+  // Removes from the buffer what was returned.
+  void DropReturned();
+  // Moves the first `bytes` of the buffer to `front`.
+  void TakeFront(size_t bytes, std::string* front);
 
   std::string path_;
   std::unique_ptr<TextSource> source_;

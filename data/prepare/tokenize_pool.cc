@@ -60,10 +60,18 @@ class BlockTokenizer {
 
   void AddPlain(TextBlock* block) {
     const size_t valid = ValidUtf8Bytes(block->text);
-    if (valid == block->text.size()) return AddDocument(block->text, block);
-    block->bad_lines = 1;
-    block->first_problem =
-        absl::StrCat("byte ", valid, " of the text is not UTF-8; convert the file to UTF-8");
+    if (valid < block->text.size()) {
+      block->bad_lines = 1;
+      block->first_problem =
+          absl::StrCat("byte ", block->document_byte + static_cast<int64_t>(valid),
+                       " of the text is not UTF-8; convert the file to UTF-8");
+      return;
+    }
+    encoder_->Encode(block->text, &block->ids);
+    if (!block->ends_document) return;
+    const bool is_empty = block->document_byte == 0 && block->text.empty();
+    if (!is_empty) block->ids.push_back(end_of_document_);
+    block->ends.push_back(static_cast<int64_t>(block->ids.size()));
   }
 
   void AddDocument(absl::string_view text, TextBlock* block) {

@@ -129,5 +129,38 @@ TEST(LineReader, BlocksAreCompleteLinesThatFormTheText) {
   }
 }
 
+TEST(LineReader, PartsEndWhereTheRuleAllows) {
+  const TempFolder folder;
+  const std::string text = SomeText(900'000) + std::string(400'000, 'x') + " last";
+  const std::string path = folder.Write("a.gz", Gzip(text));
+  const auto last_space = [](absl::string_view so_far, size_t searched) {
+    const size_t at = so_far.rfind(' ');
+    return at == absl::string_view::npos || at <= searched ? 0 : at;
+  };
+  for (const size_t min_bytes : {size_t{1}, size_t{1000}, size_t{300'000}, size_t{1} << 40}) {
+    LineReader reader = LineReader::Open(path).value();
+    std::string part, all;
+    bool more = true;
+    while (more) {
+      more = reader.NextPart({min_bytes, size_t{1} << 40, last_space}, &part).value();
+      EXPECT_TRUE(!more || all.empty() || part[0] == ' ');
+      all += part;
+    }
+    EXPECT_TRUE(all == text) << min_bytes;
+  }
+}
+
+TEST(LineReader, APartWithoutAnEndIsGivenAtTheLimit) {
+  const TempFolder folder;
+  LineReader reader = LineReader::Open(folder.Write("a", std::string(2'000'000, 'x'))).value();
+  const LineReader::PartRules rules{1000, 600'000, [](absl::string_view, size_t) { return 0; }};
+  std::string part;
+  EXPECT_TRUE(reader.NextPart(rules, &part).value());
+  EXPECT_GT(part.size(), 600'000u);
+  const size_t first = part.size();
+  while (reader.NextPart(rules, &part).value()) continue;
+  EXPECT_LT(first, 1'000'000u);
+}
+
 }  // namespace
 }  // namespace unipool
