@@ -237,6 +237,9 @@ class Gpt2Tokenizer : public Tokenizer {
   std::unique_ptr<TextEncoder> NewEncoder() const override {
     return std::make_unique<BpeEncoder>(*vocabulary_, *pretokenizer_);
   }
+  size_t SplitPoint(absl::string_view text, size_t begin) const override {
+    return pretokenizer_->LastBoundary(text, begin);
+  }
   std::string Decode(absl::Span<const int32_t> ids) const override {
     std::string text;
     for (const int32_t id : ids) text += BytesOf(id);

@@ -1,13 +1,14 @@
 #include "data/bpe_vocabulary.h"
 
-#include <cerrno>
-#include <cstdio>
+#include <algorithm>
 #include <optional>
 
-#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "data/input_file.h"
 #include "runtime/json.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -21,17 +22,11 @@ absl::Status Damaged(const std::string& where, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(where, ": ", what));
 }
 
-absl::StatusOr<std::string> ReadAll(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
-                                                             std::fclose);
-  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
-  std::string text;
-  char block[1 << 16];
-  while (const size_t bytes = std::fread(block, 1, sizeof(block), file.get())) {
-    text.append(block, bytes);
-  }
-  if (std::ferror(file.get()) == 0) return text;
-  return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot read"));
+// The text of a file without a byte order mark.
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string text, ReadInput(path, BpeVocabulary::kMaxFileBytes));
+  if (absl::StartsWith(text, kByteOrderMark)) text.erase(0, sizeof(kByteOrderMark) - 1);
+  return text;
 }
 
 bool StandsForItself(int byte) {
@@ -72,10 +67,6 @@ std::optional<std::string> BytesOfName(absl::string_view name) {
   return bytes;
 }
 
-std::string Quoted(absl::string_view name) {
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(name), "\"");
-}
-
 // Accepts only {"token": id, ...}.
 class VocabHandler : public JsonEvents {
  public:
@@ -84,7 +75,7 @@ class VocabHandler : public JsonEvents {
   bool Unsigned(uint64_t value) override {
     if (depth_ != 1 || value > INT32_MAX) return Refuse("a number");
     if (ids_.emplace(key_, static_cast<int32_t>(value)).second) return true;
-    problem_ = absl::StrCat(Quoted(key_), " occurs twice; expected each token once");
+    problem_ = absl::StrCat(QuoteInput(key_), " occurs twice; expected each token once");
     return false;
   }
   bool StartObject() override { return ++depth_ == 1 || Refuse("an object"); }
@@ -101,7 +92,7 @@ class VocabHandler : public JsonEvents {
   bool Null() override { return Refuse("null"); }
   bool Bool(bool) override { return Refuse("a boolean"); }
   bool Negative(int64_t) override { return Refuse("a negative number"); }
-  bool Double(double) override { return Refuse("a fraction"); }
+  bool Double(double) override { return Refuse("a number that is not an integer"); }
   bool String(std::string&) override { return Refuse("a string"); }
   bool StartArray() override { return Refuse("an array"); }
   bool EndArray() override { return true; }
@@ -110,7 +101,7 @@ class VocabHandler : public JsonEvents {
 
  private:
   bool Refuse(const char* kind) {
-    problem_ = absl::StrCat(kind, depth_ == 0 ? "" : absl::StrCat(" for ", Quoted(key_)),
+    problem_ = absl::StrCat(kind, depth_ == 0 ? "" : absl::StrCat(" for ", QuoteInput(key_)),
                             "; expected {\"token\": id, ...}");
     return false;
   }
@@ -125,7 +116,7 @@ class VocabHandler : public JsonEvents {
 
 absl::StatusOr<std::unique_ptr<BpeVocabulary>> BpeVocabulary::Read(const std::string& vocab_file,
                                                                    const std::string& merges_file) {
-  ASSIGN_OR_RETURN(const std::string vocab, ReadAll(vocab_file));
+  ASSIGN_OR_RETURN(const std::string vocab, ReadText(vocab_file));
   Ids ids;
   VocabHandler handler(&ids);
   if (!ReadJson(vocab, handler)) return Damaged(vocab_file, handler.problem());
@@ -140,16 +131,16 @@ absl::Status BpeVocabulary::IndexTokens(const std::string& file, const Ids& ids)
   std::vector<const std::string*> names(ids.size());
   for (const auto& [name, id] : ids) {
     if (id >= static_cast<int32_t>(ids.size()) || names[id] != nullptr) {
-      return Damaged(
-          file, absl::StrCat("id ", id, " of ", Quoted(name), "; expected 0 to ", ids.size() - 1,
-                             ", each once, for ", ids.size(), " tokens"));
+      return Damaged(file,
+                     absl::StrCat("id ", id, " of ", QuoteInput(name), "; expected 0 to ",
+                                  ids.size() - 1, ", each once, for ", ids.size(), " tokens"));
     }
     names[id] = &name;
   }
   for (const std::string* name : names) {
     std::optional<std::string> bytes = BytesOfName(*name);
     if (!bytes.has_value() || name->empty()) {
-      return Damaged(file, absl::StrCat("token ", Quoted(*name),
+      return Damaged(file, absl::StrCat("token ", QuoteInput(*name),
                                         "; expected only characters that stand for a byte"));
     }
     tokens_.push_back(*std::move(bytes));
@@ -157,7 +148,8 @@ absl::Status BpeVocabulary::IndexTokens(const std::string& file, const Ids& ids)
   for (const std::string& name : ByteNames()) {
     const auto found = ids.find(name);
     if (found == ids.end()) {
-      return Damaged(file, absl::StrCat("no token ", Quoted(name), "; expected one for each byte"));
+      return Damaged(file,
+                     absl::StrCat("no token ", QuoteInput(name), "; expected one for each byte"));
     }
     of_byte_.push_back(found->second);
   }
@@ -172,12 +164,17 @@ absl::Status BpeVocabulary::IndexTokens(const std::string& file, const Ids& ids)
 }
 
 absl::Status BpeVocabulary::ReadMerges(const std::string& file, const Ids& ids) {
-  ASSIGN_OR_RETURN(const std::string text, ReadAll(file));
+  ASSIGN_OR_RETURN(const std::string text, ReadText(file));
   int64_t number = 0;
-  for (absl::string_view rest = text; !rest.empty();) {
-    const absl::string_view line = rest.substr(0, rest.find('\n'));
+  absl::string_view rest = text;
+  const size_t last = rest.find_last_not_of(" \r\n");  // blank lines may follow
+  rest = rest.substr(0, last == absl::string_view::npos ? 0 : last + 1);
+  while (!rest.empty()) {
+    absl::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
     ++number;
+    // No token has a carriage return, which is written as another character.
+    if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
     if (number == 1 && absl::StartsWith(line, "#version")) continue;
     const absl::Status status = AddMerge(line, ids);
     if (!status.ok()) {
@@ -188,10 +185,10 @@ absl::Status BpeVocabulary::ReadMerges(const std::string& file, const Ids& ids) 
 }
 
 absl::Status BpeVocabulary::AddMerge(absl::string_view line, const Ids& ids) {
-  const std::vector<absl::string_view> names = absl::StrSplit(line, ' ');
+  const std::vector<absl::string_view> names = absl::StrSplit(line, absl::MaxSplits(' ', 2));
   if (names.size() != 2 || names[0].empty() || names[1].empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("got ", Quoted(line), "; expected two tokens with a space between"));
+        absl::StrCat("got ", QuoteInput(line), "; expected two tokens with a space between"));
   }
   const std::string both = absl::StrCat(names[0], names[1]);
   int32_t found_ids[3];
@@ -200,7 +197,7 @@ absl::Status BpeVocabulary::AddMerge(absl::string_view line, const Ids& ids) {
     const auto found = ids.find(name);
     if (found == ids.end() || found->second == end_of_text_) {
       return absl::InvalidArgumentError(
-          absl::StrCat(Quoted(name),
+          absl::StrCat(QuoteInput(name),
                        " is not a token of the vocabulary; use the merges.txt that belongs "
                        "to this vocab.json"));
     }
@@ -210,7 +207,7 @@ absl::Status BpeVocabulary::AddMerge(absl::string_view line, const Ids& ids) {
   const uint64_t pair = static_cast<uint64_t>(found_ids[0]) << 32 | found_ids[1];
   if (merges_.emplace(pair, Merge{rank, found_ids[2]}).second) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(Quoted(line), " occurs twice; expected each pair once"));
+      absl::StrCat(QuoteInput(line), " occurs twice; expected each pair once"));
 }
 
 absl::Status BpeVocabulary::CheckAllReachable(const std::string& vocab_file,
@@ -221,9 +218,9 @@ absl::Status BpeVocabulary::CheckAllReachable(const std::string& vocab_file,
   for (const auto& [pair, merge] : merges_) reachable[merge.id] = true;
   for (size_t id = 0; id < reachable.size(); ++id) {
     if (reachable[id]) continue;
-    return Damaged(merges_file, absl::StrCat("no line makes token ", id, " of ", vocab_file, ", \"",
-                                             absl::Utf8SafeCEscape(tokens_[id]),
-                                             "\"; if the file was truncated, copy it again"));
+    return Damaged(merges_file, absl::StrCat("no line makes token ", id, " of ", vocab_file, ", ",
+                                             QuoteInput(tokens_[id]),
+                                             "; if the file was truncated, copy it again"));
   }
   return absl::OkStatus();
 }

@@ -4,7 +4,8 @@
 //               space; earlier lines are merged first
 // Both files write each of the 256 bytes as one printable character: the printable characters of
 // Latin-1 stand for themselves; the other bytes are written as U+0100, U+0101, ... in ascending
-// order.
+// order. A byte order mark at the start of a file, carriage returns at the end of lines, and blank
+// lines at the end of merges.txt are passed over.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,7 @@ class BpeVocabulary {
     int32_t id;    // of the merged token
   };
   static constexpr int32_t kNoMerge = INT32_MAX;
+  static constexpr int64_t kMaxFileBytes = int64_t{256} << 20;  // of each of the two files
 
   // Checks that the ids are 0 to size - 1, each used once, that all bytes and "<|endoftext|>" are
   // tokens, and that every other token is the result of a merge; the last check detects truncated

@@ -113,6 +113,34 @@ size_t Gpt2Pretokenizer::SpacesEnd(absl::string_view text, size_t begin) const {
   return at == text.size() || last == begin ? at : last;
 }
 
+// A piece always ends where a character that is no space meets one of another kind, except that an
+// apostrophe may form a contraction with the letters after it.
+size_t Gpt2Pretokenizer::LastBoundary(absl::string_view text, size_t begin) const {
+  // A character whose bytes are not all there is not judged.
+  constexpr size_t kLongest = 4;
+  for (size_t at = text.size() - std::min(text.size(), kLongest); at > begin; --at) {
+    const std::optional<Kind> before = KindBefore(text, at);
+    if (!before.has_value() || *before == kSpace) continue;
+    const Kind after = At(text, at).kind;
+    const bool may_contract = text[at - 1] == '\'' && after == kLetter;
+    if (after != *before && !may_contract) return at;
+  }
+  return 0;
+}
+
+std::optional<Gpt2Pretokenizer::Kind> Gpt2Pretokenizer::KindBefore(absl::string_view text,
+                                                                   size_t end) const {
+  constexpr size_t kLongest = 4;
+  for (size_t bytes = 1; bytes <= std::min(end, kLongest); ++bytes) {
+    const auto byte = static_cast<uint8_t>(text[end - bytes]);
+    if ((byte & 0xC0) == 0x80) continue;
+    const Character character = At(text, end - bytes);
+    if (character.bytes > bytes) return std::nullopt;
+    return character.bytes == bytes ? character.kind : kOther;  // bytes without a first one
+  }
+  return kOther;
+}
+
 inline Gpt2Pretokenizer::Character Gpt2Pretokenizer::At(absl::string_view text, size_t at) const {
   const auto byte = static_cast<uint8_t>(text[at]);
   if (byte < 0x80) return {kinds_[byte], 1};

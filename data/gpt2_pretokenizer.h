@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,6 +24,11 @@ class Gpt2Pretokenizer {
   // The end (exclusive byte offset) of the piece that starts at `begin` < text.size().
   size_t PieceEnd(absl::string_view text, size_t begin) const;
 
+  // The last position p > begin between two characters of `text` where a piece ends and another one
+  // begins, whatever precedes and follows the text; 0 if there is none. The pieces of a text are
+  // those of its part before p and those of the rest.
+  size_t LastBoundary(absl::string_view text, size_t begin) const;
+
  private:
   enum Kind : uint8_t { kOther, kLetter, kNumber, kSpace };
   struct Character {
@@ -34,6 +40,8 @@ class Gpt2Pretokenizer {
   absl::Status MarkKinds();
   Character At(absl::string_view text, size_t at) const;
   Character WideAt(absl::string_view text, size_t at) const;
+  // The kind of the character that ends at `end`; nullopt if `end` is inside of a character.
+  std::optional<Kind> KindBefore(absl::string_view text, size_t end) const;
   size_t RunEnd(absl::string_view text, size_t at, Kind kind) const;
   size_t SpacesEnd(absl::string_view text, size_t begin) const;
 

@@ -92,6 +92,12 @@ class IndexedDatasetWriter {
   // Adds a document of one sequence; an empty document has no sequence. Ids must be in [0, vocab)
   // (CHECK).
   absl::Status AddDocument(absl::Span<const int32_t> tokens);
+  // The same in parts: adds tokens to the document that EndDocument ends. INVALID_ARGUMENT if the
+  // document gets more tokens than the format holds.
+  absl::Status AddTokens(absl::Span<const int32_t> tokens);
+  absl::Status EndDocument();
+  // Removes the tokens that were added since the last end of a document.
+  absl::Status DropTokens();
   // Syncs both files to disk and renames them. Call once, last.
   absl::Status Finish();
   int64_t num_documents() const { return static_cast<int64_t>(document_starts_.size()) - 1; }
@@ -110,7 +116,9 @@ class IndexedDatasetWriter {
   int token_bytes_;
   int bin_fd_;
   bool finished_ = false;
-  int64_t num_tokens_ = 0;
+  int64_t num_tokens_ = 0;                // of all documents, and of the one that has not ended
+  int64_t open_tokens_ = 0;               // of the document that has not ended
+  int64_t flushed_bytes_ = 0;             // written to the .bin
   std::vector<int32_t> lengths_;          // tokens of each sequence
   std::vector<int64_t> document_starts_;  // first sequence of each document, then their number
   std::string pending_;                   // bytes not yet written to the .bin

@@ -108,19 +108,42 @@ IndexedDatasetWriter::~IndexedDatasetWriter() {
 }
 
 absl::Status IndexedDatasetWriter::AddDocument(absl::Span<const int32_t> tokens) {
+  RETURN_IF_ERROR(AddTokens(tokens));
+  return EndDocument();
+}
+
+absl::Status IndexedDatasetWriter::AddTokens(absl::Span<const int32_t> tokens) {
   CHECK(!finished_) << prefix_;
-  if (tokens.size() > std::numeric_limits<int32_t>::max()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(prefix_, ": document ", num_documents(), " has ", tokens.size(),
-                     " tokens, the format holds at most 2147483647; split it"));
+  constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
+  if (static_cast<int64_t>(tokens.size()) > kMaxTokens - open_tokens_) {
+    return absl::InvalidArgumentError(absl::StrCat(prefix_, ": document ", num_documents(),
+                                                   " has more than ", kMaxTokens,
+                                                   " tokens, the maximum of the format; split it"));
   }
   const auto vocab = static_cast<uint32_t>(vocab_);
   for (const int32_t id : tokens) CHECK_LT(static_cast<uint32_t>(id), vocab) << prefix_;
   AppendIds(tokens);
-  if (!tokens.empty()) lengths_.push_back(static_cast<int32_t>(tokens.size()));
+  open_tokens_ += static_cast<int64_t>(tokens.size());
   num_tokens_ += static_cast<int64_t>(tokens.size());
-  document_starts_.push_back(static_cast<int64_t>(lengths_.size()));
   return pending_.size() >= kFlushBytes ? FlushBin() : absl::OkStatus();
+}
+
+absl::Status IndexedDatasetWriter::EndDocument() {
+  if (open_tokens_ > 0) lengths_.push_back(static_cast<int32_t>(open_tokens_));
+  open_tokens_ = 0;
+  document_starts_.push_back(static_cast<int64_t>(lengths_.size()));
+  return absl::OkStatus();
+}
+
+absl::Status IndexedDatasetWriter::DropTokens() {
+  RETURN_IF_ERROR(FlushBin());
+  flushed_bytes_ -= open_tokens_ * token_bytes_;
+  num_tokens_ -= open_tokens_;
+  open_tokens_ = 0;
+  const bool cut = ftruncate(bin_fd_, flushed_bytes_) == 0 &&
+                   lseek(bin_fd_, flushed_bytes_, SEEK_SET) == flushed_bytes_;
+  if (cut) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat(prefix_, ".bin", kPartial, ": cannot truncate"));
 }
 
 void IndexedDatasetWriter::AppendIds(absl::Span<const int32_t> tokens) {
@@ -139,6 +162,7 @@ void IndexedDatasetWriter::AppendIds(absl::Span<const int32_t> tokens) {
 
 absl::Status IndexedDatasetWriter::FlushBin() {
   RETURN_IF_ERROR(WriteAll(bin_fd_, prefix_ + ".bin" + kPartial, pending_));
+  flushed_bytes_ += static_cast<int64_t>(pending_.size());
   pending_.clear();
   return absl::OkStatus();
 }
@@ -178,6 +202,7 @@ absl::Status IndexedDatasetWriter::Publish() const {
 
 absl::Status IndexedDatasetWriter::Finish() {
   CHECK(!finished_) << prefix_;
+  CHECK_EQ(open_tokens_, 0) << "tokens of a document that has not ended";
   RETURN_IF_ERROR(FlushBin());
   RETURN_IF_ERROR(Sync(bin_fd_, prefix_ + ".bin" + kPartial));
   RETURN_IF_ERROR(WriteIndex());

@@ -2,6 +2,10 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+
+#include "runtime/utf8.h"
+
 namespace unipool {
 namespace {
 
@@ -21,6 +25,18 @@ class ByteTokenizer : public Tokenizer {
   int end_of_document() const override { return kBytes; }
   std::unique_ptr<TextEncoder> NewEncoder() const override {
     return std::make_unique<ByteEncoder>();
+  }
+  size_t SplitPoint(absl::string_view text, size_t begin) const override {
+    constexpr size_t kLongestCharacter = 4;
+    size_t end = text.size();
+    // A cut inside of a character moves to its first byte; bytes that are no character do not.
+    const auto is_inside = [&](size_t at) { return (text[at] & 0xc0) == 0x80; };
+    for (size_t bytes = 1; bytes < std::min(text.size(), kLongestCharacter); ++bytes) {
+      if (is_inside(text.size() - bytes)) continue;
+      if (Utf8CharacterBytes(text.substr(text.size() - bytes)) == 0) end -= bytes;
+      break;
+    }
+    return end > begin ? end : 0;
   }
 
   std::string Decode(absl::Span<const int32_t> ids) const override {

@@ -29,6 +29,10 @@ class Tokenizer {
   virtual int vocab() const = 0;
   virtual int end_of_document() const = 0;
   virtual std::unique_ptr<TextEncoder> NewEncoder() const = 0;
+  // A position p > begin in the text, not inside of a character, at which it can be split: the ids
+  // of the text and all that follows are those of the part before p, then those of the rest. Near
+  // the end of the text if possible; 0 if none was found.
+  virtual size_t SplitPoint(absl::string_view text, size_t begin) const = 0;
   // The bytes of the ids; special tokens have none. Decode(Encode(text)) == text for any bytes.
   virtual std::string Decode(absl::Span<const int32_t> ids) const = 0;
   // Bytes of text that a token stands for; 0 for special tokens. Used to convert losses to bits per

@@ -2,12 +2,17 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "runtime/json_numbers.h"
+#include "runtime/quote.h"
 
 namespace unipool {
 namespace {
@@ -44,17 +49,51 @@ Library ToLibrary(const Json& json) {
   return nullptr;
 }
 
+constexpr size_t kEscapeBytes = 6;  // of an escape such as \ud800
+
+// The code of the escape at `at`, or 0 if there is none.
+uint32_t EscapedCode(absl::string_view text, size_t at) {
+  uint32_t code = 0;
+  if (at + kEscapeBytes > text.size() || text.substr(at, 2) != "\\u") return 0;
+  return absl::SimpleHexAtoi(text.substr(at + 2, 4), &code) ? code : 0;
+}
+
+// The start of the escape that is half of a surrogate pair, if the library stopped for that reason
+// after `read` bytes; else npos. A first half is found to be alone up to 6 bytes after its end.
+size_t LoneSurrogateAt(absl::string_view text, size_t read) {
+  for (size_t after = kEscapeBytes; after <= 2 * kEscapeBytes && after <= read; ++after) {
+    const uint32_t code = EscapedCode(text, read - after);
+    const bool is_second = code >= 0xDC00 && code <= 0xDFFF && after == kEscapeBytes;
+    const bool is_first = code >= 0xD800 && code <= 0xDBFF && after > kEscapeBytes;
+    if (is_first || is_second) return read - after;
+  }
+  return absl::string_view::npos;
+}
+
 // Passes the library's events on, with names and types that need no header of the library.
 class Adaptor final : public nlohmann::json_sax<Library> {
  public:
-  explicit Adaptor(JsonEvents& events) : events_(events) {}
+  // Both are borrowed. `text` is what the library reads.
+  Adaptor(absl::string_view text, absl::Span<const SpecialNumber> special, JsonEvents& events)
+      : text_(text), special_(special), events_(events) {}
 
   bool null() override { return events_.Null(); }
   bool boolean(bool value) override { return events_.Bool(value); }
-  bool number_integer(number_integer_t value) override { return events_.Negative(value); }
-  bool number_unsigned(number_unsigned_t value) override { return events_.Unsigned(value); }
+  bool number_integer(number_integer_t value) override {
+    ++number_id_;
+    return events_.Negative(value);
+  }
+  bool number_unsigned(number_unsigned_t value) override {
+    ++number_id_;
+    return events_.Unsigned(value);
+  }
   bool number_float(number_float_t value, const string_t&) override {
-    return events_.Double(value);
+    const bool is_special = !special_.empty() && special_.front().number_id == number_id_;
+    ++number_id_;
+    if (!is_special) return events_.Double(value);
+    const double special = special_.front().value;
+    special_.remove_prefix(1);
+    return events_.Double(special);
   }
   bool string(string_t& value) override { return events_.String(value); }
   bool binary(binary_t&) override { return false; }  // JSON text has none
@@ -64,13 +103,22 @@ class Adaptor final : public nlohmann::json_sax<Library> {
   bool end_array() override { return events_.EndArray(); }
   bool key(string_t& name) override { return events_.Key(name); }
   bool parse_error(size_t position, const std::string& token,
-                   const nlohmann::detail::exception&) override {
-    events_.Malformed(position, token);
+                   const nlohmann::detail::exception& error) override {
+    const bool is_surrogate = absl::StrContains(error.what(), "surrogate");
+    const size_t half = is_surrogate ? LoneSurrogateAt(text_, position) : absl::string_view::npos;
+    if (half == absl::string_view::npos) {
+      events_.Malformed(position, token);
+    } else {
+      events_.LoneSurrogate(half + 1, std::string(text_.substr(half, kEscapeBytes)));
+    }
     return false;
   }
 
  private:
+  const absl::string_view text_;
+  absl::Span<const SpecialNumber> special_;  // not reached yet
   JsonEvents& events_;
+  int64_t number_id_ = 0;  // of the next number
 };
 
 // Builds a document from events.
@@ -97,9 +145,14 @@ class Builder final : public JsonEvents {
   bool StartArray() override { return Open(Json::Array()); }
   bool EndArray() override { return Close(); }
   void Malformed(size_t byte, const std::string& token) override {
-    status =
-        absl::InvalidArgumentError(absl::StrCat("not valid JSON at byte ", byte, ", near '",
-                                                absl::Utf8SafeCEscape(token.substr(0, 40)), "'"));
+    constexpr size_t kShownBytes = 30;
+    const size_t begin = token.size() - std::min(kShownBytes, token.size());
+    status = absl::InvalidArgumentError(
+        absl::StrCat("not valid JSON at byte ", byte, ", near ", QuoteInput(token.substr(begin))));
+  }
+  void LoneSurrogate(size_t byte, const std::string& half) override {
+    status = absl::InvalidArgumentError(
+        absl::StrCat("not valid JSON at byte ", byte, ": ", half, " is half of a surrogate pair"));
   }
 
  private:
@@ -228,12 +281,31 @@ void Json::Update(Json other) {
   for (Member& member : other.members_) (*this)[member.first] = std::move(member.second);
 }
 
+std::string Json::Shown() const {
+  switch (kind_) {
+    case Kind::kDouble:
+      if (std::isnan(double_)) return "NaN";
+      if (std::isinf(double_)) return "a number beyond 1.8e308";
+      return Dump();
+    case Kind::kString:
+      return QuoteInput(string_);
+    case Kind::kArray:
+      return "an array";
+    case Kind::kObject:
+      return "an object";
+    default:
+      return Dump();
+  }
+}
+
 std::string Json::Dump(int indent) const {
   return ToLibrary(*this).dump(indent, ' ', false, Library::error_handler_t::replace);
 }
 
 bool ReadJson(absl::string_view text, JsonEvents& events) {
-  Adaptor adaptor(events);
+  const ReplacedNumbers replaced = ReplaceSpecialNumbers(text);
+  if (!replaced.numbers.empty()) text = replaced.text;
+  Adaptor adaptor(text, replaced.numbers, events);
   return Library::sax_parse(text.data(), text.data() + text.size(), &adaptor);
 }
 

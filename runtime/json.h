@@ -56,8 +56,10 @@ class Json {
   static Json Object() { return OfKind(Kind::kObject); }
   static Json LargeInteger(uint64_t value);
 
-  // Parses one document, with nothing but white space after it. INVALID_ARGUMENT names the byte,
-  // from 1, at which the text stops being JSON, or the depth limit.
+  // Parses one document, with nothing but white space after it. Numbers beyond the range of a
+  // double become infinities, and NaN, Infinity and -Infinity are read as Python's json module
+  // writes them. INVALID_ARGUMENT names the byte, from 1, at which the text stops being JSON, or
+  // the depth limit.
   static absl::StatusOr<Json> Parse(absl::string_view text);
 
   Kind kind() const { return kind_; }
@@ -92,6 +94,10 @@ class Json {
   // Adds the members of another object, replacing those of the same name.
   void Update(Json other);
 
+  // What a message shows of a value: a number or a word in full, the first bytes of a string
+  // (QuoteInput), and only the kind of an array or an object.
+  std::string Shown() const;
+
   // The text on one line, or with that many spaces per level. Bytes that are not UTF-8 become
   // U+FFFD; numbers that are not finite become null.
   std::string Dump(int indent = -1) const;
@@ -116,9 +122,9 @@ class JsonEvents {
   virtual ~JsonEvents() = default;
   virtual bool Null() = 0;
   virtual bool Bool(bool value) = 0;
-  virtual bool Negative(int64_t value) = 0;   // an integer below 0
-  virtual bool Unsigned(uint64_t value) = 0;  // any other integer
-  virtual bool Double(double value) = 0;
+  virtual bool Negative(int64_t value) = 0;     // an integer below 0
+  virtual bool Unsigned(uint64_t value) = 0;    // any other integer
+  virtual bool Double(double value) = 0;        // NaN or infinite as in Json::Parse
   virtual bool String(std::string& value) = 0;  // may be moved from
   virtual bool Key(std::string& name) = 0;      // may be moved from
   virtual bool StartObject() = 0;
@@ -127,6 +133,9 @@ class JsonEvents {
   virtual bool EndArray() = 0;
   // `byte`, from 1, is where the text stops being JSON; `token` is what was read there.
   virtual void Malformed(size_t byte, const std::string& token) = 0;
+  // A string has half of a surrogate pair, which stands for no character: the escape `half`, as in
+  // "\ud800", begins at `byte`, from 1.
+  virtual void LoneSurrogate(size_t byte, const std::string& half) { Malformed(byte, half); }
 };
 
 // Returns whether the whole text is JSON and every event returned true. Uses no recursion.

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <deque>
 #include <filesystem>
-#include <limits>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -23,6 +22,7 @@
 #include "data/tokenizer.h"
 #include "runtime/clock.h"
 #include "runtime/status.h"
+#include "runtime/utf8.h"
 
 namespace unipool {
 namespace {
@@ -86,6 +86,12 @@ absl::StatusOr<std::vector<fs::path>> ListFiles(const std::vector<std::string>& 
   return files;
 }
 
+// The status with the input file, if a document of it is too long.
+absl::Status OfFile(const std::string& path, const absl::Status& status) {
+  if (status.code() != absl::StatusCode::kInvalidArgument) return status;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
+}
+
 absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
   if (format != TextFormat::kAuto) return format == TextFormat::kJsonLines;
   for (const char* unsupported : {".xz", ".bz2", ".zip"}) {
@@ -133,6 +139,7 @@ class Preparation {
               std::unique_ptr<IndexedDatasetWriter> writer, int64_t total_bytes)
       : options_(options),
         rules_{.text_field = options.text_field, .skip_bad = options.skip_bad},
+        tokenizer_(tokenizer),
         writer_(std::move(writer)),
         pool_(tokenizer, rules_, options.workers),
         progress_(total_bytes) {}
@@ -140,19 +147,7 @@ class Preparation {
   absl::Status AddFile(const std::string& path, bool is_json_lines) {
     absl::StatusOr<LineReader> reader = LineReader::Open(path);
     if (!reader.ok()) return AfterPendingBlocks(reader.status());
-    for (bool is_first = true;; is_first = false) {
-      std::unique_ptr<TextBlock> block = NewBlock();
-      block->is_json_lines = is_json_lines;
-      const size_t min_bytes = is_json_lines ? kBlockBytes : std::numeric_limits<size_t>::max();
-      const absl::StatusOr<bool> more = reader->NextBlock(min_bytes, &block->text);
-      if (!more.ok()) return AfterPendingBlocks(more.status());
-      // An empty plain-text file is a document too.
-      const bool is_document = !is_json_lines && is_first;
-      if (!*more && !is_document) break;
-      origins_.push_back({path, is_first, file_bytes_ + reader->file_bytes()});
-      pool_.Submit(std::move(block));
-      while (pool_.is_full()) RETURN_IF_ERROR(WriteOldest());
-    }
+    RETURN_IF_ERROR(is_json_lines ? AddLines(path, *reader) : AddPlain(path, *reader));
     file_bytes_ += reader->file_bytes();
     ++report_.files;
     return absl::OkStatus();
@@ -169,6 +164,8 @@ class Preparation {
 
  private:
   static constexpr size_t kBlockBytes = 1 << 20;
+  // A tokenizer may take so much plain text as one word; it needs 40 times the memory.
+  static constexpr size_t kMaxWordBytes = size_t{256} << 20;
 
   // The file that a block comes from.
   struct Origin {
@@ -176,6 +173,56 @@ class Preparation {
     bool begins_file;
     int64_t file_bytes;  // bytes read of all files, up to the end of this block
   };
+
+  absl::Status AddLines(const std::string& path, LineReader& reader) {
+    for (bool is_first = true;; is_first = false) {
+      std::unique_ptr<TextBlock> block = NewBlock();
+      block->is_json_lines = true;
+      const absl::StatusOr<bool> is_there = reader.NextBlock(kBlockBytes, &block->text);
+      if (!is_there.ok()) return AfterPendingBlocks(is_there.status());
+      if (!*is_there) return absl::OkStatus();
+      RETURN_IF_ERROR(Submit(std::move(block), {path, is_first, FileBytes(reader)}));
+    }
+  }
+
+  // The file is one document, even if it is empty. Its parts are tokenized separately.
+  absl::Status AddPlain(const std::string& path, LineReader& reader) {
+    const LineReader::PartRules rules{.min_bytes = kBlockBytes,
+                                      .max_bytes = kMaxWordBytes,
+                                      .split = [this](absl::string_view text, size_t searched) {
+                                        return tokenizer_.SplitPoint(text, searched);
+                                      }};
+    int64_t begin = 0;
+    for (bool is_last = false; !is_last;) {
+      std::unique_ptr<TextBlock> block = NewBlock();
+      block->is_json_lines = false;
+      const absl::StatusOr<bool> more = reader.NextPart(rules, &block->text);
+      if (!more.ok()) return AfterPendingBlocks(more.status());
+      is_last = !*more;
+      block->document_byte = begin;
+      block->ends_document = is_last;
+      const auto bytes = static_cast<int64_t>(block->text.size());
+      // What is not UTF-8 may look like one word; the pool names it.
+      const bool is_word = block->text.size() > kMaxWordBytes;
+      if (is_word && ValidUtf8Bytes(block->text) + 4 > block->text.size()) {
+        return AfterPendingBlocks(absl::InvalidArgumentError(
+            absl::StrCat(path, ": the ", bytes, " bytes from byte ", begin,
+                         " of the text are one word for the tokenizer; insert spaces")));
+      }
+      RETURN_IF_ERROR(Submit(std::move(block), {path, begin == 0, FileBytes(reader)}));
+      begin += bytes;
+    }
+    return absl::OkStatus();
+  }
+
+  int64_t FileBytes(const LineReader& reader) const { return file_bytes_ + reader.file_bytes(); }
+
+  absl::Status Submit(std::unique_ptr<TextBlock> block, Origin origin) {
+    origins_.push_back(std::move(origin));
+    pool_.Submit(std::move(block));
+    while (pool_.is_full()) RETURN_IF_ERROR(WriteOldest());
+    return absl::OkStatus();
+  }
 
   // Returns the error of an earlier block if there is one, else `status`, so that the error does
   // not depend on the number of workers.
@@ -201,18 +248,45 @@ class Preparation {
     const Origin origin = std::move(origins_.front());
     origins_.pop_front();
     if (origin.begins_file) lines_ = 0;
-    if (block->bad_lines > 0) RETURN_IF_ERROR(RecordBadLines(*block, origin.path));
-    lines_ += block->lines;
-    int64_t begin = 0;
-    for (const int64_t end : block->ends) {
-      RETURN_IF_ERROR(
-          writer_->AddDocument(absl::MakeConstSpan(block->ids).subspan(begin, end - begin)));
-      begin = end;
-    }
+    const absl::Status status =
+        block->is_json_lines ? WriteLines(*block, origin.path) : WritePlain(*block, origin.path);
+    RETURN_IF_ERROR(status);
     report_.input_bytes += static_cast<int64_t>(block->text.size());
     progress_.Show({origin.file_bytes, report_.input_bytes, writer_->num_documents()});
     if (block->text.size() <= 2 * kBlockBytes) spare_.push_back(std::move(block));
     return absl::OkStatus();
+  }
+
+  absl::Status WriteLines(const TextBlock& block, const std::string& path) {
+    if (block.bad_lines > 0) RETURN_IF_ERROR(RecordBadLines(block, path));
+    lines_ += block.lines;
+    report_.blank_lines += block.blank_lines;
+    report_.special_lines += block.special_lines;
+    return WriteTokens(block, path);
+  }
+
+  // If a part of a plain document is bad, the whole document is left out.
+  absl::Status WritePlain(const TextBlock& block, const std::string& path) {
+    if (block.bad_lines > 0 && !is_dropping_) {
+      RETURN_IF_ERROR(RecordBadLines(block, path));
+      RETURN_IF_ERROR(writer_->DropTokens());
+      is_dropping_ = true;
+    }
+    if (!is_dropping_) return WriteTokens(block, path);
+    is_dropping_ = !block.ends_document;
+    return absl::OkStatus();
+  }
+
+  // Writes the documents of the block; the last one may go on in the next block.
+  absl::Status WriteTokens(const TextBlock& block, const std::string& path) {
+    const auto ids = absl::MakeConstSpan(block.ids);
+    int64_t begin = 0;
+    for (const int64_t end : block.ends) {
+      RETURN_IF_ERROR(OfFile(path, writer_->AddTokens(ids.subspan(begin, end - begin))));
+      RETURN_IF_ERROR(writer_->EndDocument());
+      begin = end;
+    }
+    return OfFile(path, writer_->AddTokens(ids.subspan(begin)));
   }
 
   // INVALID_ARGUMENT with the first bad line, or counts the bad lines if options_.skip_bad.
@@ -228,12 +302,14 @@ class Preparation {
 
   const PrepareOptions& options_;
   const TokenizeRules rules_;
+  const Tokenizer& tokenizer_;
   std::unique_ptr<IndexedDatasetWriter> writer_;
   TokenizePool pool_;
   PrepareProgress progress_;
   PrepareReport report_;
-  int64_t file_bytes_ = 0;  // size of the files read completely
-  int64_t lines_ = 0;       // lines of the current file before the oldest block in the pool
+  int64_t file_bytes_ = 0;    // size of the files read completely
+  bool is_dropping_ = false;  // the rest of a bad plain document
+  int64_t lines_ = 0;         // lines of the current file before the oldest block in the pool
   std::deque<Origin> origins_;
   std::vector<std::unique_ptr<TextBlock>> spare_;  // free blocks, kept for their memory
 };

@@ -34,6 +34,9 @@ struct PrepareReport {
   int64_t input_bytes = 0;  // text, after decompression
   int64_t documents = 0;
   int64_t tokens = 0;
+  int64_t blank_lines = 0;  // of JSON lines; passed over
+  int64_t special_lines =
+      0;  // with NaN, Infinity or a number beyond 1.8e308 in a field not asked for
   int64_t bad_lines = 0;
   std::string first_bad_line;  // file, line and what is wrong with it
   double seconds = 0;

@@ -1,9 +1,14 @@
 #include "data/prepare/json_lines.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "data/input_file.h"
 #include "runtime/json.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -14,15 +19,19 @@ constexpr size_t kReadBytes = 1 << 18;
 // Keeps one string of the outermost object and skips everything else without storing it.
 class TextHandler : public JsonEvents {
  public:
-  TextHandler(const std::string& field, std::string* text) : field_(field), text_(text) {}
+  TextHandler(absl::string_view line, const std::string& field, JsonText* result)
+      : line_(line), field_(field), result_(result) {}
 
   bool Null() override { return Value("null"); }
   bool Bool(bool) override { return Value("a boolean"); }
   bool Negative(int64_t) override { return Value("a number"); }
   bool Unsigned(uint64_t) override { return Value("a number"); }
-  bool Double(double) override { return Value("a number"); }
+  bool Double(double value) override {
+    result_->has_special_number |= !std::isfinite(value);
+    return Value(std::isnan(value) ? "NaN" : "a number");
+  }
   bool String(std::string& value) override {
-    if (at_field_ && depth_ == 1) text_->swap(value);
+    if (at_field_ && depth_ == 1) result_->text.swap(value);
     return Value("a string");
   }
   bool StartObject() override { return Value("an object") && Enter(); }
@@ -33,26 +42,35 @@ class TextHandler : public JsonEvents {
     if (depth_ == 1) at_field_ = name == field_;
     return true;
   }
-  void Malformed(size_t byte, const std::string&) override { error_column_ = byte; }
+  void Malformed(size_t byte, const std::string&) override {
+    syntax_error_ = absl::StrCat("not valid JSON at column ", byte,
+                                 byte > line_.size() ? ", the end of the line" : "");
+  }
+  void LoneSurrogate(size_t byte, const std::string& half) override {
+    lone_surrogate_ = absl::StrCat("not valid JSON at column ", byte, ": ", half,
+                                   " is half of a surrogate pair, which stands for no character; "
+                                   "write both halves");
+  }
 
   absl::Status Result() const {
-    const std::string expected =
-        absl::StrCat("; expected an object with a string \"", field_, "\"");
-    std::string problem;
-    if (error_column_ > 0) {
-      problem = absl::StrCat("not valid JSON at column ", error_column_);
-    } else if (outermost_ != "an object") {
-      problem = absl::StrCat(outermost_, " instead of an object");
-    } else if (found_.empty()) {
-      problem = absl::StrCat("no field \"", field_, "\"");
-    } else if (found_ != "a string") {
-      problem = absl::StrCat("field \"", field_, "\" is ", found_);
-    }
-    return problem.empty() ? absl::OkStatus()
-                           : absl::InvalidArgumentError(absl::StrCat(problem, expected));
+    if (!lone_surrogate_.empty()) return absl::InvalidArgumentError(lone_surrogate_);
+    const std::string problem = Problem();
+    if (problem.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        problem, "; expected an object with a string ", QuoteInput(field_), " in each line",
+        outermost_ == "an array" ? "; jq -c '.[]' FILE writes the elements of an array so" : ""));
   }
 
  private:
+  // Empty if there is none.
+  std::string Problem() const {
+    if (!syntax_error_.empty()) return syntax_error_;
+    if (outermost_ != "an object") return absl::StrCat(outermost_, " instead of an object");
+    if (found_.empty()) return absl::StrCat("no field ", QuoteInput(field_));
+    if (found_ == "a string") return "";
+    return absl::StrCat("field ", QuoteInput(field_), " is ", found_);
+  }
+
   bool Value(const char* kind) {
     if (depth_ == 0) outermost_ = kind;
     if (depth_ == 1 && at_field_) {
@@ -64,20 +82,28 @@ class TextHandler : public JsonEvents {
   bool Enter() { return ++depth_ > 0; }
   bool Leave() { return depth_-- > 0; }
 
+  const absl::string_view line_;
   const std::string& field_;
-  std::string* text_;
+  JsonText* const result_;
   int64_t depth_ = 0;
   bool at_field_ = false;
-  size_t error_column_ = 0;  // counted from 1; 0 = no error
-  std::string outermost_;
-  std::string found_;  // kind of the last value of the field
+  std::string syntax_error_, lone_surrogate_;  // empty if there is none
+  absl::string_view outermost_;
+  absl::string_view found_;  // kind of the last value of the field
 };
 
 }  // namespace
 
 absl::StatusOr<LineReader> LineReader::Open(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<TextSource> source, TextSource::Open(path));
-  return LineReader(std::move(source));
+  LineReader reader(path, std::move(source));
+  const absl::string_view mark = kByteOrderMark;
+  while (reader.buffer_.size() < mark.size()) {
+    ASSIGN_OR_RETURN(const bool more, reader.ReadMore());
+    if (!more) break;
+  }
+  if (absl::StartsWith(reader.buffer_, mark)) reader.begin_ = mark.size();
+  return reader;
 }
 
 absl::StatusOr<bool> LineReader::ReadMore() {
@@ -87,6 +113,12 @@ absl::StatusOr<bool> LineReader::ReadMore() {
   buffer_.resize(before + (bytes.ok() ? *bytes : 0));
   if (!bytes.ok()) return bytes.status();
   return *bytes > 0;
+}
+
+absl::StatusOr<bool> LineReader::ReadMoreOfLine() {
+  if (buffer_.size() <= kMaxLineBytes) return ReadMore();
+  return absl::InvalidArgumentError(absl::StrCat(path_, ": a line of more than ", kMaxLineBytes,
+                                                 " bytes; is it a text file with lines?"));
 }
 
 absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
@@ -100,7 +132,7 @@ absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
     buffer_.erase(0, begin_);
     begin_ = 0;
     searched = buffer_.size();
-    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    ASSIGN_OR_RETURN(const bool more, ReadMoreOfLine());
     if (more) continue;
     if (buffer_.empty()) return false;
     *line = buffer_;
@@ -112,35 +144,67 @@ absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {
 }
 
 absl::StatusOr<bool> LineReader::NextBlock(size_t min_bytes, std::string* lines) {
-  buffer_.erase(0, begin_);
-  begin_ = 0;
+  DropReturned();
   for (size_t searched = 0;;) {
     // Once there is enough, the block ends at the last end of a line.
     if (buffer_.size() >= min_bytes) {
       const size_t end = absl::string_view(buffer_).substr(searched).rfind('\n');
       if (end != absl::string_view::npos) {
-        const size_t bytes = searched + end + 1;
-        lines->assign(buffer_, bytes);
-        buffer_.resize(bytes);
-        lines->swap(buffer_);
+        TakeFront(searched + end + 1, lines);
         return true;
       }
       searched = buffer_.size();
     }
-    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    ASSIGN_OR_RETURN(const bool more, ReadMoreOfLine());
     if (more) continue;
-    lines->clear();
-    lines->swap(buffer_);
+    TakeFront(buffer_.size(), lines);
     return !lines->empty();
   }
 }
 
-absl::Status TextOfJson(absl::string_view line, const std::string& field, std::string* text) {
-  if (line.find_first_not_of(" \t\r") == absl::string_view::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an empty line; expected an object with a string \"", field, "\""));
+absl::StatusOr<bool> LineReader::NextPart(const PartRules& rules, std::string* part) {
+  DropReturned();
+  for (size_t searched = 0;;) {
+    if (buffer_.size() >= rules.min_bytes) {
+      const size_t split = rules.split(buffer_, searched);
+      if (split > 0 || buffer_.size() > rules.max_bytes) {
+        TakeFront(split > 0 ? split : buffer_.size(), part);
+        return true;
+      }
+      // The last bytes are searched again with those that follow.
+      constexpr size_t kLongestCharacter = 4;
+      searched = buffer_.size() - std::min(buffer_.size(), kLongestCharacter);
+    }
+    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    if (more) continue;
+    TakeFront(buffer_.size(), part);
+    return false;
   }
-  TextHandler handler(field, text);
+}
+
+void LineReader::DropReturned() {
+  buffer_.erase(0, begin_);
+  begin_ = 0;
+}
+
+// The larger part keeps its memory.
+void LineReader::TakeFront(size_t bytes, std::string* front) {
+  front->assign(buffer_, bytes);
+  buffer_.resize(bytes);
+  front->swap(buffer_);
+}
+
+bool IsBlankLine(absl::string_view line) {
+  return line.find_first_not_of(" \t\r") == absl::string_view::npos;
+}
+
+absl::Status TextOfJson(absl::string_view line, const std::string& field, JsonText* found) {
+  found->has_special_number = false;
+  if (IsBlankLine(line)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("an empty line; expected an object with a string ", QuoteInput(field)));
+  }
+  TextHandler handler(line, field, found);
   ReadJson(line, handler);
   return handler.Result();
 }

@@ -12,12 +12,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "data/input_file.h"
 #include "runtime/status.h"
 
 namespace unipool {
 namespace {
 
 constexpr size_t kReadBytes = 1 << 17;
+constexpr size_t kHeadBytes = 4;  // that show the compression
 
 class PlainSource : public TextSource {
  public:
@@ -26,22 +29,45 @@ class PlainSource : public TextSource {
   PlainSource& operator=(const PlainSource&) = delete;
   ~PlainSource() override { close(fd_); }
 
-  absl::StatusOr<size_t> Read(char* to, size_t bytes) override {
-    ssize_t got;
-    do got = read(fd_, to, bytes);
-    while (got < 0 && errno == EINTR);
-    if (got < 0) {
-      return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": cannot read at byte ", file_bytes_));
+  // The first `bytes` bytes, fewer at the end of the file; Read returns them too. Call it first.
+  absl::StatusOr<absl::string_view> Head(size_t bytes) {
+    head_.resize(bytes);
+    size_t filled = 0;
+    while (filled < bytes) {
+      ASSIGN_OR_RETURN(const size_t got, ReadFile(head_.data() + filled, bytes - filled));
+      if (got == 0) break;
+      filled += got;
     }
-    file_bytes_ += got;
-    return static_cast<size_t>(got);
+    head_.resize(filled);
+    return head_;
+  }
+
+  absl::StatusOr<size_t> Read(char* to, size_t bytes) override {
+    size_t got = std::min(bytes, head_.size());
+    if (got > 0) {
+      head_.copy(to, got);
+      head_.erase(0, got);
+    } else {
+      ASSIGN_OR_RETURN(got, ReadFile(to, bytes));
+    }
+    file_bytes_ += static_cast<int64_t>(got);
+    return got;
   }
   int64_t file_bytes() const override { return file_bytes_; }
 
  private:
+  absl::StatusOr<size_t> ReadFile(char* to, size_t bytes) {
+    ssize_t got;
+    do got = read(fd_, to, bytes);
+    while (got < 0 && errno == EINTR);
+    if (got >= 0) return static_cast<size_t>(got);
+    return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": cannot read at byte ", file_bytes_));
+  }
+
   const std::string path_;
   const int fd_;
-  int64_t file_bytes_ = 0;
+  std::string head_;        // read from the file, not yet returned
+  int64_t file_bytes_ = 0;  // returned
 };
 
 // The result of one call of a decompression library.
@@ -110,18 +136,23 @@ class ZstdDecompressor : public Decompressor {
 
 class CompressedSource : public TextSource {
  public:
-  CompressedSource(std::string path, int fd, std::unique_ptr<Decompressor> decompressor)
-      : path_(path), file_(std::move(path), fd), decompressor_(std::move(decompressor)) {}
+  CompressedSource(std::string path, std::string compression, std::unique_ptr<PlainSource> file)
+      : path_(std::move(path)), compression_(std::move(compression)), file_(std::move(file)) {
+    if (compression_ == "gz") decompressor_ = std::make_unique<GzipDecompressor>();
+    if (compression_ == "zst") decompressor_ = std::make_unique<ZstdDecompressor>();
+  }
 
   absl::StatusOr<size_t> Read(char* to, size_t bytes) override {
     while (true) {
+      if (at_member_end_) SkipZeros();
       if (begin_ == end_) {
-        ASSIGN_OR_RETURN(end_, file_.Read(input_.data(), input_.size()));
+        ASSIGN_OR_RETURN(end_, file_->Read(input_.data(), input_.size()));
         begin_ = 0;
         if (end_ == 0 && at_member_end_) return 0;
+        if (at_member_end_) continue;
       }
       const Step step = decompressor_->Run(input_.data() + begin_, end_ - begin_, to, bytes);
-      const int64_t at = file_.file_bytes() - static_cast<int64_t>(end_ - begin_);
+      const int64_t at = file_->file_bytes() - static_cast<int64_t>(end_ - begin_);
       if (step.problem != nullptr) return Damaged(at, step.problem);
       if (end_ == 0 && step.produced == 0 && !step.is_member_end) return Damaged(at, "truncated");
       begin_ += step.consumed;
@@ -129,42 +160,57 @@ class CompressedSource : public TextSource {
       if (step.produced > 0) return step.produced;
     }
   }
-  int64_t file_bytes() const override { return file_.file_bytes(); }
+  int64_t file_bytes() const override { return file_->file_bytes(); }
 
  private:
+  void SkipZeros() {
+    while (begin_ < end_ && input_[begin_] == '\0') ++begin_;
+  }
+
   absl::Status Damaged(int64_t at, const char* what) const {
     return absl::DataLossError(absl::StrCat(path_, ": ", what, " at byte ", at,
-                                            "; copy or download the ",
-                                            TextSource::CompressionOf(path_), " file again"));
+                                            "; copy or download the ", compression_,
+                                            " file again"));
   }
 
   const std::string path_;
-  PlainSource file_;
+  const std::string compression_;
+  std::unique_ptr<PlainSource> file_;
   std::unique_ptr<Decompressor> decompressor_;
   std::string input_ = std::string(kReadBytes, '\0');
   size_t begin_ = 0, end_ = 0;  // unread part of input_
   bool at_member_end_ = false;  // false for an empty file, which has no member
 };
 
+// The compression that the first bytes of a file show.
+std::string CompressionOfHead(absl::string_view head) {
+  if (absl::StartsWith(head, "\x1f\x8b")) return "gz";
+  if (absl::StartsWith(head, "\x28\xb5\x2f\xfd")) return "zst";
+  // A skippable frame may precede the others.
+  const bool is_skippable =
+      head.size() >= kHeadBytes && (head[0] & 0xf0) == 0x50 && absl::EndsWith(head, "\x2a\x4d\x18");
+  return is_skippable ? "zst" : "";
+}
+
 }  // namespace
 
 std::string TextSource::CompressionOf(const std::string& path) {
-  for (const char* compression : {"gz", "zst"}) {
-    if (absl::EndsWith(path, absl::StrCat(".", compression))) return compression;
+  for (const auto& [extension, compression] :
+       {std::pair{".gz", "gz"}, {".gzip", "gz"}, {".zst", "zst"}, {".zstd", "zst"}}) {
+    if (absl::EndsWithIgnoreCase(path, extension)) return compression;
   }
   return "";
 }
 
 absl::StatusOr<std::unique_ptr<TextSource>> TextSource::Open(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  ASSIGN_OR_RETURN(const int fd, OpenInput(path));
   posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-  const std::string compression = CompressionOf(path);
-  if (compression.empty()) return std::make_unique<PlainSource>(path, fd);
-  std::unique_ptr<Decompressor> decompressor;
-  if (compression == "gz") decompressor = std::make_unique<GzipDecompressor>();
-  if (compression == "zst") decompressor = std::make_unique<ZstdDecompressor>();
-  return std::make_unique<CompressedSource>(path, fd, std::move(decompressor));
+  auto file = std::make_unique<PlainSource>(path, fd);
+  ASSIGN_OR_RETURN(const absl::string_view head, file->Head(kHeadBytes));
+  std::string compression = CompressionOfHead(head);
+  if (compression.empty()) compression = CompressionOf(path);
+  if (compression.empty()) return file;
+  return std::make_unique<CompressedSource>(path, std::move(compression), std::move(file));
 }
 
 }  // namespace unipool

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "data/prepare/json_lines.h"
-#include "data/prepare/utf8.h"
+#include "runtime/utf8.h"
 
 namespace unipool {
 namespace {
@@ -25,7 +25,8 @@ class BlockTokenizer {
   void Run(TextBlock* block) {
     block->ids.clear();
     block->ends.clear();
-    block->lines = block->bad_lines = block->first_bad_line = 0;
+    block->lines = block->blank_lines = block->special_lines = 0;
+    block->bad_lines = block->first_bad_line = 0;
     if (block->is_json_lines) {
       AddLines(block);
     } else {
@@ -39,9 +40,14 @@ class BlockTokenizer {
       const absl::string_view line = rest.substr(0, rest.find('\n'));
       rest.remove_prefix(std::min(rest.size(), line.size() + 1));
       ++block->lines;
-      const absl::Status status = TextOfJson(line, rules_.text_field, &text_);
+      if (IsBlankLine(line)) {
+        ++block->blank_lines;
+        continue;
+      }
+      const absl::Status status = TextOfJson(line, rules_.text_field, &found_);
       if (status.ok()) {
-        AddDocument(text_, block);
+        block->special_lines += found_.has_special_number ? 1 : 0;
+        AddDocument(found_.text, block);
         continue;
       }
       if (block->bad_lines++ == 0) {
@@ -54,10 +60,18 @@ class BlockTokenizer {
 
   void AddPlain(TextBlock* block) {
     const size_t valid = ValidUtf8Bytes(block->text);
-    if (valid == block->text.size()) return AddDocument(block->text, block);
-    block->bad_lines = 1;
-    block->first_problem =
-        absl::StrCat("byte ", valid, " of the text is not UTF-8; convert the file to UTF-8");
+    if (valid < block->text.size()) {
+      block->bad_lines = 1;
+      block->first_problem =
+          absl::StrCat("byte ", block->document_byte + static_cast<int64_t>(valid),
+                       " of the text is not UTF-8; convert the file to UTF-8");
+      return;
+    }
+    encoder_->Encode(block->text, &block->ids);
+    if (!block->ends_document) return;
+    const bool is_empty = block->document_byte == 0 && block->text.empty();
+    if (!is_empty) block->ids.push_back(end_of_document_);
+    block->ends.push_back(static_cast<int64_t>(block->ids.size()));
   }
 
   void AddDocument(absl::string_view text, TextBlock* block) {
@@ -71,7 +85,7 @@ class BlockTokenizer {
   const int32_t end_of_document_;
   const TokenizeRules& rules_;
   std::unique_ptr<TextEncoder> encoder_;
-  std::string text_;
+  JsonText found_;
 };
 
 }  // namespace

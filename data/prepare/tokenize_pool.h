@@ -16,17 +16,21 @@
 
 namespace unipool {
 
-// A block of text and its tokens. The text is JSON lines with one document each, or one plain
-// document.
+// A block of text and its tokens. The text is JSON lines with one document each, or a part of a
+// plain document.
 struct TextBlock {
   std::string text;
   bool is_json_lines = false;
+  int64_t document_byte = 0;   // of a plain document: position of the text in it
+  bool ends_document = false;  // whether this is its last part
 
   // Set by the pool.
   std::vector<int32_t> ids;    // of all documents, each followed by its end-of-document id
-  std::vector<int64_t> ends;   // end of each document in `ids`; an empty text has no ids
+  std::vector<int64_t> ends;   // end of each document that ends in `ids`; an empty text has no ids
   int64_t lines = 0;           // lines read, up to the first bad one unless skip_bad
-  int64_t bad_lines = 0;       // lines without a document; 1 for a bad plain document
+  int64_t blank_lines = 0;     // passed over
+  int64_t special_lines = 0;   // with NaN, Infinity or a number beyond the range of a double
+  int64_t bad_lines = 0;       // lines without a document; 1 for a bad part of a plain one
   int64_t first_bad_line = 0;  // counted from 1 in this block
   std::string first_problem;   // what is wrong with that line, and what was expected
 };

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
+#include "data/input_file.h"
 #include "data/prepare/json_lines.h"
 #include "launch/analysis/sequence_scores.h"
 #include "runtime/json.h"
@@ -30,11 +31,13 @@ bool IsQuestion(const Json& json) {
 }
 
 absl::StatusOr<Question> ParseQuestion(absl::string_view line) {
+  constexpr char kExpected[] =
+      "expected {\"context\": text, \"choices\": [texts, none empty], \"gold\": index}";
   const absl::StatusOr<Json> json = Json::Parse(line);
-  if (!json.ok() || !IsQuestion(*json)) {
-    return absl::InvalidArgumentError(
-        "expected {\"context\": text, \"choices\": [texts, none empty], \"gold\": index}");
+  if (!json.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(json.status().message(), "; ", kExpected));
   }
+  if (!IsQuestion(*json)) return absl::InvalidArgumentError(kExpected);
   Question question{
       .context = json->at("context").string(), .choices = {}, .gold = json->at("gold").integer()};
   for (const Json& choice : json->at("choices").elements()) {
@@ -45,6 +48,11 @@ absl::StatusOr<Question> ParseQuestion(absl::string_view line) {
   return absl::InvalidArgumentError(absl::StrCat("\"gold\" is ", question.gold,
                                                  ", expected an index into ", choices,
                                                  choices == 1 ? " choice" : " choices"));
+}
+
+absl::StatusOr<std::vector<Question>> CannotShare(const std::string& pipe, int ranks) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(pipe, ": ", ranks, " ranks cannot share a pipe; give a file, or run one rank"));
 }
 
 // The score of a choice.
@@ -129,6 +137,7 @@ absl::StatusOr<std::vector<Question>> ReadQuestions(const std::string& path) {
   for (;;) {
     ASSIGN_OR_RETURN(const bool is_there, reader.Next(&line));
     if (!is_there) break;
+    if (IsBlankLine(line)) continue;
     absl::StatusOr<Question> question = ParseQuestion(line);
     if (!question.ok()) {
       return absl::InvalidArgumentError(
@@ -175,7 +184,8 @@ absl::StatusOr<TaskReport> RunTask(const std::string& path, BatchHook* hook,
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": questions need a tokenizer; set data.tokenizer and its files"));
   }
-  const auto questions = ReadQuestions(path);
+  const int ranks = model.world().size();
+  const auto questions = ranks > 1 && IsPipe(path) ? CannotShare(path, ranks) : ReadQuestions(path);
   RETURN_IF_ERROR(model.world().Agree(questions.status()));
   TaskReport report = Count(*questions, ScoreChoices(*questions, hook, model));
   report.file = path;

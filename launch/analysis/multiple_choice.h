@@ -25,7 +25,8 @@ struct Question {
   int64_t gold = 0;  // index of the correct choice
 };
 
-// Reads all questions of a file. INVALID_ARGUMENT names the file, the line and what was expected.
+// Reads all questions of a file; blank lines are passed over. INVALID_ARGUMENT names the file, the
+// line and what was expected.
 absl::StatusOr<std::vector<Question>> ReadQuestions(const std::string& path);
 
 struct ChoiceTokens {

@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<int32_t>> TokensOfArray(const Json& array, int64_t vo
     const bool in_vocab = token.is_integer() && token.integer() >= 0 && token.integer() < vocab;
     if (!in_vocab) {
       return absl::InvalidArgumentError(
-          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.Dump(),
+          absl::StrCat("\"tokens\"[", tokens.size(), "] is ", token.Shown(),
                        ", expected an integer from 0 to below model.vocab = ", vocab));
     }
     tokens.push_back(static_cast<int32_t>(token.integer()));
@@ -59,12 +59,22 @@ class TokenLines {
     return TokenLines(file.name, std::move(reader), rules);
   }
 
-  // Appends lines to `lines` until they have kTokensAtOnce tokens or the file ends.
+  // Blank lines at the end of the file are passed over. Appends lines to `lines` until they have
+  // kTokensAtOnce tokens or the file ends.
   absl::Status Read(std::vector<std::vector<int32_t>>* lines) {
     absl::string_view line;
     for (int64_t tokens = 0; tokens < kTokensAtOnce;) {
       ASSIGN_OR_RETURN(const bool is_there, reader_.Next(&line));
       if (!is_there) return absl::OkStatus();
+      if (IsBlankLine(line)) {
+        if (blank_line_ == 0) blank_line_ = reader_.line_number();
+        continue;
+      }
+      if (blank_line_ > 0) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(name_, ":", blank_line_,
+                         ": a blank line has no result; remove it, or write {\"tokens\": []}"));
+      }
       absl::StatusOr<std::vector<int32_t>> ids = TokensOfLine(line, rules_);
       if (!ids.ok()) {
         return absl::InvalidArgumentError(
@@ -83,6 +93,7 @@ class TokenLines {
   const std::string name_;
   LineReader reader_;
   const ScoreRules rules_;
+  int64_t blank_line_ = 0;  // the first of the blank lines just read; 0 = none
 };
 
 // Reads all lines to find errors before any line is scored.

@@ -6,7 +6,8 @@
 //
 // A number is the natural logarithm of the token's probability given the earlier tokens of its
 // line; the first token has no earlier ones and gets null. No token is added at the start or the
-// end.
+// end. Blank lines at the end of the file are passed over; elsewhere they are refused, because
+// every line of the input has one of the output.
 #pragma once
 
 #include <cstdint>

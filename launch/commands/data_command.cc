@@ -104,6 +104,11 @@ absl::Status Prepare(const CommandLine& line) {
       "%s.bin, .idx: %d documents, %d tokens from %d files, %.1f MB in %.1f s (%.1f MB/s)\n",
       options.output, report.documents, report.tokens, report.files, report.input_bytes / 1e6,
       report.seconds, report.input_bytes / 1e6 / std::max(report.seconds, 1e-9));
+  if (report.blank_lines > 0) absl::PrintF("%d blank lines passed over\n", report.blank_lines);
+  if (report.special_lines > 0) {
+    absl::PrintF("%d lines have NaN, Infinity or a number beyond 1.8e308 in another field\n",
+                 report.special_lines);
+  }
   if (report.bad_lines > 0) {
     absl::PrintF("%d malformed lines or files skipped; the first is %s\n", report.bad_lines,
                  report.first_bad_line);

@@ -1,5 +1,6 @@
 // `unipool score`: computes the log-probability of each token of JSON lines.
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "data/input_file.h"
 #include "launch/analysis/score_lines.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
@@ -84,35 +86,66 @@ class LineWriter {
   std::FILE* file_;
 };
 
-// A copy of standard input as a file in memory, because the input is read twice.
-class StandardInput {
+// A copy of a pipe as a file in memory, because the input is read twice.
+class PipeCopy {
  public:
-  static absl::StatusOr<std::unique_ptr<StandardInput>> Create() {
-    auto self = std::unique_ptr<StandardInput>(new StandardInput());
+  // `path` is - for standard input. At most kMaxBytes.
+  static absl::StatusOr<std::unique_ptr<PipeCopy>> Create(const std::string& path) {
+    const std::string name = path == "-" ? "standard input" : path;
+    if (path == "-") {
+      RETURN_IF_ERROR(CheckStandardInput());
+      return Copy(STDIN_FILENO, name);
+    }
+    ASSIGN_OR_RETURN(const int fd, OpenInput(path));
+    auto copy = Copy(fd, name);
+    close(fd);
+    return copy;
+  }
+  ~PipeCopy() { close(fd_); }
+  PipeCopy(const PipeCopy&) = delete;
+  PipeCopy& operator=(const PipeCopy&) = delete;
+
+  LinesFile file() const { return {.path = absl::StrCat("/proc/self/fd/", fd_), .name = name_}; }
+
+ private:
+  static constexpr int64_t kMaxBytes = int64_t{1} << 30;
+
+  explicit PipeCopy(const std::string& name)
+      : name_(name), fd_(memfd_create("input", MFD_CLOEXEC)) {}
+
+  // Devices without an end are refused; a terminal and /dev/null have one.
+  static absl::Status CheckStandardInput() {
+    struct stat info = {};
+    const bool is_device = fstat(STDIN_FILENO, &info) == 0 && S_ISCHR(info.st_mode);
+    struct stat null = {};
+    const bool is_null = stat("/dev/null", &null) == 0 && null.st_rdev == info.st_rdev;
+    if (!is_device || is_null || isatty(STDIN_FILENO) != 0) return absl::OkStatus();
+    return absl::InvalidArgumentError("standard input: a device; expected a file or a pipe");
+  }
+
+  static absl::StatusOr<std::unique_ptr<PipeCopy>> Copy(int from, const std::string& name) {
+    auto copy = std::unique_ptr<PipeCopy>(new PipeCopy(name));
     char block[1 << 16];
+    int64_t bytes = 0;
     ssize_t got = 0;
-    while ((got = read(STDIN_FILENO, block, sizeof(block))) > 0) {
+    while ((got = read(from, block, sizeof(block))) > 0) {
+      bytes += got;
+      if (bytes > kMaxBytes) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(name, ": more than ", kMaxBytes, " bytes; write them to a file"));
+      }
       for (ssize_t kept = 0; kept < got;) {
-        const ssize_t more = write(self->fd_, block + kept, got - kept);
+        const ssize_t more = write(copy->fd_, block + kept, got - kept);
         if (more < 0)
-          return absl::ErrnoToStatus(errno, "standard input: cannot be copied to memory");
+          return absl::ErrnoToStatus(errno, absl::StrCat(name, ": cannot be copied to memory"));
         kept += more;
       }
     }
-    if (got < 0) return absl::ErrnoToStatus(errno, "standard input: cannot be read");
-    return self;
-  }
-  ~StandardInput() { close(fd_); }
-  StandardInput(const StandardInput&) = delete;
-  StandardInput& operator=(const StandardInput&) = delete;
-
-  LinesFile file() const {
-    return {.path = absl::StrCat("/proc/self/fd/", fd_), .name = "standard input"};
+    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat(name, ": cannot be read"));
+    return copy;
   }
 
- private:
-  StandardInput() : fd_(memfd_create("standard input", MFD_CLOEXEC)) {}
-
+  const std::string name_;
   const int fd_;
 };
 
@@ -122,15 +155,15 @@ absl::Status Score(const CommandLine& line, InferenceModel& model) {
   if (world.is_first()) writer = LineWriter::Create(line.Value("output", ""));
   RETURN_IF_ERROR(world.Agree(writer.status()));
   LinesFile input{.path = line.Value("input", ""), .name = line.Value("input", "")};
-  std::unique_ptr<StandardInput> standard_input;
-  if (input.path == "-") {
+  std::unique_ptr<PipeCopy> copy;
+  if (input.path == "-" || IsPipe(input.path)) {
     if (world.size() > 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--input -: ", world.size(),
-                       " ranks cannot share standard input; give a file, or run one rank"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--input ", input.path, ": ", world.size(), " ranks cannot share ",
+          input.path == "-" ? "standard input" : "a pipe", "; give a file, or run one rank"));
     }
-    ASSIGN_OR_RETURN(standard_input, StandardInput::Create());
-    input = standard_input->file();
+    ASSIGN_OR_RETURN(copy, PipeCopy::Create(input.path));
+    input = copy->file();
   }
   RETURN_IF_ERROR(ScoreLines(input, model, [&](const std::string& scored) {
                     return world.is_first() ? (*writer)->Write(scored) : absl::OkStatus();

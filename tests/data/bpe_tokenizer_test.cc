@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <sstream>
 #include <string>
@@ -88,6 +89,30 @@ TEST(Gpt2Tokenizer, AppendsAndDoesNotReadPastTheText) {
   }
 }
 
+TEST(Gpt2Tokenizer, PartsBetweenSplitPointsGiveTheIdsOfTheText) {
+  const auto tokenizer = OpenSmall();
+  std::mt19937 random(5);
+  for (int i = 0; i < 500; ++i) {
+    std::string text;
+    for (size_t words = random() % 60; words > 0; --words) {
+      const char* const kParts[] = {" the", "tokens", "'s",     "'",     "  ",
+                                    "\n",   "12",     "\u00e9", "\u3000"};
+      text += random() % 9 == 0 ? RandomBytes(random, 2) : kParts[random() % std::size(kParts)];
+    }
+    std::vector<int32_t> ids;
+    absl::string_view rest = text;
+    for (size_t bytes = 8; bytes < rest.size(); ++bytes) {
+      const size_t split = tokenizer->SplitPoint(rest.substr(0, bytes), 0);
+      if (split == 0) continue;
+      tokenizer->Encode(rest.substr(0, split), &ids);
+      rest.remove_prefix(split);
+      bytes = 8;
+    }
+    tokenizer->Encode(rest, &ids);
+    ASSERT_EQ(ids, IdsOf(*tokenizer, text)) << absl::CHexEscape(text);
+  }
+}
+
 TEST(Gpt2Tokenizer, TextNeverEncodesToTheEndOfADocument) {
   const auto tokenizer = OpenSmall();
   const int end = tokenizer->end_of_document();
@@ -148,6 +173,39 @@ TEST_F(DamagedVocabulary, IntactFilesAreAccepted) {
   EXPECT_OK(Open(Vocab(end_), ""));
 }
 
+TEST_F(DamagedVocabulary, FilesFromWindowsAreAccepted) {
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_OK(Open(mark + Vocab(more_) + "\r\n", mark + "#version: 0.2\r\na b\r\nab c\r\n"));
+  EXPECT_OK(Open(Vocab(more_), mark + "a b\nab c"));
+  EXPECT_OK(Open(Vocab(more_), "a b\r\nab c\r\n\r\n\n"));
+  EXPECT_OK(Open(Vocab(more_), "a b\nab c\n  \n"));
+  EXPECT_OK(Open(Vocab(end_), mark + "\r\n"));
+  EXPECT_STATUS(Open(Vocab(more_), "a b\r\n\r\nab c\r\n"), kInvalidArgument, "m.txt:2: got \"\"");
+}
+
+TEST_F(DamagedVocabulary, MessagesShowLittleOfALongToken) {
+  const std::string name(10'000'000, 'q');
+  const auto check = [](const absl::Status& status) {
+    EXPECT_FALSE(status.ok());
+    EXPECT_LT(status.message().size(), 350u);
+  };
+  check(Open(Vocab(absl::StrCat(end_, ", \"", name, "\": 9")), merges_));
+  check(Open(Vocab(absl::StrCat(end_, ", \"", name, "\": 257")), merges_));
+  check(Open(Vocab(absl::StrCat(end_, ", \"", name, "\": -1")), merges_));
+  check(Open(Vocab(absl::StrCat(end_, ", \"", name, "\": 257, \"", name, "\": 257")), merges_));
+  check(Open(Vocab(absl::StrCat(end_, ", \"", name)), merges_));
+  check(Open(Vocab(more_), name));
+  check(Open(Vocab(more_), "a b\na " + name));
+}
+
+TEST_F(DamagedVocabulary, SpecialFilesAreRefused) {
+  const std::string vocab = folder_.Write("v.json", Vocab(more_));
+  EXPECT_STATUS(OpenGpt2Tokenizer("/dev/urandom", "m.txt"), kInvalidArgument,
+                "/dev/urandom: a device; expected a file or a pipe");
+  EXPECT_STATUS(OpenGpt2Tokenizer(vocab, "/dev/zero"), kInvalidArgument, "/dev/zero: a device");
+  EXPECT_STATUS(OpenGpt2Tokenizer(vocab, folder_.Path("")), kInvalidArgument, ": a folder");
+}
+
 TEST_F(DamagedVocabulary, ErrorsInTheVocabularyAreNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "v.json: not valid JSON at byte 1; expected {\"token\": id, ...}; if"},
@@ -156,7 +214,8 @@ TEST_F(DamagedVocabulary, ErrorsInTheVocabularyAreNamed) {
       {"7", "v.json: a number; expected"},
       {Vocab(end_ + R"(, "ab": "x")"), "v.json: a string for \"ab\"; expected"},
       {Vocab(end_ + R"(, "ab": -1)"), "v.json: a negative number for \"ab\""},
-      {Vocab(end_ + R"(, "ab": 1.5)"), "v.json: a fraction for \"ab\""},
+      {Vocab(end_ + R"(, "ab": 1.5)"), "v.json: a number that is not an integer for \"ab\""},
+      {Vocab(end_ + R"(, "ab": NaN)"), "v.json: a number that is not an integer for \"ab\""},
       {Vocab(end_ + R"(, "ab": {})"), "v.json: an object for \"ab\""},
       {Vocab(end_ + R"(, "ab": 99999999999)"), "v.json: a number for \"ab\""},
       {Vocab(end_ + R"(, "ab": 257, "ab": 258)"), "v.json: \"ab\" occurs twice"},
@@ -178,8 +237,8 @@ TEST_F(DamagedVocabulary, ErrorsInTheMergesNameTheLine) {
       {"a b c\nab c\n", "m.txt:1: got \"a b c\""},
       {"a  b\nab c\n", "m.txt:1: got \"a  b\""},
       {"a b\nab c\na c\n", "m.txt:3: \"ac\" is not a token of the vocabulary"},
-      {"a b\nab \xff\n", "m.txt:2: \"\xFF\" is not a token"},
-      {"a b\nab c\r\n", "m.txt:2: \"c\\r\" is not a token"},
+      {"a b\nab \xff\n", "m.txt:2: \"\\xff\" is not a token"},
+      {"a b\rab c\r", "m.txt:1: got \"a b\\rab c\""},
       {"a b\nab c\na b\n", "m.txt:3: \"a b\" occurs twice"},
       {"a b\n",
        absl::StrCat("m.txt: no line makes token 258 of ", folder_.Path("v.json"), ", \"abc\"")},

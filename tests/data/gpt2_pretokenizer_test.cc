@@ -19,11 +19,15 @@ namespace {
 
 using ::testing::ElementsAre;
 
-std::vector<std::string> Pieces(absl::string_view text) {
+const Gpt2Pretokenizer& Pretokenizer() {
   static const auto* const kPretokenizer = Gpt2Pretokenizer::Create().value().release();
+  return *kPretokenizer;
+}
+
+std::vector<std::string> Pieces(absl::string_view text) {
   std::vector<std::string> pieces;
   for (size_t begin = 0; begin < text.size();) {
-    const size_t end = kPretokenizer->PieceEnd(text, begin);
+    const size_t end = Pretokenizer().PieceEnd(text, begin);
     EXPECT_GT(end, begin);
     if (end <= begin) break;
     pieces.emplace_back(text.substr(begin, end - begin));
@@ -139,6 +143,38 @@ TEST(Gpt2Pretokenizer, InvalidBytesAreSplitLikeSymbols) {
     for (std::string& piece : pieces) std::replace(piece.begin(), piece.end(), '\xFF', '\x01');
     ASSERT_EQ(pieces, PiecesOfRegex(symbols)) << text;
   }
+}
+
+// Whatever precedes and follows, the pieces of the two parts are those of the whole.
+TEST(Gpt2Pretokenizer, ATextCanBeSplitAtABoundary) {
+  std::mt19937 random(7);
+  int splits = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string text = RandomText(random);
+    if (random() % 4 == 0) text.insert(random() % (text.size() + 1), "\xF0\x9F");
+    const std::string all = text + RandomText(random);
+    text.resize(text.size() - random() % std::min<size_t>(5, text.size() + 1));
+    const size_t begin = random() % (text.size() + 1);
+    const size_t split = Pretokenizer().LastBoundary(text, begin);
+    if (split == 0) continue;
+    ++splits;
+    ASSERT_TRUE(begin < split && split <= text.size());
+    std::vector<std::string> pieces = Pieces(absl::string_view(all).substr(0, split));
+    const std::vector<std::string> rest = Pieces(absl::string_view(all).substr(split));
+    pieces.insert(pieces.end(), rest.begin(), rest.end());
+    ASSERT_EQ(pieces, Pieces(all));
+  }
+  EXPECT_GT(splits, 10'000);
+}
+
+TEST(Gpt2Pretokenizer, TheLastBoundaryIsNearTheEnd) {
+  EXPECT_EQ(Pretokenizer().LastBoundary("one two three", 0), 7u);
+  EXPECT_EQ(Pretokenizer().LastBoundary("one two three", 7), 0u);
+  EXPECT_EQ(Pretokenizer().LastBoundary("call(argument)", 0), 5u);
+  EXPECT_EQ(Pretokenizer().LastBoundary("it's nothing", 0), 4u);
+  EXPECT_EQ(Pretokenizer().LastBoundary("it'swhole", 0), 2u);
+  EXPECT_EQ(Pretokenizer().LastBoundary("", 0), 0u);
+  EXPECT_EQ(Pretokenizer().LastBoundary(std::string(100'000, 'a'), 0), 0u);
 }
 
 TEST(Gpt2Pretokenizer, WhiteSpaceIsThatOfUnicode) {

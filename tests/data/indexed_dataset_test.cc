@@ -308,6 +308,41 @@ TEST(IndexedDatasetWriter, AnUnfinishedWriterLeavesNoFile) {
   EXPECT_THAT(folder.Names(), IsEmpty());
 }
 
+TEST(IndexedDatasetWriter, ADocumentCanBeWrittenInParts) {
+  const TempFolder folder;
+  auto writer = IndexedDatasetWriter::Create(folder.Path("x"), 257).value();
+  for (const auto& part : Documents{{1, 2}, {}, {3}}) ASSERT_OK(writer->AddTokens(part));
+  ASSERT_OK(writer->EndDocument());
+  ASSERT_OK(writer->EndDocument());
+  ASSERT_OK(writer->AddDocument({4}));
+  ASSERT_OK(writer->Finish());
+  Write(folder.Path("y"), 257, {{1, 2, 3}, {}, {4}});
+  EXPECT_EQ(folder.ReadAll("x.idx"), folder.ReadAll("y.idx"));
+  EXPECT_EQ(folder.ReadAll("x.bin"), folder.ReadAll("y.bin"));
+}
+
+// Dropped before and after they reach the disk.
+TEST(IndexedDatasetWriter, TokensOfADocumentCanBeDropped) {
+  const TempFolder folder;
+  const std::vector<int32_t> many(3'000'000, 7);
+  for (const int64_t vocab : {257, 100'000}) {
+    auto writer = IndexedDatasetWriter::Create(folder.Path("x"), vocab).value();
+    for (const auto& kept : Documents{{1}, many, {2, 3}}) {
+      ASSERT_OK(writer->AddDocument(kept));
+      for (const auto& dropped : Documents{{9}, many, {}, {9, 9}}) {
+        ASSERT_OK(writer->AddTokens(dropped));
+        // The first one is dropped together with the second.
+        ASSERT_OK(dropped.size() == 1 ? absl::OkStatus() : writer->DropTokens());
+      }
+    }
+    EXPECT_EQ(writer->num_tokens(), 3'000'003);
+    ASSERT_OK(writer->Finish());
+    Write(folder.Path("y"), vocab, {{1}, many, {2, 3}});
+    EXPECT_TRUE(folder.ReadAll("x.idx") == folder.ReadAll("y.idx"));
+    EXPECT_TRUE(folder.ReadAll("x.bin") == folder.ReadAll("y.bin"));
+  }
+}
+
 TEST(IndexedDatasetWriter, AKilledWriterLeavesOnlyAPartialFile) {
   const TempFolder folder;
   const pid_t child = fork();

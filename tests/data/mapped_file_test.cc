@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <string>
@@ -51,6 +52,12 @@ TEST(MappedFile, HoldsTheBytesOfAFileEvenIfEmpty) {
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(file.data()), 5), "bytes");
   EXPECT_EQ(MappedFile::Open(folder.Write("none", "")).value().bytes(), 0);
   EXPECT_STATUS(MappedFile::Open(folder.Path("missing")), kNotFound, "missing: cannot open");
+}
+
+TEST(MappedFile, RefusesAPipeWithoutWaitingForItsWriter) {
+  const testing::TempFolder folder;
+  ASSERT_EQ(mkfifo(folder.Path("pipe").c_str(), 0600), 0);
+  EXPECT_STATUS(MappedFile::Open(folder.Path("pipe")), kInvalidArgument, "not a regular file");
 }
 
 }  // namespace

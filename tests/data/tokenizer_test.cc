@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace unipool {
 namespace {
 
@@ -31,6 +35,23 @@ TEST(ByteTokenizer, CountsOneByteATokenAndNoneForTheEndOfDocument) {
   EXPECT_EQ(tokenizer->NumBytes(0), 1);
   EXPECT_EQ(tokenizer->NumBytes(255), 1);
   EXPECT_EQ(tokenizer->NumBytes(256), 0);
+}
+
+TEST(ByteTokenizer, SplitsAnywhereButInsideOfACharacter) {
+  const auto tokenizer = CreateByteTokenizer();
+  for (const auto& [text, split] :
+       std::vector<std::pair<std::string, size_t>>{{"", 0},
+                                                   {"a", 1},
+                                                   {"abcdef", 6},
+                                                   {"ab\xc3", 2},
+                                                   {"ab\xc3\xa9", 4},
+                                                   {"ab\xe4\xb8", 2},
+                                                   {"ab\xf0\x9f\x98", 2},
+                                                   {"ab\xf0\x9f\x98\x80", 6},
+                                                   {"\x80\x80\x80\x80\x80", 5}}) {
+    EXPECT_EQ(tokenizer->SplitPoint(text, 0), split) << text;
+  }
+  EXPECT_EQ(tokenizer->SplitPoint("ab\xc3", 2), 0u);
 }
 
 TEST(ByteTokenizerDeathTest, AnIdOutsideTheVocabularyIsACallersError) {

@@ -27,6 +27,12 @@ inline void RequireOneLine(const std::string& message) {
   Require(message.find('\n') == std::string::npos, "an error is one line");
 }
 
+// Requires that an error message is one line that quotes little of its input.
+inline void RequireShortLine(const std::string& message) {
+  RequireOneLine(message);
+  Require(message.size() <= 300, "an error quotes at most 80 bytes of its input");
+}
+
 // A file in memory (/dev/shm) with a path unique to the process; removed by the destructor.
 class FuzzFile {
  public:

@@ -7,7 +7,7 @@
 
 using unipool::testing::FuzzFile;
 using unipool::testing::Require;
-using unipool::testing::RequireOneLine;
+using unipool::testing::RequireShortLine;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const FuzzFile vocab(".json");
@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   merges.Fill(second, static_cast<size_t>(end - second));
   const auto read = unipool::BpeVocabulary::Read(vocab.path(), merges.path());
   if (!read.ok()) {
-    RequireOneLine(std::string(read.status().message()));
+    RequireShortLine(std::string(read.status().message()));
     return 0;
   }
   const unipool::BpeVocabulary& vocabulary = **read;

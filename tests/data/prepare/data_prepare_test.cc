@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/indexed_dataset.h"
 #include "data/tokenizer.h"
+#include "runtime/utf8.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/packed.h"
 #include "tests/support/status_matchers.h"
@@ -104,8 +106,26 @@ TEST_F(PrepareDataTest, SkippedLinesAreCounted) {
   PrepareReport report;
   ASSERT_OK(PrepareData(options, &report));
   EXPECT_THAT(Documents(), ElementsAre("one"));
-  EXPECT_EQ(report.bad_lines, 3);
+  EXPECT_EQ(report.bad_lines, 2);
+  EXPECT_EQ(report.blank_lines, 1);
   EXPECT_THAT(report.first_bad_line, ::testing::HasSubstr("a.jsonl line 1: "));
+}
+
+TEST_F(PrepareDataTest, LinesThatPythonAndWindowsWriteAreRead) {
+  const std::string lines =
+      "\xef\xbb\xbf{\"text\": \"one\", \"score\": NaN}\r\n\r\n"
+      "{\"score\": -Infinity, \"text\": \"two\"}\r\n \t\n{\"n\": 1e999, \"text\": \"3\"}\n\n\n";
+  PrepareReport report;
+  ASSERT_OK(PrepareData(Options({folder_.Write("a.jsonl", lines)}), &report));
+  EXPECT_THAT(Documents(), ElementsAre("one", "two", "3"));
+  EXPECT_EQ(report.blank_lines, 4);
+  EXPECT_EQ(report.special_lines, 3);
+  EXPECT_EQ(report.bad_lines, 0);
+}
+
+TEST_F(PrepareDataTest, BlankLinesCountInTheNumbersOfLines) {
+  EXPECT_STATUS(PrepareData(Options({folder_.Write("a.jsonl", "\n{\"text\": \"one\"}\n\n[]\n")})),
+                kInvalidArgument, "a.jsonl line 4: an array instead of an object");
 }
 
 TEST_F(PrepareDataTest, AnExistingOutputIsKeptUnlessOverwritten) {
@@ -249,6 +269,62 @@ TEST_F(PrepareManyTest, DocumentsEndWithTheVocabularysEndOfText) {
   expected.push_back(tokenizer->end_of_document());
   dataset->Read(0, absl::MakeSpan(ids));
   EXPECT_EQ(ids, expected);
+}
+
+// Words, numbers, contractions, spaces and characters of 1 to 4 bytes, in several parts.
+std::string LongText() {
+  constexpr const char* kParts[] = {" the", "tokens",     "'s",     "'",         "  ",
+                                    "\n",   "12",         "\u00e9", "\u3000",    "...",
+                                    "\t",   "\U0001d7d8", "\u4e2d", "\U0001f600"};
+  std::mt19937 random(8);
+  std::string text;
+  while (text.size() < 3'300'000) text += kParts[random() % std::size(kParts)];
+  return text;
+}
+
+TEST_F(PrepareManyTest, ALongPlainTextGivesTheIdsOfTheWhole) {
+  const std::string text = LongText();
+  const auto path = folder_.Write("a.txt", text);
+  std::vector<int32_t> expected;
+  for (const bool is_gpt2 : {false, true}) {
+    auto options = is_gpt2 ? Gpt2Options({path}) : Options({path});
+    options.overwrite = true;
+    options.workers = 3;
+    ASSERT_OK(PrepareData(options));
+    const auto tokenizer = is_gpt2
+                               ? OpenGpt2Tokenizer(options.vocab_file, options.merges_file).value()
+                               : CreateByteTokenizer();
+    expected.clear();
+    tokenizer->Encode(text, &expected);
+    expected.push_back(tokenizer->end_of_document());
+    const auto dataset = *IndexedDataset::Open(Out());
+    std::vector<int32_t> ids(dataset->num_tokens());
+    dataset->Read(0, absl::MakeSpan(ids));
+    EXPECT_TRUE(ids == expected);
+    EXPECT_EQ(dataset->num_documents(), 1);
+    EXPECT_EQ(dataset->num_sequences(), 1);
+  }
+}
+
+TEST_F(PrepareManyTest, ALongPlainTextThatIsNotUtf8IsLeftOutAsAWhole) {
+  const std::string text = LongText();
+  const auto good = folder_.Write("a.txt", "good"), last = folder_.Write("c.txt", "last");
+  for (const size_t at : {size_t{0}, size_t{1} << 20, text.size() - 1}) {
+    const size_t byte = ValidUtf8Bytes(absl::string_view(text).substr(0, at));
+    const auto bad = folder_.Write("b.txt", text.substr(0, byte) + "\xff" + text.substr(byte));
+    for (const int workers : {1, 3}) {
+      auto options = Options({good, bad, last});
+      options.overwrite = true;
+      options.workers = workers;
+      EXPECT_STATUS(PrepareData(options), kInvalidArgument,
+                    absl::StrCat("b.txt: byte ", byte, " of the text is not UTF-8"));
+      options.skip_bad = true;
+      PrepareReport report;
+      ASSERT_OK(PrepareData(options, &report));
+      EXPECT_THAT(Documents(), ElementsAre("good", "last"));
+      EXPECT_EQ(report.bad_lines, 1);
+    }
+  }
 }
 
 // Of three errors in different blocks and files, the first in input order is reported.

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
 
@@ -26,14 +27,14 @@ std::vector<std::string> Lines(const std::string& path) {
 }
 
 std::string TextOf(absl::string_view line) {
-  std::string text = "old";
-  EXPECT_OK(TextOfJson(line, "text", &text));
-  return text;
+  JsonText found{.text = "old"};
+  EXPECT_OK(TextOfJson(line, "text", &found));
+  return found.text;
 }
 
 absl::Status StatusOfLine(absl::string_view line) {
-  std::string text;
-  return TextOfJson(line, "text", &text);
+  JsonText found;
+  return TextOfJson(line, "text", &found);
 }
 
 TEST(LineReader, AcceptsALastLineWithoutNewline) {
@@ -47,6 +48,19 @@ TEST(LineReader, AcceptsLongLinesAndZeroBytes) {
   const TempFolder folder;
   const std::string longer(3'000'000, 'x'), zero("a\0b", 3);
   EXPECT_THAT(Lines(folder.Write("a", longer + "\n" + zero + "\n")), ElementsAre(longer, zero));
+}
+
+TEST(LineReader, PassesOverAByteOrderMarkAtTheStart) {
+  const TempFolder folder;
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_THAT(Lines(folder.Write("a", mark + "one\n" + mark + "two")),
+              ElementsAre("one", mark + "two"));
+  EXPECT_THAT(Lines(folder.Write("b", mark)), IsEmpty());
+  EXPECT_THAT(Lines(folder.Write("c", "\xef\xbb\n")), ElementsAre("\xef\xbb"));
+  LineReader reader = LineReader::Open(folder.Write("d", mark + "one\n")).value();
+  std::string block;
+  EXPECT_TRUE(reader.NextBlock(1, &block).value());
+  EXPECT_EQ(block, "one\n");
 }
 
 TEST(LineReader, NamesAMissingFile) {
@@ -85,6 +99,47 @@ TEST(TextOfJson, NamesTheProblem) {
   for (const auto& [line, message] : cases) {
     EXPECT_STATUS(StatusOfLine(line), kInvalidArgument, message);
     EXPECT_STATUS(StatusOfLine(line), kInvalidArgument, expected);
+  }
+}
+
+TEST(TextOfJson, NumbersOfOtherFieldsMayBeSpecial) {
+  const auto is_special = [](absl::string_view line) {
+    JsonText found{.text = "", .has_special_number = true};
+    EXPECT_OK(TextOfJson(line, "text", &found));
+    EXPECT_EQ(found.text, "a");
+    return found.has_special_number;
+  };
+  EXPECT_FALSE(is_special(R"({"text": "a", "n": 1e308, "s": "NaN"})"));
+  for (const char* number : {"NaN", "Infinity", "-Infinity", "1e999", "-1e999", "[{\"m\": NaN}]"}) {
+    EXPECT_TRUE(is_special(absl::StrCat(R"({"n": )", number, R"(, "text": "a"})"))) << number;
+  }
+  const std::string digits(400, '9');
+  EXPECT_TRUE(is_special(absl::StrCat(R"({"text": "a", "n": )", digits, "}")));
+  EXPECT_STATUS(StatusOfLine(R"({"text": NaN})"), kInvalidArgument, "field \"text\" is NaN");
+  EXPECT_STATUS(StatusOfLine(R"({"text": 1e999})"), kInvalidArgument, "\"text\" is a number");
+}
+
+TEST(TextOfJson, NamesHalfOfASurrogatePair) {
+  EXPECT_STATUS(StatusOfLine(R"({"text": "ab\ud800"})"), kInvalidArgument,
+                "not valid JSON at column 13: \\ud800 is half of a surrogate pair");
+  EXPECT_STATUS(StatusOfLine(R"({"id": "\udc01", "text": "a"})"), kInvalidArgument,
+                "column 9: \\udc01 is half of a surrogate pair");
+}
+
+TEST(TextOfJson, NamesJsonThatIsNotInLines) {
+  EXPECT_STATUS(StatusOfLine("{"), kInvalidArgument, "at column 2, the end of the line");
+  EXPECT_STATUS(StatusOfLine("["), kInvalidArgument, "; jq -c '.[]' FILE writes the elements");
+  EXPECT_STATUS(StatusOfLine(R"([{"text": "a"}])"), kInvalidArgument, "an array instead of");
+}
+
+TEST(TextOfJson, MessagesShowLittleOfTheInput) {
+  const std::string name(100'000, 'q');
+  JsonText found;
+  for (const std::string& line :
+       {absl::StrCat("{\"", name, "\": 1}"), absl::StrCat("{\"text\": [\"", name, "\"]}"),
+        absl::StrCat("\"", name), absl::StrCat("{\"", name, "\": nul"), name}) {
+    EXPECT_LT(TextOfJson(line, "text", &found).message().size(), 200u);
+    EXPECT_LT(TextOfJson(line, name, &found).message().size(), 300u);
   }
 }
 

@@ -45,6 +45,7 @@ class TaskTest : public LookingTest {
     ASSERT_FALSE(questions.ok()) << line;
     EXPECT_THAT(questions.status().message(), HasSubstr("task.jsonl:4: ")) << line;
     EXPECT_THAT(questions.status().message(), HasSubstr(part)) << line;
+    EXPECT_LT(questions.status().message().size(), 350u);
   }
 };
 
@@ -155,6 +156,16 @@ TEST_F(TaskTest, ASingleChoiceIsJudgedByGreedyDecoding) {
   EXPECT_EQ(report.greedy.share, 0.5);
 }
 
+TEST_F(TaskTest, LinesThatPythonAndWindowsWriteAreRead) {
+  std::string lines = "\xef\xbb\xbf\n";
+  for (const char byte : std::string(kQuestions))
+    lines += byte == '\n' ? "\r\n\r\n" : std::string(1, byte);
+  lines += "{\"context\": \"\", \"choices\": [\"a\"], \"gold\": 0, \"p\": NaN, \"q\": -1e999}\n \n";
+  const auto questions = ReadQuestions(Write(lines));
+  ASSERT_TRUE(questions.ok()) << questions.status();
+  EXPECT_EQ(questions->size(), 4u);
+}
+
 TEST_F(TaskTest, BadQuestionsAreNamed) {
   ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"]}", "expected {\"context\"");
   ExpectRefused("{\"context\": \"a\", \"choices\": [], \"gold\": 0}", "expected {\"context\"");
@@ -162,7 +173,10 @@ TEST_F(TaskTest, BadQuestionsAreNamed) {
   ExpectRefused("{\"context\": 1, \"choices\": [\"b\"], \"gold\": 0}", "expected {\"context\"");
   ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": 1}", "\"gold\" is 1");
   ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": -1}", "index into 1 choice");
-  ExpectRefused("not JSON", "expected {\"context\"");
+  ExpectRefused("not JSON", "not valid JSON at byte 2, near \"no\"; expected {\"context\"");
+  ExpectRefused("{\"context\": NaN, \"choices\": [\"b\"], \"gold\": 0}", "expected {\"context\"");
+  ExpectRefused("{\"context\": \"a\", \"choices\": [\"b\"], \"gold\": 1e999}", "expected {\"con");
+  ExpectRefused("{\"context\": \"" + std::string(100'000, 'q'), "near \"qqq");
   EXPECT_THAT(ReadQuestions(Write("")).status().message(), HasSubstr("is empty"));
 }
 

@@ -157,9 +157,31 @@ TEST_F(ScoreTest, BadLinesAreNamed) {
   ExpectRefused("{\"tokens\": 3}", "expected {\"tokens\": [ids]}");
   ExpectRefused("{\"text\": \"x\", \"tokens\": [1]}", "exactly one of them");
   ExpectRefused("[1, 2]", "expected {\"tokens\": [ids]}");
-  ExpectRefused("", "not valid JSON");
+  ExpectRefused("{\"tokens\": [1, NaN]}", "\"tokens\"[1] is NaN");
+  ExpectRefused("{\"tokens\": [1, 1e999]}", "\"tokens\"[1] is a number beyond");
+  ExpectRefused("{\"text\": \"\\ud800\"}", "\\ud800 is half of a surrogate pair");
+  ExpectRefused("\n{\"tokens\": [1]}", "a blank line has no result; remove it");
   ExpectRefused("{\"text\": \"more than the sixteen tokens of it\"}",
                 "34 tokens, expected at most model.sequence + 1 = 17");
+}
+
+TEST_F(ScoreTest, MessagesShowLittleOfALongLine) {
+  const std::string name(100'000, 'q'), open(100'000, '['), close(100'000, ']');
+  for (const std::string& line :
+       {"[1, \"" + name + "\"]", "[1, " + open + close + "]", "[1, [\"" + name + "\"]]",
+        "[{\"" + name + "\": 1}]", "\"" + name + "\"", "[\"" + name}) {
+    const auto lines = Score(Write("{\"tokens\": " + line + "}\n"));
+    EXPECT_FALSE(lines.ok());
+    EXPECT_LT(lines.status().message().size(), 350u) << line.substr(0, 20);
+  }
+}
+
+TEST_F(ScoreTest, LinesThatPythonAndWindowsWriteAreRead) {
+  const auto lines = Score(Write(
+      "\xef\xbb\xbf{\"tokens\": [5], \"x\": NaN}\r\n{\"tokens\": [6], \"y\": 1e999}\r\n\r\n\n"));
+  ASSERT_OK(lines);
+  EXPECT_THAT(*lines, ::testing::ElementsAre("{\"tokens\": [5], \"logprobs\": [null]}",
+                                             "{\"tokens\": [6], \"logprobs\": [null]}"));
 }
 
 TEST_F(ScoreTest, AMissingFileIsNamed) {

@@ -6,6 +6,8 @@ import math
 import os
 import pathlib
 import re
+import subprocess
+import threading
 import unittest
 
 import command_support as support
@@ -171,6 +173,40 @@ class EvaluateTest(support.TextTest):
         html = pathlib.Path(page).read_text()
         self.assertIn("<svg", html)
         self.assertIsNone(re.search(r"https?:|src=|href=|url\(", html))
+
+    def through_a_pipe(self, command, text, ranks=0):
+        """Runs `command PIPE` with a named pipe that gives `text` to its first reader."""
+        pipe = self.path(f"pipe-{len(os.listdir(self.folder.name))}")
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pathlib.Path(pipe).write_text, args=(text,))
+        if ranks == 0:
+            writer.start()
+            self.addCleanup(writer.join)
+        return command + [pipe]
+
+    def test_a_pipe_is_read_like_a_file(self):
+        lines = '{"tokens": [5, 6, 7]}\n{"tokens": [1, 2]}\n\n'
+        from_file = self.run_ok(["score", "--input", self.path("lines.jsonl", lines)])
+        self.assertEqual(self.run_ok(self.through_a_pipe(["score", "--input"], lines)), from_file)
+        self.expect_refusal(self.through_a_pipe(["score", "--input"], lines, ranks=2),
+                            "2 ranks cannot share a pipe", ranks=2)
+        tasks = '{"context": "a", "choices": ["b", "c"], "gold": 0}\n'
+        answered = self.run_ok(self.through_a_pipe(["evaluate", "--tasks"], tasks))
+        self.assertIn("1 questions", answered)
+        self.expect_refusal(self.through_a_pipe(["evaluate", "--tasks"], tasks, ranks=2),
+                            "2 ranks cannot share a pipe", ranks=2)
+
+    def test_special_files_are_refused(self):
+        for command in (["score", "--input"], ["evaluate", "--tasks"]):
+            self.expect_refusal(command + ["/dev/zero"], "/dev/zero: a device; expected a file")
+            self.expect_refusal(command + [self.folder.name], ": a folder; expected a file")
+        with open("/dev/zero") as zero:
+            done = subprocess.run([support.PROGRAM, "score", "--input", "-", "--checkpoint",
+                                   self.runs["unipool"]], stdin=zero, capture_output=True,
+                                  text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, BAD_INPUT, done.stderr)
+        self.assertEqual(done.stderr,
+                         "unipool: standard input: a device; expected a file or a pipe\n")
 
     def test_mistakes_are_one_line(self):
         bad = self.path("bad.jsonl", '{"tokens": [1]}\n{"tokens": [999]}\n')

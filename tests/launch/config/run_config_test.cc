@@ -220,7 +220,8 @@ TEST_F(RunConfig, OverrideErrorsNameTheOverride) {
 TEST_F(RunConfig, UnreadableFilesAreNamed) {
   EXPECT_STATUS(LoadRunConfig(folder_ + "/none.textproto", {}, &warnings_), kInvalidArgument,
                 "none.textproto: cannot be read: No such file or directory; check the path");
-  EXPECT_STATUS(LoadRunConfig(folder_, {}, &warnings_), kInvalidArgument, "is a folder; give the path of a file");
+  EXPECT_STATUS(LoadRunConfig(folder_, {}, &warnings_), kInvalidArgument,
+                "is a folder; give the path of a file");
 }
 
 TEST_F(RunConfig, BrokenRulesNameBothSidesAndTheirPlaces) {

@@ -1,4 +1,4 @@
-#include "data/prepare/utf8.h"
+#include "runtime/utf8.h"
 
 #include <cstdint>
 #include <cstring>
@@ -27,8 +27,15 @@ Lead LeadOf(unsigned char byte) {
   return {4, kMin, kMax};
 }
 
-// Bytes of the first character of the text; 0 if it is not valid.
-size_t CharacterBytes(absl::string_view text) {
+bool AreEightAscii(const char* bytes) {
+  uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return (word & 0x8080808080808080) == 0;
+}
+
+}  // namespace
+
+size_t Utf8CharacterBytes(absl::string_view text) {
   const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
   const Lead lead = LeadOf(byte(0));
   if (lead.bytes > text.size()) return 0;
@@ -39,19 +46,11 @@ size_t CharacterBytes(absl::string_view text) {
   return lead.bytes;
 }
 
-bool AreEightAscii(const char* bytes) {
-  uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));
-  return (word & 0x8080808080808080) == 0;
-}
-
-}  // namespace
-
 size_t ValidUtf8Bytes(absl::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
     const bool is_ascii = text.size() - at >= 8 && AreEightAscii(text.data() + at);
-    const size_t bytes = is_ascii ? 8 : CharacterBytes(text.substr(at));
+    const size_t bytes = is_ascii ? 8 : Utf8CharacterBytes(text.substr(at));
     if (bytes == 0) break;
     at += bytes;
   }

@@ -1,4 +1,4 @@
-#include "data/prepare/utf8.h"
+#include "runtime/utf8.h"
 
 #include <gtest/gtest.h>
 

@@ -11,4 +11,7 @@ namespace unipool {
 // none.
 size_t ValidUtf8Bytes(absl::string_view text);
 
+// Number of bytes of the first character of a text that is not empty; 0 if it is not valid UTF-8.
+size_t Utf8CharacterBytes(absl::string_view text);
+
 }  // namespace unipool

@@ -1,0 +1,67 @@
+#include "data/input_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/status.h"
+
+namespace unipool {
+namespace {
+
+const char* KindOf(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+absl::Status CannotOpen(const std::string& path) {
+  return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+}
+
+}  // namespace
+
+absl::Status CheckInput(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return CannotOpen(path);
+  if (S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": ", KindOf(info.st_mode), "; expected a file or a pipe"));
+}
+
+bool IsPipe(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode);
+}
+
+absl::StatusOr<int> OpenInput(const std::string& path) {
+  // Checked before opening, which has effects on some devices.
+  RETURN_IF_ERROR(CheckInput(path));
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (fd < 0) return CannotOpen(path);
+  return fd;
+}
+
+absl::StatusOr<std::string> ReadInput(const std::string& path, int64_t max_bytes) {
+  ASSIGN_OR_RETURN(const int fd, OpenInput(path));
+  std::string text;
+  char block[1 << 16];
+  ssize_t got = 0;
+  while ((got = read(fd, block, sizeof(block))) != 0) {
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) break;
+    text.append(block, static_cast<size_t>(got));
+    if (static_cast<int64_t>(text.size()) > max_bytes) break;
+  }
+  const int error = errno;
+  close(fd);
+  if (got < 0) return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot read"));
+  if (got == 0) return text;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": more than ", max_bytes, " bytes; is it the right file?"));
+}
+
+}  // namespace unipool

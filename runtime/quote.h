@@ -1,0 +1,18 @@
+// How messages show text that comes from a file.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace unipool {
+
+// At most this many bytes of a text appear in a message, escapes included.
+inline constexpr size_t kMaxQuotedBytes = 60;
+
+// The text in double quotes on one line: control characters, quotes, backslashes and bytes that are
+// not UTF-8 are escaped as in C. A longer text is cut, with its size: `"abc..." (5000 bytes)`.
+std::string QuoteInput(absl::string_view text);
+
+}  // namespace unipool
