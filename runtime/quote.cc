@@ -1,5 +1,7 @@
 #include "runtime/quote.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -49,6 +51,14 @@ std::string QuoteInput(absl::string_view text) {
     at += bytes;
   }
   return absl::StrCat("\"", shown, "\"");
+}
+
+std::string CutInput(absl::string_view text) {
+  const bool is_plain =
+      text.size() <= kMaxQuotedBytes && std::all_of(text.begin(), text.end(), [](char c) {
+        return absl::ascii_isprint(static_cast<unsigned char>(c));
+      });
+  return is_plain ? std::string(text) : QuoteInput(text);
 }
 
 }  // namespace unipool

@@ -15,4 +15,8 @@ inline constexpr size_t kMaxQuotedBytes = 60;
 // not UTF-8 are escaped as in C. A longer text is cut, with its size: `"abc..." (5000 bytes)`.
 std::string QuoteInput(absl::string_view text);
 
+// The text as it is if it has at most kMaxQuotedBytes bytes, all of them printable ASCII; else
+// QuoteInput(text). For names and numbers that a message shows without quotes.
+std::string CutInput(absl::string_view text);
+
 }  // namespace unipool

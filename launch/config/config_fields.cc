@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "launch/config/nearest_name.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -66,7 +67,7 @@ absl::Status ParseAndSet(const std::string& text, const char* wanted, Parse pars
   T value{};
   if (!parse(text, &value)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("found ", text.empty() ? "nothing" : text, "; write ", wanted));
+        absl::StrCat("found ", text.empty() ? "nothing" : CutInput(text), "; write ", wanted));
   }
   set(value);
   return absl::OkStatus();
@@ -162,7 +163,7 @@ void SetToDefault(const FieldDescriptor& field, Message* holder) {
 }  // namespace
 
 absl::Status SetField(const std::string& assignment, Message* message, FieldOrigins* origins) {
-  const std::string origin = absl::StrCat("--set ", assignment);
+  const std::string origin = absl::StrCat("--set ", CutInput(assignment));
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) {
     return absl::InvalidArgumentError(
@@ -266,7 +267,7 @@ std::string NotAField(const std::string& name, const Descriptor& type) {
 std::string NotAValue(const std::string& name, const EnumDescriptor& type) {
   std::vector<std::string> names;
   for (int i = 0; i < type.value_count(); ++i) names.push_back(type.value(i)->name());
-  return absl::StrCat("found ", name.empty() ? "nothing" : name, "; write ",
+  return absl::StrCat("found ", name.empty() ? "nothing" : CutInput(name), "; write ",
                       absl::StrJoin(names, " or "), InParentheses(DidYouMean(name, names)));
 }
 

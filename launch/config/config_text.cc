@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "runtime/quote.h"
 
 namespace unipool {
 namespace {
@@ -119,21 +120,23 @@ std::string WrongValue(const std::string& message, const std::string& field) {
       {"Expected double, got: ", "a number"},
       {"Expected string, got: ", "a text in quotes"},
       {"Expected identifier, got: ", "a name"}};
-  const std::string front = field.empty() ? "" : absl::StrCat(field, ": ");
+  const std::string front = field.empty() ? "" : absl::StrCat(CutInput(field), ": ");
   for (const auto& [prefix, wanted] : kKinds) {
     if (!absl::StartsWith(message, prefix)) continue;
     const std::string found = message.substr(std::string(prefix).size());
-    return absl::StrCat(front, "found ", found.empty() ? "the end of the file" : found, "; write ",
-                        wanted);
+    return absl::StrCat(front, "found ", found.empty() ? "the end of the file" : CutInput(found),
+                        "; write ", wanted);
   }
   if (absl::StartsWith(message, "Integer out of range (")) {
     const std::string found = message.substr(message.find('(') + 1);
-    return absl::StrCat(front, "found ", found.substr(0, found.find(')')),
+    return absl::StrCat(front, "found ", CutInput(found.substr(0, found.find(')'))),
                         ", which is out of range; write a smaller number");
   }
   std::string lower = message;
   if (!lower.empty()) lower[0] = absl::ascii_tolower(lower[0]);
-  return absl::StrCat(front, absl::StripSuffix(lower, "."), "; correct the text here");
+  lower = std::string(absl::StripSuffix(lower, "."));
+  return absl::StrCat(front, lower.size() > 2 * kMaxQuotedBytes ? CutInput(lower) : lower,
+                      "; correct the text here");
 }
 
 // Translates `error` to "FIELD: what was found; what to do" and moves its place to the cause.
@@ -143,18 +146,20 @@ std::string Explain(const std::string& text, const Descriptor& root, ParseError*
   if (absl::StartsWith(message, "Message type ") && absl::StrContains(message, "no field named")) {
     MoveBackTo(second, text, error);
     const Descriptor* type = FindType(root, first);
-    return absl::StrCat(second, ": ", type == nullptr ? "unknown field" : NotAField(second, *type));
+    return absl::StrCat(CutInput(second), ": ",
+                        type == nullptr ? "unknown field" : NotAField(second, *type));
   }
   if (absl::StartsWith(message, "Unknown enumeration value of ")) {
     MoveBackTo(first, text, error);
     const FieldDescriptor* field = FindEnumField(root, second);
-    return absl::StrCat(second, ": ",
-                        field == nullptr ? absl::StrCat("found ", first, "; write another name")
-                                         : NotAValue(first, *field->enum_type()));
+    return absl::StrCat(CutInput(second), ": ",
+                        field == nullptr
+                            ? absl::StrCat("found ", CutInput(first), "; write another name")
+                            : NotAValue(first, *field->enum_type()));
   }
   if (absl::StartsWith(message, "Invalid value for boolean field ")) {
     MoveBackTo(second, text, error);
-    return absl::StrCat(first, ": found ", second, "; write true or false");
+    return absl::StrCat(CutInput(first), ": found ", CutInput(second), "; write true or false");
   }
   if (absl::StartsWith(message, "Non-repeated field ")) {
     MoveBackTo(first, text, error);

@@ -21,6 +21,7 @@
 #include "launch/config/renamed_fields.h"
 #include "model/router_constant.h"
 #include "runtime/files.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -83,14 +84,15 @@ class Rules {
   // The field on the other side of a rule: "model.heads = 12 (configs/x.textproto:4:3)".
   std::string Other(const std::string& path) const {
     const auto place = origins_.find(path);
-    return absl::StrCat(path, " = ", TextAt(run_, path),
+    return absl::StrCat(path, " = ", CutInput(TextAt(run_, path)),
                         place == origins_.end() ? "" : absl::StrCat(" (", place->second, ")"));
   }
 
   // "found 12", "found 12 (the default)" or "not set".
   std::string Found(const std::string& path) const {
     if (!HasValueOrDefault(run_, path)) return "not set";
-    return absl::StrCat("found ", TextAt(run_, path), HasValue(run_, path) ? "" : " (the default)");
+    return absl::StrCat("found ", CutInput(TextAt(run_, path)),
+                        HasValue(run_, path) ? "" : " (the default)");
   }
 
  private:

@@ -46,5 +46,13 @@ TEST(QuoteInput, AnyBytesBecomeAShortLineOfUtf8) {
   }
 }
 
+TEST(CutInput, KeepsShortPrintableTextAndQuotesTheRest) {
+  EXPECT_EQ(CutInput(""), "");
+  EXPECT_EQ(CutInput("model.layers = 4"), "model.layers = 4");
+  EXPECT_EQ(CutInput("two\nlines"), "\"two\\nlines\"");
+  EXPECT_EQ(CutInput(std::string(60, 'x')), std::string(60, 'x'));
+  EXPECT_EQ(CutInput(std::string(61, 'x')), "\"" + std::string(60, 'x') + "...\" (61 bytes)");
+}
+
 }  // namespace
 }  // namespace unipool

@@ -67,6 +67,22 @@ class BadInputTest(support.TextTest):
                 self.expect_refusal({"steps": 3, "schedule.warmup_steps": 1}, part,
                                     "choose another --run-dir", run_dir=str(run_dir), ranks=(0,))
 
+    def test_messages_do_not_repeat_long_input(self):
+        long = "q" * 100000
+        path = pathlib.Path(self.folder.name, "long.textproto")
+        for text in (f"{long}: 5", f"steps: {long}", "steps: " + "9" * 100000, f'"{long}',
+                     f"pool {{ router: {long} }}", "{" * 100000):
+            path.write_text(text)
+            done = support.run(["config", "show", path])
+            self.assertEqual(done.returncode, BAD_INPUT, done.stderr[:300])
+            self.assertEqual(done.stderr.count("\n"), 1)
+            self.assertLess(len(done.stderr) - len(str(path)), 300, done.stderr[:500])
+        for words in ([f"--{long}"], [long], ["config", "show", "x", "--set", f"{long}=1"],
+                      ["config", "show", "x", f"--{long}"], ["train", "--time-limit", long]):
+            done = support.run(words)
+            self.assertEqual(done.returncode, BAD_INPUT, done.stderr[:300])
+            self.assertLess(len(done.stderr), 600, done.stderr[:500])
+
     def test_files_of_another_kind_are_refused(self):
         socket_path = os.path.join(self.folder.name, "socket")
         with socket.socket(socket.AF_UNIX) as server:
