@@ -55,7 +55,7 @@ def make_setup(number):
     count = 1 if number % 16 == 3 else draw.between(2, 30)
     # Every part needs tokens: megatron-core does not return for a part without any.
     fewest = {"969,30,1": 600, "99,1": 150, "98,2,0": 150}.get(split, 40)
-    shards = [[draw.between(0 if at % 9 == 4 else 1, 24)
+    shards = [[draw.between(0 if at % 9 == 4 and at < fewest // 2 else 1, 24)
                for at in range(draw.between(fewest, fewest + 40))] for _ in range(count)]
     steps, every = draw.between(5, 60), draw.between(1, 20)
     setup = {"number": number, "split": split, "shards": shards, "sequence": draw.between(2, 19),

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "configs/checkpoint.pb.h"
 #include "configs/run.pb.h"
+#include "launch/analysis/evaluation_text.h"
 #include "launch/checkpoint/config_change.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/manifest.h"
@@ -98,6 +99,17 @@ TEST_F(FormerOrderTest, WeightsWithOneOrderTakeThePresentVersion) {
   const Losses losses = Train("equal", 6);
   EXPECT_EQ(losses, Train("present", 6));
   EXPECT_EQ(ManifestOf("equal", 6).data().order_version(), 2);
+}
+
+TEST_F(FormerOrderTest, EvaluationsReadTheOrderOfTheirCheckpoint) {
+  std::vector<std::vector<int32_t>> read;
+  for (const int version : {1, 2, 1}) {
+    const TextPart part{.split = Split::kTrain, .sequences = 7, .order_version = version};
+    const auto text = EvaluationText::Open(run_, part).value();
+    ASSERT_OK(text->Read(6, absl::MakeSpan(read.emplace_back(run_.model().sequence() + 1))));
+  }
+  EXPECT_EQ(read[0], read[2]);
+  EXPECT_NE(read[0], read[1]);
 }
 
 TEST_F(FormerOrderTest, TheNoteNamesTheRunAndBothVersions) {
