@@ -15,4 +15,8 @@ inline constexpr size_t kMaxQuotedBytes = 60;
 // not UTF-8 are escaped as in C. A longer text is cut, with its size: `"abc..." (5000 bytes)`.
 std::string QuoteInput(absl::string_view text);
 
+// A message, which may contain the names of files, as one line of UTF-8: control characters and
+// bytes that are not UTF-8 are escaped as above.
+std::string OneLine(absl::string_view message);
+
 }  // namespace unipool

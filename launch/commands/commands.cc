@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "launch/world/exit_codes.h"
 #include "launch/world/world.h"
+#include "runtime/quote.h"
 
 namespace unipool {
 
@@ -17,7 +18,7 @@ int Report(const absl::Status& status) {
   if (status.ok()) return kExitDone;
   if (MustReport(status)) {
     // A single write, so that lines of other processes do not mix with it.
-    std::cerr << absl::StrCat("unipool: ", status.message(), "\n") << std::flush;
+    std::cerr << absl::StrCat("unipool: ", OneLine(status.message()), "\n") << std::flush;
   }
   switch (status.code()) {
     case absl::StatusCode::kCancelled:

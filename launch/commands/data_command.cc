@@ -19,6 +19,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/data_views.h"
 #include "launch/commands/run_flags.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -92,7 +93,7 @@ void PrintRemarks(const PrepareReport& report) {
         skipped.begin(), skipped.begin() + static_cast<int64_t>(std::min(kShown, skipped.size())));
     const size_t others = skipped.size() - shown.size();
     absl::PrintF("skipped in folders: %s%s; name a file with --input to read it\n",
-                 absl::StrJoin(shown, ", "),
+                 OneLine(absl::StrJoin(shown, ", ")),
                  others == 0 ? "" : absl::StrCat(" and ", others, " more"));
   }
   if (report.blank_lines > 0) absl::PrintF("%d blank lines passed over\n", report.blank_lines);
@@ -102,7 +103,7 @@ void PrintRemarks(const PrepareReport& report) {
   }
   if (report.bad_lines > 0) {
     absl::PrintF("%d malformed lines or files skipped; the first is %s\n", report.bad_lines,
-                 report.first_bad_line);
+                 OneLine(report.first_bad_line));
   }
 }
 
