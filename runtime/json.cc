@@ -306,7 +306,12 @@ bool ReadJson(absl::string_view text, JsonEvents& events) {
   const ReplacedNumbers replaced = ReplaceSpecialNumbers(text);
   if (!replaced.numbers.empty()) text = replaced.text;
   Adaptor adaptor(text, replaced.numbers, events);
-  return Library::sax_parse(text.data(), text.data() + text.size(), &adaptor);
+  if (!Library::sax_parse(text.data(), text.data() + text.size(), &adaptor)) return false;
+  // The library takes a zero byte for the end of the text.
+  const size_t zero = text.find('\0');
+  if (zero == absl::string_view::npos) return true;
+  events.Malformed(zero + 1, std::string(1, '\0'));
+  return false;
 }
 
 }  // namespace unipool

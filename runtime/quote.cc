@@ -27,9 +27,6 @@ std::string ShownCharacter(absl::string_view text, size_t* bytes) {
       return "\\r";
     case '\t':
       return "\\t";
-    case '"':
-    case '\\':
-      return {'\\', text[0]};
     default:
       break;
   }
@@ -43,7 +40,8 @@ std::string QuoteInput(absl::string_view text) {
   std::string shown;
   for (size_t at = 0; at < text.size();) {
     size_t bytes = 0;
-    const std::string character = ShownCharacter(text.substr(at), &bytes);
+    std::string character = ShownCharacter(text.substr(at), &bytes);
+    if (character == "\"" || character == "\\") character = absl::StrCat("\\", character);
     if (shown.size() + character.size() > kMaxQuotedBytes) {
       return absl::StrCat("\"", shown, "...\" (", text.size(), " bytes)");
     }
@@ -59,6 +57,14 @@ std::string CutInput(absl::string_view text) {
         return absl::ascii_isprint(static_cast<unsigned char>(c));
       });
   return is_plain ? std::string(text) : QuoteInput(text);
+}
+
+std::string OneLine(absl::string_view message) {
+  std::string line;
+  for (size_t at = 0, bytes = 0; at < message.size(); at += bytes) {
+    line += ShownCharacter(message.substr(at), &bytes);
+  }
+  return line;
 }
 
 }  // namespace unipool

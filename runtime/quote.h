@@ -19,4 +19,8 @@ std::string QuoteInput(absl::string_view text);
 // QuoteInput(text). For names and numbers that a message shows without quotes.
 std::string CutInput(absl::string_view text);
 
+// A message, which may contain the names of files, as one line of UTF-8: control characters and
+// bytes that are not UTF-8 are escaped as above.
+std::string OneLine(absl::string_view message);
+
 }  // namespace unipool

@@ -1,10 +1,6 @@
 #include "data/prepare/data_prepare.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <deque>
 #include <filesystem>
@@ -15,9 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "data/indexed_dataset.h"
+#include "data/prepare/input_files.h"
 #include "data/prepare/json_lines.h"
 #include "data/prepare/prepare_progress.h"
-#include "data/prepare/text_source.h"
 #include "data/prepare/tokenize_pool.h"
 #include "data/tokenizer.h"
 #include "runtime/clock.h"
@@ -32,77 +28,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kMaxWorkers = 1024;
 
-absl::Status FileError(const fs::path& path, const std::error_code& error) {
-  return absl::ErrnoToStatus(error.value(), absl::StrCat(path.string(), ": cannot read"));
-}
-
-// Appends all files below `folder` in lexical order. Hidden files and folders are skipped.
-absl::Status AddFolder(const fs::path& folder, std::vector<fs::path>* files) {
-  std::error_code error;
-  const size_t before = files->size();
-  fs::recursive_directory_iterator entry(folder, error), end;
-  for (; !error && entry != end; entry.increment(error)) {
-    // A broken link is listed too, so that ListFiles reports it.
-    std::error_code unknown;
-    const bool is_folder = entry->is_directory(unknown);
-    if (entry->path().filename().native().front() == '.') {
-      if (is_folder) entry.disable_recursion_pending();
-    } else if (!is_folder) {
-      files->push_back(entry->path());
-    }
-  }
-  if (error) return FileError(folder, error);
-  if (files->size() == before) {
-    return absl::NotFoundError(
-        absl::StrCat(folder.string(), ": the folder contains no files (hidden ones are skipped)"));
-  }
-  std::sort(files->begin() + static_cast<int64_t>(before), files->end());
-  return absl::OkStatus();
-}
-
-// All input files in order. Checks that each is readable before the long work starts.
-absl::StatusOr<std::vector<fs::path>> ListFiles(const std::vector<std::string>& inputs) {
-  if (inputs.empty()) return absl::InvalidArgumentError("no input; name a file or a folder");
-  std::vector<fs::path> files;
-  for (const fs::path input : inputs) {
-    std::error_code error;
-    const bool is_folder = fs::is_directory(input, error);
-    if (error) return FileError(input, error);
-    if (is_folder) {
-      RETURN_IF_ERROR(AddFolder(input, &files));
-    } else {
-      files.push_back(input);
-    }
-  }
-  for (const fs::path& file : files) {
-    if (access(file.c_str(), R_OK) != 0) {
-      return FileError(file, std::error_code(errno, std::generic_category()));
-    }
-    std::error_code error;
-    if (!fs::is_regular_file(file, error)) {
-      return absl::InvalidArgumentError(absl::StrCat(file.string(), ": not a regular file"));
-    }
-  }
-  return files;
-}
-
 // The status with the input file, if a document of it is too long.
 absl::Status OfFile(const std::string& path, const absl::Status& status) {
   if (status.code() != absl::StatusCode::kInvalidArgument) return status;
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
-}
-
-absl::StatusOr<bool> IsJsonLines(const fs::path& file, TextFormat format) {
-  if (format != TextFormat::kAuto) return format == TextFormat::kJsonLines;
-  for (const char* unsupported : {".xz", ".bz2", ".zip"}) {
-    if (file.extension() != unsupported) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(file.string(), ": ", unsupported,
-                     " files cannot be read; decompress it or convert it to .gz or .zst"));
-  }
-  const bool is_compressed = !TextSource::CompressionOf(file.string()).empty();
-  const fs::path extension = is_compressed ? file.stem().extension() : file.extension();
-  return extension == ".jsonl" || extension == ".json";
 }
 
 // Checks that the output may be written, and makes its folder. The index is renamed last, so only
@@ -144,17 +73,25 @@ class Preparation {
         pool_(tokenizer, rules_, options.workers),
         progress_(total_bytes) {}
 
-  absl::Status AddFile(const std::string& path, bool is_json_lines) {
-    absl::StatusOr<LineReader> reader = LineReader::Open(path);
+  absl::Status AddFile(InputFile file) {
+    if (!file.problem.empty()) return SkipFile(file);
+    absl::StatusOr<LineReader> reader = LineReader::Open(file.path);
     if (!reader.ok()) return AfterPendingBlocks(reader.status());
-    RETURN_IF_ERROR(is_json_lines ? AddLines(path, *reader) : AddPlain(path, *reader));
+    if (file.is_pipe) {
+      const absl::Status status = CheckStart(options_, *reader, &file);
+      if (!status.ok()) return AfterPendingBlocks(status);
+      if (!file.problem.empty()) return SkipFile(file);
+    }
+    RETURN_IF_ERROR(file.is_json_lines ? AddLines(file.path, *reader)
+                                       : AddPlain(file.path, *reader));
     file_bytes_ += reader->file_bytes();
     ++report_.files;
     return absl::OkStatus();
   }
 
-  absl::Status Finish(PrepareReport* report) {
+  absl::Status Finish(std::vector<std::string> skipped, PrepareReport* report) {
     RETURN_IF_ERROR(WriteAll());
+    report_.skipped = std::move(skipped);
     RETURN_IF_ERROR(writer_->Finish());
     report_.tokens = writer_->num_tokens();
     report_.documents = writer_->num_documents();
@@ -173,6 +110,15 @@ class Preparation {
     bool begins_file;
     int64_t file_bytes;  // bytes read of all files, up to the end of this block
   };
+
+  // Counts a file that is no text, in the order of the inputs.
+  absl::Status SkipFile(const InputFile& file) {
+    RETURN_IF_ERROR(WriteAll());
+    if (report_.bad_lines++ == 0) report_.first_bad_line = file.problem;
+    file_bytes_ += file.bytes;
+    ++report_.files;
+    return absl::OkStatus();
+  }
 
   absl::Status AddLines(const std::string& path, LineReader& reader) {
     for (bool is_first = true;; is_first = false) {
@@ -330,22 +276,20 @@ absl::Status PrepareData(const PrepareOptions& options, PrepareReport* report) {
     return absl::InvalidArgumentError(
         absl::StrCat(options.workers, " workers; use 1 to ", kMaxWorkers));
   }
-  ASSIGN_OR_RETURN(const std::vector<fs::path> files, ListFiles(options.inputs));
+  ASSIGN_OR_RETURN(InputList inputs, ListInputs(options));
   int64_t total_bytes = 0;
-  for (const fs::path& file : files) {
-    RETURN_IF_ERROR(IsJsonLines(file, options.format).status());
-    std::error_code error;
-    total_bytes += static_cast<int64_t>(fs::file_size(file, error));
-    if (error) return FileError(file, error);
+  bool has_pipe = false;
+  for (const InputFile& file : inputs.files) {
+    total_bytes += file.bytes;
+    has_pipe |= file.is_pipe;
   }
+  if (has_pipe) total_bytes = PrepareProgress::kUnknownBytes;
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, OpenTokenizer(options));
   RETURN_IF_ERROR(PrepareOutput(options));
   ASSIGN_OR_RETURN(auto writer, IndexedDatasetWriter::Create(options.output, tokenizer->vocab()));
   Preparation preparation(options, *tokenizer, std::move(writer), total_bytes);
-  for (const fs::path& file : files) {
-    RETURN_IF_ERROR(preparation.AddFile(file.string(), *IsJsonLines(file, options.format)));
-  }
-  RETURN_IF_ERROR(preparation.Finish(report));
+  for (const InputFile& file : inputs.files) RETURN_IF_ERROR(preparation.AddFile(file));
+  RETURN_IF_ERROR(preparation.Finish(std::move(inputs.skipped), report));
   report->seconds = SecondsSince(start);
   return absl::OkStatus();
 }

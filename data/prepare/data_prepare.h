@@ -12,13 +12,13 @@
 namespace unipool {
 
 enum class TextFormat {
-  kAuto,       // by name without .gz or .zst: .jsonl and .json are JSON lines, others plain text
+  kAuto,       // by name (file_kind.h); a plain text that begins like JSON is refused
   kPlain,      // each file is one document
   kJsonLines,  // each line is an object whose text field is one document
 };
 
 struct PrepareOptions {
-  std::vector<std::string> inputs;  // files, or folders: all files below except hidden ones, sorted
+  std::vector<std::string> inputs;  // files, pipes, or folders, whose files are sorted
   std::string output;               // PREFIX of PREFIX.bin and PREFIX.idx; its folder is created
   TextFormat format = TextFormat::kAuto;
   std::string text_field = "text";
@@ -31,7 +31,8 @@ struct PrepareOptions {
 
 struct PrepareReport {
   int64_t files = 0;
-  int64_t input_bytes = 0;  // text, after decompression
+  std::vector<std::string> skipped;  // files and folders below input folders, with the reason
+  int64_t input_bytes = 0;           // text, after decompression
   int64_t documents = 0;
   int64_t tokens = 0;
   int64_t blank_lines = 0;  // of JSON lines; passed over

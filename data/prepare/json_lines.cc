@@ -98,11 +98,8 @@ absl::StatusOr<LineReader> LineReader::Open(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<TextSource> source, TextSource::Open(path));
   LineReader reader(path, std::move(source));
   const absl::string_view mark = kByteOrderMark;
-  while (reader.buffer_.size() < mark.size()) {
-    ASSIGN_OR_RETURN(const bool more, reader.ReadMore());
-    if (!more) break;
-  }
-  if (absl::StartsWith(reader.buffer_, mark)) reader.begin_ = mark.size();
+  ASSIGN_OR_RETURN(const absl::string_view head, reader.Head(mark.size()));
+  if (head == mark) reader.begin_ = mark.size();
   return reader;
 }
 
@@ -119,6 +116,14 @@ absl::StatusOr<bool> LineReader::ReadMoreOfLine() {
   if (buffer_.size() <= kMaxLineBytes) return ReadMore();
   return absl::InvalidArgumentError(absl::StrCat(path_, ": a line of more than ", kMaxLineBytes,
                                                  " bytes; is it a text file with lines?"));
+}
+
+absl::StatusOr<absl::string_view> LineReader::Head(size_t bytes) {
+  while (buffer_.size() - begin_ < bytes) {
+    ASSIGN_OR_RETURN(const bool more, ReadMore());
+    if (!more) break;
+  }
+  return absl::string_view(buffer_).substr(begin_, bytes);
 }
 
 absl::StatusOr<bool> LineReader::Next(absl::string_view* line) {

@@ -23,6 +23,10 @@ class LineReader {
   // Reads the start of the file.
   static absl::StatusOr<LineReader> Open(const std::string& path);
 
+  // The next bytes of the text, `bytes` of them unless it ends before; the other methods return
+  // them again. Valid until the next call.
+  absl::StatusOr<absl::string_view> Head(size_t bytes);
+
   // Sets `line` to the next line without its newline, valid until the next call. Returns false at
   // the end of the file.
   absl::StatusOr<bool> Next(absl::string_view* line);

@@ -43,13 +43,17 @@ std::string ProgressText(const PrepareProgress::Done& done, int64_t total_file_b
                          double seconds) {
   constexpr int kBarWidth = 20;
   constexpr double kMegabyte = 1e6;
+  const double speed = static_cast<double>(done.text_bytes) / kMegabyte / std::max(seconds, 1e-9);
+  if (total_file_bytes == PrepareProgress::kUnknownBytes) {
+    return absl::StrFormat("%.1f MB read, %.1f MB/s of text, %d documents",
+                           static_cast<double>(done.file_bytes) / kMegabyte, speed, done.documents);
+  }
   const double total = std::max(static_cast<double>(total_file_bytes), 1.0);
   const double share = std::min(static_cast<double>(done.file_bytes) / total, 1.0);
   const int filled = static_cast<int>(share * kBarWidth);
-  std::string text = absl::StrFormat(
-      "[%s%s] %3.0f %% of %.1f MB, %.1f MB/s of text, %d documents", std::string(filled, '#'),
-      std::string(kBarWidth - filled, '-'), 100 * share, total / kMegabyte,
-      static_cast<double>(done.text_bytes) / kMegabyte / std::max(seconds, 1e-9), done.documents);
+  std::string text = absl::StrFormat("[%s%s] %3.0f %% of %.1f MB, %.1f MB/s of text, %d documents",
+                                     std::string(filled, '#'), std::string(kBarWidth - filled, '-'),
+                                     100 * share, total / kMegabyte, speed, done.documents);
   if (share == 0) return text;
   const int64_t eta = std::llround(seconds * (1 - share) / share);
   if (eta >= 3600) {

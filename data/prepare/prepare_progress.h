@@ -17,6 +17,8 @@ class PrepareProgress {
     int64_t documents = 0;
   };
 
+  static constexpr int64_t kUnknownBytes = -1;  // the total if an input is a pipe
+
   explicit PrepareProgress(int64_t total_file_bytes);
   PrepareProgress(const PrepareProgress&) = delete;
   PrepareProgress& operator=(const PrepareProgress&) = delete;
@@ -32,7 +34,8 @@ class PrepareProgress {
   Clock::time_point next_;
 };
 
-// "[######--------------]  30 % of 38.8 MB, 25.1 MB/s of text, 1200 documents, ETA 0:12"
+// "[######--------------]  30 % of 38.8 MB, 25.1 MB/s of text, 1200 documents, ETA 0:12";
+// without a known total "11.6 MB read, 25.1 MB/s of text, 1200 documents".
 std::string ProgressText(const PrepareProgress::Done& done, int64_t total_file_bytes,
                          double seconds);
 

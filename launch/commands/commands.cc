@@ -1,15 +1,14 @@
 #include "launch/commands/commands.h"
 
-#include <algorithm>
 #include <iostream>
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "launch/world/exit_codes.h"
 #include "launch/world/world.h"
+#include "runtime/quote.h"
 
 namespace unipool {
 
@@ -20,18 +19,16 @@ std::vector<Command> AllCommands() {
 
 namespace {
 
-// One line of at most 4,000 bytes: words of more than 300 bytes, such as a path that nobody typed,
-// are cut, and control characters are spaces.
-std::string OneLine(absl::string_view message) {
-  constexpr size_t kMaxWord = 300, kMaxLine = 4000;
-  std::string line;
+// The message in at most 4,000 bytes. Words of more than 300 bytes, such as a path that nobody
+// typed, are cut.
+std::string Shortened(absl::string_view message) {
+  constexpr size_t kMaxWord = 300, kMaxBytes = 4000;
+  std::string text;
   for (const absl::string_view word : absl::StrSplit(message, ' ')) {
-    if (!line.empty()) line += ' ';
-    absl::StrAppend(&line, word.substr(0, kMaxWord), word.size() > kMaxWord ? "..." : "");
+    if (!text.empty()) text += ' ';
+    absl::StrAppend(&text, word.substr(0, kMaxWord), word.size() > kMaxWord ? "..." : "");
   }
-  if (line.size() > kMaxLine) line = line.substr(0, kMaxLine) + "...";
-  std::replace_if(line.begin(), line.end(), absl::ascii_iscntrl, ' ');
-  return line;
+  return text.size() > kMaxBytes ? text.substr(0, kMaxBytes) + "..." : text;
 }
 
 }  // namespace
@@ -40,7 +37,8 @@ int Report(const absl::Status& status) {
   if (status.ok()) return kExitDone;
   if (MustReport(status)) {
     // A single write, so that lines of other processes do not mix with it.
-    std::cerr << absl::StrCat("unipool: ", OneLine(status.message()), "\n") << std::flush;
+    std::cerr << absl::StrCat("unipool: ", OneLine(Shortened(status.message())), "\n")
+              << std::flush;
   }
   switch (status.code()) {
     case absl::StatusCode::kCancelled:

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "data/indexed_dataset.h"
 #include "data/prepare/bigram.h"
 #include "data/prepare/data_prepare.h"
@@ -18,6 +19,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/data_views.h"
 #include "launch/commands/run_flags.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -27,8 +29,8 @@ CommandSpec PrepareSpec() {
   return {
       .flags = {
           {"input", "FILE",
-           "text or JSON lines, plain, .gz or .zst, or a folder of such files, whose hidden files "
-           "are skipped",
+           "text or JSON lines, plain, gzip or zstd, a pipe, or a folder of such files with its "
+           "links; hidden files, readmes, checksums and token files of a folder are skipped",
            true},
           {"output", "PREFIX", "writes PREFIX.bin and PREFIX.idx (required)"},
           {"tokenizer", "byte|gpt2", "gpt2 is byte-level BPE (default byte)"},
@@ -37,8 +39,8 @@ CommandSpec PrepareSpec() {
           {"workers", "N",
            "threads that tokenize; any number writes the same bytes (default: all cores)"},
           {"format", "auto|text|jsonl",
-           "format of the input; auto reads .jsonl and .json as JSON lines and all others as text "
-           "(default auto)"},
+           "format of the input; auto reads .jsonl, .ndjson, .jsonlines, .jl and .json in any case "
+           "as JSON lines and all others as text, unless they begin like JSON (default auto)"},
           {"text-field", "NAME", "field of a JSON line that holds the document (default text)"},
           {"skip-bad", "",
            "skips and counts malformed lines and files that are not UTF-8, instead of failing"},
@@ -82,6 +84,29 @@ absl::Status ParseTokenizer(const CommandLine& line, PrepareOptions* options) {
   return absl::OkStatus();
 }
 
+// What was read otherwise than a user may expect, a line each.
+void PrintRemarks(const PrepareReport& report) {
+  constexpr size_t kShown = 3;
+  const std::vector<std::string>& skipped = report.skipped;
+  if (!skipped.empty()) {
+    const std::vector<std::string> shown(
+        skipped.begin(), skipped.begin() + static_cast<int64_t>(std::min(kShown, skipped.size())));
+    const size_t others = skipped.size() - shown.size();
+    absl::PrintF("skipped in folders: %s%s; name a file with --input to read it\n",
+                 OneLine(absl::StrJoin(shown, ", ")),
+                 others == 0 ? "" : absl::StrCat(" and ", others, " more"));
+  }
+  if (report.blank_lines > 0) absl::PrintF("%d blank lines passed over\n", report.blank_lines);
+  if (report.special_lines > 0) {
+    absl::PrintF("%d lines have NaN, Infinity or a number beyond 1.8e308 in another field\n",
+                 report.special_lines);
+  }
+  if (report.bad_lines > 0) {
+    absl::PrintF("%d malformed lines or files skipped; the first is %s\n", report.bad_lines,
+                 OneLine(report.first_bad_line));
+  }
+}
+
 absl::Status Prepare(const CommandLine& line) {
   PrepareOptions options;
   options.inputs = line.Values("input");
@@ -104,15 +129,7 @@ absl::Status Prepare(const CommandLine& line) {
       "%s.bin, .idx: %d documents, %d tokens from %d files, %.1f MB in %.1f s (%.1f MB/s)\n",
       options.output, report.documents, report.tokens, report.files, report.input_bytes / 1e6,
       report.seconds, report.input_bytes / 1e6 / std::max(report.seconds, 1e-9));
-  if (report.blank_lines > 0) absl::PrintF("%d blank lines passed over\n", report.blank_lines);
-  if (report.special_lines > 0) {
-    absl::PrintF("%d lines have NaN, Infinity or a number beyond 1.8e308 in another field\n",
-                 report.special_lines);
-  }
-  if (report.bad_lines > 0) {
-    absl::PrintF("%d malformed lines or files skipped; the first is %s\n", report.bad_lines,
-                 report.first_bad_line);
-  }
+  PrintRemarks(report);
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -137,6 +138,15 @@ TEST(Json, MessagesShowLittleOfAValue) {
   const auto refused = Json::Parse("[\"" + std::string(1'000'000, 'q'));
   EXPECT_STATUS(refused, kInvalidArgument, "not valid JSON at byte 1000003");
   EXPECT_LT(refused.status().message().size(), 100u);
+}
+
+TEST(Json, AZeroByteIsNotTheEnd) {
+  for (const char* text : {"[1]0", "[1] 0[2]", "10", "0"}) {
+    std::string with_zero = text;
+    std::replace(with_zero.begin(), with_zero.end(), '0', '\0');
+    EXPECT_STATUS(Json::Parse(with_zero), kInvalidArgument,
+                  absl::StrCat("at byte ", with_zero.find('\0') + 1));
+  }
 }
 
 TEST(Json, DeepNestingIsRefusedAndEndsNothing) {

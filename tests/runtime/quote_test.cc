@@ -33,6 +33,13 @@ TEST(QuoteInput, CutsALongTextAndGivesItsSize) {
   EXPECT_EQ(QuoteInput(shown + "\xc3\xa9"), absl::StrCat("\"", shown, "...\" (61 bytes)"));
 }
 
+TEST(OneLine, KeepsTheWholeMessage) {
+  const std::string message = "a \"name\" with \\ and caf\xc3\xa9";
+  EXPECT_EQ(OneLine(message), message);
+  EXPECT_EQ(OneLine("a\nb\x1b.jsonl: \xff"), "a\\nb\\x1b.jsonl: \\xff");
+  EXPECT_EQ(OneLine(std::string(1000, 'x')).size(), 1000u);
+}
+
 TEST(QuoteInput, AnyBytesBecomeAShortLineOfUtf8) {
   std::mt19937 random(4);
   for (int i = 0; i < 2000; ++i) {

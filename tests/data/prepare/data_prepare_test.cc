@@ -74,9 +74,9 @@ TEST_F(PrepareDataTest, EveryLineIsADocument) {
 TEST_F(PrepareDataTest, FoldersAreReadInLexicalOrder) {
   folder_.Write("in/b.txt", "plain\n");
   folder_.Write("in/a/z.json", "{\"text\":\"json\"}\n");
-  folder_.Write("in/c.py", "{\"text\":\"source\"}\n");
+  folder_.Write("in/c.py", "print('source')\n");
   ASSERT_OK(PrepareData(Options({folder_.Path("in")})));
-  EXPECT_THAT(Documents(), ElementsAre("json", "plain\n", "{\"text\":\"source\"}\n"));
+  EXPECT_THAT(Documents(), ElementsAre("json", "plain\n", "print('source')\n"));
 }
 
 TEST_F(PrepareDataTest, TheFormatAndTheFieldCanBeForced) {

@@ -13,6 +13,12 @@ TEST(PrepareProgress, PrintsShareSpeedAndEta) {
             "[--------------------]   0 % of 0.0 MB, 0.0 MB/s of text, 0 documents, ETA 2:46:39");
 }
 
+TEST(PrepareProgress, PrintsWhatWasReadOfAPipe) {
+  EXPECT_EQ(ProgressText({.file_bytes = 3'000'000, .text_bytes = 9'000'000, .documents = 12},
+                         PrepareProgress::kUnknownBytes, 3),
+            "3.0 MB read, 3.0 MB/s of text, 12 documents");
+}
+
 TEST(PrepareProgress, PrintsNoEtaAtTheStartAndZeroAtTheEnd) {
   EXPECT_EQ(ProgressText({}, 0, 0),
             "[--------------------]   0 % of 0.0 MB, 0.0 MB/s of text, 0 documents");

@@ -106,6 +106,32 @@ TEST(DataCommand, ReportsSkippedLines) {
               HasSubstr("1 malformed lines or files skipped; the first is " + input + " line 2"));
 }
 
+TEST(DataCommand, ReportsWhatWasPassedOver) {
+  const TempFolder folder;
+  folder.Write("in/a.jsonl", "{\"text\": \"x\"}\n\n{\"text\": \"y\", \"n\": NaN}\n\n");
+  for (const char* name : {"README", "SHA256SUMS", ".git/a", "b\nc.md5"}) {
+    folder.Write(std::string("in/") + name, "");
+  }
+  const std::string in = folder.Path("in");
+  const Outcome outcome = Call({"prepare", "--input", in, "--output", folder.Path("x")});
+  EXPECT_EQ(outcome.exit_status, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("2 documents, 4 tokens from 1 files"));
+  EXPECT_THAT(outcome.out, HasSubstr("\nskipped in folders: " + in + "/.git (hidden), " + in +
+                                     "/README (a readme), " + in +
+                                     "/SHA256SUMS (checksums) and 1 "
+                                     "more; name a file with --input to read it\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("\n2 blank lines passed over\n1 lines have NaN, "));
+}
+
+TEST(DataCommand, ANameWithControlCharactersStaysInTheLine) {
+  const TempFolder folder;
+  const std::string input = folder.Write("a\nb\x1b.jsonl", "[]\n");
+  const Outcome outcome = Call({"prepare", "--input", input, "--output", folder.Path("x")});
+  EXPECT_EQ(outcome.exit_status, 2);
+  EXPECT_THAT(outcome.error, HasSubstr("a\\nb\\x1b.jsonl line 1: an array"));
+  EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1);
+}
+
 TEST(DataCommand, InspectsAnEmptyDataset) {
   const TempFolder folder;
   ASSERT_EQ(Call({"prepare", "--input", folder.Write("a.txt", ""), "--output", folder.Path("x")})
