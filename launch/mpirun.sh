@@ -227,10 +227,17 @@ summarize_paragraph() {
   esac
 }
 
+# Copies the standard output of a job. If its reader has gone, drops the rest: mpirun would end the
+# job.
+copy_output() {
+  trap '' INT TERM HUP USR1 USR2 XCPU PIPE
+  cat 2> /dev/null || cat > /dev/null
+}
+
 # Copies the standard error of a job, with each known paragraph of mpirun (several lines between two
 # rulers) replaced by one line. Returns $bad_input if mpirun could not start the program.
 filter_errors() {
-  trap '' INT TERM HUP USR1 USR2 XCPU
+  trap '' INT TERM HUP USR1 USR2 XCPU PIPE
   local line held=() block="" refused=0
   print_held() {
     [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2
@@ -292,16 +299,19 @@ trap handle_interrupt INT
 # terminal reach only this script; because of setpriv, mpirun ends if this script is killed.
 # SIGXCPU, which batch systems send to all processes of a job, does not end mpirun.
 run_job() {
-  local placed=() reader sleeper pause
+  local placed=() reader writer sleeper pause
   [[ -z "$ranks" ]] || placed+=(-np "$ranks")
   [[ ${#hosts[@]} -eq 0 ]] || placed+=(--host "$(IFS=,; echo "${hosts[*]}")")
   [[ -z "$hostfile" ]] || placed+=(--hostfile "$hostfile")
   exec {errors}> >(filter_errors)
   reader=$!
+  exec {output}> >(copy_output)
+  writer=$!
   (
     trap '' XCPU
     exec setsid setpriv --pdeathsig TERM mpirun -x UNIPOOL_TERMINAL -x UNIPOOL_STARTED \
-      -x UNIPOOL_RESTART "${placed[@]}" "${options[@]}" "$@" 2>&"$errors" {errors}>&-
+      -x UNIPOOL_RESTART "${placed[@]}" "${options[@]}" "$@" >&"$output" 2>&"$errors" \
+      {output}>&- {errors}>&-
   ) &
   mpirun_pid=$!
   [[ $stop_requested == false ]] || send_stop
@@ -312,13 +322,14 @@ run_job() {
     [[ $stop_requested == true ]] && pause=0.2 || pause=2
     sleep "$pause" &
     sleeper=$!
-    wait -n "$mpirun_pid" "$sleeper" || true
+    wait -n "$mpirun_pid" "$sleeper" 2> /dev/null || true
     kill "$sleeper" 2> /dev/null || true
     [[ $stop_requested == false || $interrupts -gt 1 ]] || send_stop
   done
-  wait "$mpirun_pid" || status=$?
+  wait "$mpirun_pid" 2> /dev/null || status=$?
   mpirun_pid=""
-  exec {errors}>&-
+  exec {output}>&- {errors}>&-
+  wait "$writer" || true
   wait "$reader" || [[ $? -ne $bad_input ]] || status=$bad_input
 }
 

@@ -107,6 +107,14 @@ class Job:
         self.process.kill()
 
 
+def exchange(one, other):
+    """Exchanges two paths atomically, so that no process finds either of them missing."""
+    at_cwd, flags = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done = ctypes.CDLL(None, use_errno=True).renameat2(at_cwd, os.fsencode(one), at_cwd,
+                                                       os.fsencode(other), flags)
+    assert done == 0, f"{one}, {other}: {os.strerror(ctypes.get_errno())}"
+
+
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 
 

@@ -226,9 +226,8 @@ class ResumeTest(support.TextTest):
         saved = processes.finished_in(away)
         step = processes.last_step(run_dir)
         processes.wait_for(lambda: processes.last_step(run_dir) > step + 30, 60, "more steps")
-        folder.unlink()
         (away / "step_00000001.tmp").mkdir()  # left by a save that failed
-        away.rename(folder)
+        processes.exchange(away, folder)
         processes.wait_for(lambda: processes.finished_in(folder) > saved, 60, "a save")
         job.signal(signal.SIGTERM)
         status, _, errors = job.finish()
