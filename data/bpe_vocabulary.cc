@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "data/input_file.h"
+#include "runtime/files.h"
 #include "runtime/json.h"
 #include "runtime/quote.h"
 #include "runtime/status.h"
@@ -24,7 +25,7 @@ absl::Status Damaged(const std::string& where, const std::string& what) {
 
 // The text of a file without a byte order mark.
 absl::StatusOr<std::string> ReadText(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string text, ReadInput(path, BpeVocabulary::kMaxFileBytes));
+  ASSIGN_OR_RETURN(std::string text, ReadSmallFile(path, BpeVocabulary::kMaxFileBytes));
   if (absl::StartsWith(text, kByteOrderMark)) text.erase(0, sizeof(kByteOrderMark) - 1);
   return text;
 }

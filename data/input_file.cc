@@ -45,23 +45,4 @@ absl::StatusOr<int> OpenInput(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<std::string> ReadInput(const std::string& path, int64_t max_bytes) {
-  ASSIGN_OR_RETURN(const int fd, OpenInput(path));
-  std::string text;
-  char block[1 << 16];
-  ssize_t got = 0;
-  while ((got = read(fd, block, sizeof(block))) != 0) {
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) break;
-    text.append(block, static_cast<size_t>(got));
-    if (static_cast<int64_t>(text.size()) > max_bytes) break;
-  }
-  const int error = errno;
-  close(fd);
-  if (got < 0) return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot read"));
-  if (got == 0) return text;
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": more than ", max_bytes, " bytes; is it the right file?"));
-}
-
 }  // namespace unipool

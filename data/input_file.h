@@ -2,7 +2,6 @@
 // such as /dev/zero never ends.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -19,9 +18,6 @@ bool IsPipe(const std::string& path);
 
 // CheckInput, and a file descriptor open for reading, which the caller closes.
 absl::StatusOr<int> OpenInput(const std::string& path);
-
-// The content of a regular file or a pipe. INVALID_ARGUMENT if it has more than `max_bytes`.
-absl::StatusOr<std::string> ReadInput(const std::string& path, int64_t max_bytes);
 
 // Starts UTF-8 text of some programs on Windows; not a part of the text.
 inline constexpr char kByteOrderMark[] = "\xef\xbb\xbf";

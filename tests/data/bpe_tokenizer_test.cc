@@ -200,10 +200,10 @@ TEST_F(DamagedVocabulary, MessagesShowLittleOfALongToken) {
 
 TEST_F(DamagedVocabulary, SpecialFilesAreRefused) {
   const std::string vocab = folder_.Write("v.json", Vocab(more_));
-  EXPECT_STATUS(OpenGpt2Tokenizer("/dev/urandom", "m.txt"), kInvalidArgument,
-                "/dev/urandom: a device; expected a file or a pipe");
-  EXPECT_STATUS(OpenGpt2Tokenizer(vocab, "/dev/zero"), kInvalidArgument, "/dev/zero: a device");
-  EXPECT_STATUS(OpenGpt2Tokenizer(vocab, folder_.Path("")), kInvalidArgument, ": a folder");
+  EXPECT_STATUS(OpenGpt2Tokenizer("/dev/urandom", "m.txt"), kFailedPrecondition,
+                "/dev/urandom: is a device; give the path of a file");
+  EXPECT_STATUS(OpenGpt2Tokenizer(vocab, "/dev/zero"), kFailedPrecondition, "is a device");
+  EXPECT_STATUS(OpenGpt2Tokenizer(vocab, folder_.Path("")), kFailedPrecondition, ": is a folder");
 }
 
 TEST_F(DamagedVocabulary, ErrorsInTheVocabularyAreNamed) {
