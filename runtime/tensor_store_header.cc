@@ -8,10 +8,10 @@
 #include <set>
 #include <tuple>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "runtime/json.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -40,13 +40,13 @@ class Syntax : public JsonEvents {
   bool Key(std::string& name) override {
     if (keys_.back().insert(name).second) return true;
     error_ =
-        absl::StrCat("expected distinct names, found '", absl::Utf8SafeCEscape(name), "' twice");
+        absl::StrCat("expected distinct names, found '", CutInput(name), "' twice");
     return false;
   }
   void Malformed(size_t byte, const std::string& token) override {
     error_ =
         absl::StrCat("expected JSON, which ends at byte ", kTextBegin + static_cast<int64_t>(byte),
-                     " before '", absl::Utf8SafeCEscape(token.substr(0, 40)), "'");
+                     " before '", CutInput(token.substr(0, 40)), "'");
   }
 
  private:
@@ -105,7 +105,7 @@ class Parser {
     const size_t found = text_.find(absl::StrCat("\"", name, "\""));
     const int64_t byte =
         kTextBegin + (found == absl::string_view::npos ? 0 : static_cast<int64_t>(found));
-    return absl::DataLossError(absl::StrCat(path_, ": tensor '", absl::Utf8SafeCEscape(name),
+    return absl::DataLossError(absl::StrCat(path_, ": tensor '", CutInput(name),
                                             "' at byte ", byte, ": ", parts..., kDamageAdvice));
   }
 
@@ -113,8 +113,8 @@ class Parser {
     if (!json.is_object()) return Damage("expected __metadata__ to be an object");
     for (const auto& [key, value] : json.members()) {
       if (!value.is_string()) {
-        return Damage(absl::StrCat("expected text for __metadata__ '", absl::Utf8SafeCEscape(key),
-                                   "', found ", value.Dump().substr(0, 80)));
+        return Damage(absl::StrCat("expected text for __metadata__ '", CutInput(key),
+                                   "', found ", CutInput(value.Dump())));
       }
       (*out)[key] = value.string();
     }

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -22,6 +21,7 @@
 #include "launch/config/renamed_fields.h"
 #include "runtime/content_hash.h"
 #include "runtime/files.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -39,7 +39,7 @@ std::string SealOf(absl::string_view text) {
 
 // Quotes text from the file, so that an error stays one line.
 std::string Quoted(absl::string_view text) {
-  return absl::StrCat("'", absl::Utf8SafeCEscape(text.substr(0, 80)), "'");
+  return absl::StrCat("'", CutInput(text), "'");
 }
 
 // The text before the final hash line, if the hash is right.
