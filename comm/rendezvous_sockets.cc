@@ -116,7 +116,7 @@ absl::StatusOr<TcpSocket> TcpSocket::Accept(absl::Time until) const {
       Configure(connection.descriptor_);
       return connection;
     }
-    const absl::Status ready = WaitReady(descriptor_, POLLIN, until);
+    absl::Status ready = WaitReady(descriptor_, POLLIN, until);
     if (!ready.ok()) return ready;
   }
 }
@@ -131,7 +131,7 @@ absl::Status TcpSocket::Send(const void* data, size_t bytes, absl::Time until) c
       continue;
     }
     if (!WouldBlock()) return ConnectionClosed();
-    const absl::Status ready = WaitReady(descriptor_, POLLOUT, until);
+    absl::Status ready = WaitReady(descriptor_, POLLOUT, until);
     if (!ready.ok()) return ready;
   }
   return absl::OkStatus();
@@ -147,7 +147,7 @@ absl::Status TcpSocket::Receive(void* data, size_t bytes, absl::Time until) cons
       continue;
     }
     if (received == 0 || !WouldBlock()) return ConnectionClosed();
-    const absl::Status ready = WaitReady(descriptor_, POLLIN, until);
+    absl::Status ready = WaitReady(descriptor_, POLLIN, until);
     if (!ready.ok()) return ready;
   }
   return absl::OkStatus();

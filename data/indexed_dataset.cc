@@ -44,7 +44,7 @@ void Convert(const uint8_t* source, absl::Span<Out> out) {
     if constexpr (sizeof(T) > sizeof(Out)) {
       id = std::clamp<T>(id, std::numeric_limits<Out>::min(), std::numeric_limits<Out>::max());
     }
-    out[i] = static_cast<Out>(id);
+    out[i] = static_cast<Out>(id);  // NOLINT(bugprone-signed-char-misuse): a number
   }
 }
 

@@ -269,13 +269,13 @@ Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 int64_t Checkpoint::step() const { return manifest_->step(); }
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
-  ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(folder));
+  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
   const int64_t named = StepOfName(folder.substr(folder.rfind('/') + 1));
   if (named >= 0 && named != manifest.step()) {
     return absl::DataLossError(absl::StrCat(folder, "/", kManifestName, ": is of step ",
                                             manifest.step(), ", in a folder of step ", named));
   }
-  return Checkpoint(folder, std::move(manifest));
+  return Checkpoint(folder, manifest);
 }
 
 config::Run Checkpoint::run() const {

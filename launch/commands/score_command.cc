@@ -67,7 +67,7 @@ class LineWriter {
     if (synced && closed && std::rename(partial_.c_str(), path_.c_str()) == 0) {
       return absl::OkStatus();
     }
-    const absl::Status status = Failed();
+    absl::Status status = Failed();
     std::remove(partial_.c_str());
     return status;
   }

@@ -132,7 +132,7 @@ absl::Status TrainingSession::Open() {
 }
 
 absl::Status TrainingSession::Train() {
-  const absl::Status trained = TrainWithRewinds();
+  absl::Status trained = TrainWithRewinds();
   if (!trained.ok()) {
     saver_->Settle();  // finishes a save in progress: its step is sound
     return trained;
@@ -200,7 +200,7 @@ absl::Status TrainingSession::TrainWithRewinds() {
   constexpr int64_t kNewest = std::numeric_limits<int64_t>::max();
   int64_t rewound_to = -1;
   while (true) {
-    const absl::Status status = trainer_->Run([this](const StepRecord& record) {
+    absl::Status status = trainer_->Run([this](const StepRecord& record) {
       Report(record);
       return absl::OkStatus();
     });
