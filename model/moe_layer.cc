@@ -52,7 +52,10 @@ void MoeLayer::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) cons
 }
 
 void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums) const {
-  Compute(ctx, CountUnrouted{.gates = saved.router.gates, .count = shared_.statistics->unrouted()});
+  Compute(ctx, CountUnrouted{.ids = saved.router.ids,
+                             .gates = saved.router.gates,
+                             .tokens = shared_.statistics->unrouted(),
+                             .choices = shared_.statistics->unrouted_choices(layer_)});
   shared_.balance->Add(ctx, layer_, saved.router.scores, sums);
 }
 
