@@ -15,12 +15,6 @@
 namespace unipool {
 namespace {
 
-// Largest / mean; 1 if nothing was counted.
-double Imbalance(int64_t largest, int64_t total, int experts) {
-  if (total == 0) return 1;
-  return static_cast<double>(largest) * experts / static_cast<double>(total);
-}
-
 // Divides by the sum; equal shares if nothing was counted.
 void Normalize(absl::Span<double> shares) {
   const double total = std::accumulate(shares.begin(), shares.end(), 0.0);
@@ -53,7 +47,8 @@ absl::StatusOr<std::unique_ptr<LoadStatistics>> LoadStatistics::Create(
   }
   CHECK_EQ(static_cast<int>(self->first_layer_of_pool_.size()), self->num_pools());
   self->first_layer_of_pool_.push_back(self->num_layers());
-  ++size;  // the count of unrouted tokens
+  self->state_size_ = size + 1;  // and the count of unrouted tokens
+  size += self->state_size_;
   ASSIGN_OR_RETURN(self->previous_, MirroredTensor::Create(device, DType::kInt64, size));
   ASSIGN_OR_RETURN(self->buffer_,
                    Buffer::Allocate(device, 3 * size * static_cast<int64_t>(sizeof(int64_t))));
@@ -110,20 +105,39 @@ void LoadStatistics::LayerShares(int layer, absl::Span<double> shares) const {
 void LoadStatistics::PoolShares(int pool, absl::Span<double> shares) const {
   CHECK(has_previous_) << "there is no previous step; check has_previous() first";
   CHECK_EQ(static_cast<int>(shares.size()), experts_of_pool_[pool]);
-  for (size_t e = 0; e < shares.size(); ++e) {
-    shares[e] = static_cast<double>(OfPool(pool, static_cast<int>(e)));
+  std::fill(shares.begin(), shares.end(), 0.0);
+  for (int l = first_layer_of_pool_[pool]; l < first_layer_of_pool_[pool + 1]; ++l) {
+    for (size_t e = 0; e < shares.size(); ++e) shares[e] += static_cast<double>(previous(l)[e]);
   }
   Normalize(shares);
+}
+
+absl::Span<const int64_t> LoadStatistics::previous_unrouted_choices(int layer) const {
+  CHECK(has_previous_) << "there is no previous step; check has_previous() first";
+  return step_unrouted_choices().subspan(static_cast<size_t>(first_[layer]),
+                                         static_cast<size_t>(experts(layer)));
+}
+
+int64_t LoadStatistics::previous_load(int layer, int expert) const {
+  return previous(layer)[expert] - previous_unrouted_choices(layer)[expert];
+}
+
+double LoadStatistics::Imbalance(int first_layer, int last_layer) const {
+  int64_t largest = 0, total = 0;
+  for (int e = 0; e < experts(first_layer); ++e) {
+    int64_t load = 0;
+    for (int l = first_layer; l < last_layer; ++l) load += previous_load(l, e);
+    largest = std::max(largest, load);
+    total += load;
+  }
+  if (total == 0) return 1;
+  return static_cast<double>(largest) * experts(first_layer) / static_cast<double>(total);
 }
 
 double LoadStatistics::LayerImbalance() const {
   if (!has_previous_ || num_layers() == 0) return 0;
   double sum = 0;
-  for (int l = 0; l < num_layers(); ++l) {
-    const absl::Span<const int64_t> counts = previous(l);
-    sum += Imbalance(*std::max_element(counts.begin(), counts.end()),
-                     std::accumulate(counts.begin(), counts.end(), int64_t{0}), experts(l));
-  }
+  for (int l = 0; l < num_layers(); ++l) sum += Imbalance(l, l + 1);
   return sum / num_layers();
 }
 
@@ -131,13 +145,7 @@ double LoadStatistics::PoolImbalance() const {
   if (!has_previous_ || num_pools() == 0) return 0;
   double sum = 0;
   for (int p = 0; p < num_pools(); ++p) {
-    int64_t largest = 0, total = 0;
-    for (int e = 0; e < experts_of_pool_[p]; ++e) {
-      const int64_t count = OfPool(p, e);
-      largest = std::max(largest, count);
-      total += count;
-    }
-    sum += Imbalance(largest, total, experts_of_pool_[p]);
+    sum += Imbalance(first_layer_of_pool_[p], first_layer_of_pool_[p + 1]);
   }
   return sum / num_pools();
 }
@@ -147,40 +155,40 @@ absl::Span<const int64_t> LoadStatistics::step_state() const {
   return absl::MakeConstSpan(previous_counts(), static_cast<size_t>(state_size()));
 }
 
+absl::Span<const int64_t> LoadStatistics::step_unrouted_choices() const {
+  if (!has_previous_) return {};
+  return absl::MakeConstSpan(previous_counts() + state_size(),
+                             static_cast<size_t>(state_size() - 1));
+}
+
 absl::Span<const int64_t> LoadStatistics::micro_batch_state() {
   if (!has_previous_micro_batch_) return {};
   micro_batch_state_.resize(static_cast<size_t>(state_size()));
-  ReadTensor(previous_micro_, micro_batch_state_.data());
+  ReadTensor(previous_micro_.Rows(0, state_size()), micro_batch_state_.data());
   return micro_batch_state_;
 }
 
-void LoadStatistics::Restore(absl::Span<const int64_t> step_state,
-                             absl::Span<const int64_t> micro_batch_state) {
+void LoadStatistics::Restore(const State& state) {
   const auto stream = Stream::Create(device_);
-  const std::vector<int64_t> zeros(static_cast<size_t>(state_size()), 0);
-  const auto copy = [&](absl::Span<const int64_t> state, const Tensor& counts) {
-    if (state.empty()) return false;
-    CHECK_EQ(static_cast<int64_t>(state.size()), state_size());
-    CopyTensor(Tensor::Of(const_cast<int64_t*>(state.data()), {state_size()}), counts, *stream);
+  const auto copy = [&](absl::Span<const int64_t> counts, const Tensor& to) {
+    if (counts.empty()) return false;
+    CHECK_EQ(static_cast<int64_t>(counts.size()), to.numel());
+    CopyTensor(Tensor::Of(const_cast<int64_t*>(counts.data()), {to.numel()}), to, *stream);
     return true;
   };
-  copy(zeros, micro_);
-  copy(zeros, current_);
-  has_previous_micro_batch_ = copy(micro_batch_state, previous_micro_);
-  has_previous_ = copy(step_state, previous_.on_device());
+  const std::vector<int64_t> zeros(static_cast<size_t>(micro_.numel()), 0);
+  for (const Tensor& counts : {micro_, current_, previous_micro_, previous_.on_device()}) {
+    copy(zeros, counts);
+  }
+  has_previous_micro_batch_ = copy(state.micro_batch, previous_micro_.Rows(0, state_size()));
+  has_previous_ = copy(state.step, previous_.on_device().Rows(0, state_size()));
+  copy(state.step_unrouted_choices,
+       previous_.on_device().Rows(state_size(), previous_.on_device().numel()));
   previous_.DownloadNow(*stream);
 }
 
 Tensor LoadStatistics::OfLayer(const Tensor& counts, int layer) const {
   return counts.Rows(first_[layer], first_[layer] + experts(layer));
-}
-
-int64_t LoadStatistics::OfPool(int pool, int expert) const {
-  int64_t count = 0;
-  for (int l = first_layer_of_pool_[pool]; l < first_layer_of_pool_[pool + 1]; ++l) {
-    count += previous(l)[expert];
-  }
-  return count;
 }
 
 }  // namespace unipool

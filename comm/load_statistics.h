@@ -1,4 +1,6 @@
-// Number of tokens that each layer sends to each expert, n[l,e], counted on every rank.
+// Number of tokens for which each layer chooses each expert, n[l,e], counted on every rank, and how
+// many of them are not sent, because their gate is 0 (model/method.md#unrouted-choices). The
+// balance losses and the routers' biases use all choices; the loads use those that are sent.
 //
 // Three sets of counts are kept:
 // - of the current micro-batch on this rank: for the layer loss (model/method.md#layer-loss);
@@ -42,6 +44,10 @@ class LoadStatistics {
   // Number of tokens without a positive score in the current micro-batch, to which every layer
   // adds: int64 [1].
   Tensor unrouted() const { return micro_.Rows(state_size() - 1, state_size()); }
+  // Of counts(layer), the choices whose gate is 0, to which layer l adds: int64 [experts].
+  Tensor unrouted_choices(int layer) const {
+    return OfLayer(micro_.Rows(state_size(), micro_.numel()), layer);
+  }
   // Ends a micro-batch of `tokens` tokens on this rank: adds its counts to those of the step and
   // keeps them as the previous micro-batch. Does nothing if `tokens` is 0.
   void FinishMicroBatch(Context& ctx, int64_t tokens);
@@ -66,8 +72,12 @@ class LoadStatistics {
   // 1; they are equal if nothing was counted.
   void LayerShares(int layer, absl::Span<double> shares) const;
   void PoolShares(int pool, absl::Span<double> shares) const;
-  // Largest count / mean count in the previous step: mean over layers, and mean over pools of the
-  // counts summed over the pool's layers. 1 is perfect balance; 0 before the first step.
+  // Of those counts, the choices whose gate is 0, and the load of one expert: the others, which
+  // were sent to it.
+  absl::Span<const int64_t> previous_unrouted_choices(int layer) const;
+  int64_t previous_load(int layer, int expert) const;
+  // Largest load / mean load in the previous step: mean over layers, and mean over pools of the
+  // loads summed over the pool's layers. 1 is perfect balance; 0 before the first step.
   double LayerImbalance() const;
   double PoolImbalance() const;
   // Tokens without a positive score in the previous step, over all ranks and layers.
@@ -75,13 +85,21 @@ class LoadStatistics {
 
   // The counts of the previous step and of the previous micro-batch for a checkpoint, flat: n[l,e]
   // of all layers, lowest first, then the unrouted tokens. step_state is the same on every rank;
-  // micro_batch_state is this rank's own, read from the device. Empty if the counts do not exist.
+  // micro_batch_state is this rank's own, read from the device. step_unrouted_choices are those of
+  // step_state that were not sent, of all layers. Empty if the counts do not exist.
   absl::Span<const int64_t> step_state() const;
+  absl::Span<const int64_t> step_unrouted_choices() const;
   absl::Span<const int64_t> micro_batch_state();
-  int64_t state_size() const { return previous_.size(); }
-  // Sets both, each of state_size() elements or empty, and clears the counts of the current step.
+  int64_t state_size() const { return state_size_; }
+  struct State {
+    absl::Span<const int64_t> step = {};         // state_size() elements or empty
+    absl::Span<const int64_t> micro_batch = {};  // the same
+    absl::Span<const int64_t> step_unrouted_choices =
+        {};  // state_size() - 1 elements; empty: all 0
+  };
+  // Sets the counts of the previous step and micro-batch, and clears those of the current step.
   // Call it between steps only: it waits for no stream.
-  void Restore(absl::Span<const int64_t> step_state, absl::Span<const int64_t> micro_batch_state);
+  void Restore(const State& state);
 
   int num_layers() const { return static_cast<int>(pool_of_layer_.size()); }
   int num_pools() const { return static_cast<int>(experts_of_pool_.size()); }
@@ -90,18 +108,22 @@ class LoadStatistics {
 
  private:
   LoadStatistics(std::vector<int> pool_of_layer, std::vector<int> experts_of_pool, Device device);
-  // The part of layer l in `counts` int64 [state_size()]: all layers, then the unrouted tokens.
+  // The part of layer l in `counts`, which begins with n[l,e] of all layers.
   Tensor OfLayer(const Tensor& counts, int layer) const;
   const int64_t* previous_counts() const { return previous_.on_host().as<int64_t>(); }
-  // The count of one expert in the previous step, over all layers of the pool.
-  int64_t OfPool(int pool, int expert) const;
+  // The largest / mean load of the experts of layers [first, last), which share a pool; 1 if
+  // nothing was sent.
+  double Imbalance(int first_layer, int last_layer) const;
 
   std::vector<int> pool_of_layer_;
   std::vector<int> experts_of_pool_;
   Device device_;
   std::vector<int64_t> first_;            // [layers]: position of the layer's first count
   std::vector<int> first_layer_of_pool_;  // [pools + 1]; the last entry is the number of layers
+  int64_t state_size_ = 0;
   Buffer buffer_;
+  // Each of these has n[l,e] of all layers, the unrouted tokens, and the unrouted choices of all
+  // layers in the order of n[l,e].
   Tensor micro_;    // counts of the current micro-batch
   Tensor current_;  // counts of the step's finished micro-batches
   Tensor previous_micro_;

@@ -25,23 +25,25 @@ Tensor First(const MirroredTensor& counts, int64_t size) {
 
 TokenExchange::TokenExchange(Communicator& group) : group_(group) {}
 
-void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
+void TokenExchange::Plan(Context& ctx, const ExpertMap& map, const Choices& choices,
                          DispatchPlan* plan) {
   Profiler::Scope scope(ctx.profiler, "exchange.plan");
-  CHECK_EQ(expert_ids.rank, 2) << expert_ids.ShapeString();
+  const Tensor& ids = choices.ids;
+  CHECK_EQ(ids.rank, 2) << ids.ShapeString();
   CHECK_EQ(map.ranks(), group_.size()) << "ranks of the expert map and of the expert group";
-  CHECK_LE(expert_ids.numel(), kMaxRows);
+  CHECK_LE(ids.numel(), kMaxRows);
   const int64_t slots = static_cast<int64_t>(map.owned(group_.rank()).size());
   plan->exchange = this;
   plan->number = ++num_plans_;
-  plan->tokens = expert_ids.dim(0);
-  plan->top_k = expert_ids.dim(1);
-  plan->send_index = ctx.arena->New<int32_t>({expert_ids.numel()});
+  plan->tokens = ids.dim(0);
+  plan->top_k = ids.dim(1);
+  plan->send_index = ctx.arena->New<int32_t>({ids.numel()});
   plan->positions = ctx.arena->New<int32_t>({plan->tokens, plan->top_k});
   plan->offsets = ctx.arena->New<int64_t>({slots + 1});
   plan->to_slot_order = plan->to_arrival_order = Tensor{};
   ReserveCounts(ctx, map.experts(), group_.size() * slots);
-  Compute(ctx, SortByExpert{.ids = expert_ids,
+  Compute(ctx, SortByExpert{.ids = ids,
+                            .gates = choices.gates,
                             .order = map.send_order_table(*ctx.stream),
                             .count_order = map.order_table(*ctx.stream),
                             .counts = First(send_counts_, map.experts()),
@@ -49,8 +51,7 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
                             .positions = plan->positions});
   Tensor counts = First(send_counts_, map.experts()).Reshape({1, map.experts()});
   if (single_rank()) {
-    plan->received = expert_ids.numel();
-    plan->parts.assign(1, {0, slots, 0, plan->received});
+    PlanOneRank(ctx, map, choices.gates.absent(), plan);
   } else {
     counts = ExchangeCounts(ctx, map, plan);
     CHECK_LE(plan->received, kMaxRows);
@@ -62,6 +63,19 @@ void TokenExchange::Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids,
                              .offsets = plan->offsets,
                              .to_slot_order = plan->to_slot_order,
                              .to_arrival_order = plan->to_arrival_order});
+}
+
+void TokenExchange::PlanOneRank(Context& ctx, const ExpertMap& map, bool all_rows,
+                                DispatchPlan* plan) {
+  plan->sent = plan->tokens * plan->top_k;
+  const bool on_cpu = ctx.stream->device() == Device{};
+  if (!all_rows && (on_cpu || ctx.finite_check != nullptr)) {
+    send_counts_.DownloadNow(*ctx.stream);
+    const int64_t* counts = send_counts_.on_host().as<int64_t>();
+    plan->sent = std::accumulate(counts, counts + map.experts(), int64_t{0});
+  }
+  plan->received = plan->sent;
+  plan->parts.assign(1, {0, map.experts(), 0, plan->received});
 }
 
 void TokenExchange::ReserveCounts(Context& ctx, int64_t experts, int64_t received_counts) {
@@ -122,6 +136,7 @@ void TokenExchange::SumRows(const ExpertMap& map, DispatchPlan* plan) {
     plan->first_sent.push_back(sent_rows);
     plan->parts.push_back({first_slot, last_slot, first_row, plan->received});
   }
+  plan->sent = sent_rows;
 }
 
 Tensor TokenExchange::NewReceiveBuffer(Context& ctx, const DispatchPlan& plan,
@@ -137,10 +152,9 @@ TokenTransfer TokenExchange::Dispatch(Context& ctx, const DispatchPlan& plan,
   const Tensor& x = args.x;
   CHECK_EQ(x.rank, 2) << x.ShapeString();
   CHECK_EQ(x.dim(0), plan.tokens) << x.ShapeString();
-  const Tensor outgoing = single_rank()
-                              ? args.rows
-                              : ctx.arena->Allocate(x.dtype, {plan.tokens * plan.top_k, x.dim(1)});
-  Compute(ctx, GatherRows{.x = x, .index = plan.send_index, .y = outgoing});
+  const Tensor outgoing =
+      single_rank() ? args.rows : ctx.arena->Allocate(x.dtype, {plan.sent, x.dim(1)});
+  Compute(ctx, GatherRows{.x = x, .index = plan.send_index.Rows(0, plan.sent), .y = outgoing});
   return Start(ctx, outgoing,
                {.plan = &plan,
                 .plan_number = plan.number,

@@ -6,7 +6,7 @@
 // Rows travel in the chunks of the expert map. With several chunks they travel on a communication
 // stream, so that the caller computes on one chunk while the next one is in flight. The forward of
 // a layer is
-//   exchange.Plan(ctx, map, ids, &plan);
+//   exchange.Plan(ctx, map, {.ids, .gates}, &plan);
 //   TokenTransfer transfer = exchange.Dispatch(ctx, plan, {.x, .rows, .returned});
 //   for each chunk of the plan, in ascending order:
 //     transfer.WaitChunk(ctx, chunk);            // its rows can be read
@@ -21,12 +21,18 @@
 // the experts wrote them.
 //
 // Rows at the owner are sorted by slot; within a slot by source rank, then by token. This is the
-// order of the global batch, whatever the number of ranks and of chunks. The exchange drops no
-// token: any count may be zero, and one rank may receive every row. Every rank makes every call,
-// also when it has no rows.
+// order of the global batch, whatever the number of ranks and of chunks. Any count may be zero, and
+// one rank may receive every row. Every rank makes every call, also when it has no rows.
+//
+// A choice whose gate is exactly 0 has no row: nothing is sent to its expert, it adds nothing to y
+// and dx, and its dgates is 0. Every other choice has one; there is no capacity limit.
 //
 // All row data stays on the device of the tensors. With several ranks the host reads the row counts
-// once per Plan and waits for them on its stream; with one rank it never waits.
+// once per Plan and waits for them on its stream. With one rank on the CPU it reads them at once.
+// With one rank on a GPU it does not wait: DispatchPlan::sent and received are then tokens * k, of
+// which only the rows before the last offset exist. The memory of the others is never written, and
+// nothing that reads it, such as the experts' products, may use the result. If
+// Context::finite_check is set, the host waits there too, so that every row exists.
 #pragma once
 
 #include <memory>
@@ -52,15 +58,16 @@ struct DispatchPlan {
 
   int64_t tokens = 0;
   int64_t top_k = 0;
+  int64_t sent = 0;   // outgoing rows: choices whose gate is not 0 (or tokens * k, see above)
   Tensor send_index;  // int32 [tokens * k]: the token of each outgoing row; rows by (chunk, owner,
-                      // slot, token)
-  Tensor positions;   // int32 [tokens, k]: the outgoing row of the j-th choice of token t
+                      // slot, token). kNoRow (row_index.h) behind the last row
+  Tensor positions;  // int32 [tokens, k]: the outgoing row of the j-th choice of token t, or kNoRow
   // int32 [received]: arrival order is by (chunk, source, slot, token); row i in slot order is
   // arrival row to_slot_order[i]. Absent with one rank, whose two orders are the same.
   Tensor to_slot_order;
   Tensor to_arrival_order;  // the inverse
   Tensor offsets;           // int64 [slots + 1]: first row of each expert of this rank, by slot
-  int64_t received = 0;     // rows that this rank receives
+  int64_t received = 0;     // rows that this rank receives; with one rank, as `sent`
   std::vector<ExpertPart> parts;    // [chunks]
   std::vector<int64_t> send_rows;   // [chunks, ranks]: rows sent to each rank; empty with one rank
   std::vector<int64_t> recv_rows;   // [chunks, ranks]: rows received from each; likewise
@@ -101,7 +108,7 @@ class TokenTransfer {
     int64_t plan_number;
     Direction direction;
     Tensor rows;                      // receive buffer [received, hidden], in slot order
-    Tensor returned;                  // [tokens * k, hidden], where results come back
+    Tensor returned;                  // [sent, hidden], where results come back
     Tensor arrivals = {};             // [received, hidden] as rows arrive, then as results leave
     int waited = 0;                   // chunks that WaitChunk was called for
     int sent_back = 0;                // chunks that SendBack was called for
@@ -126,19 +133,23 @@ class TokenExchange {
   TokenExchange(const TokenExchange&) = delete;
   TokenExchange& operator=(const TokenExchange&) = delete;
 
-  // expert_ids: int32 [tokens, k], each in [0, map.experts()). Exchanges the counts.
-  void Plan(Context& ctx, const ExpertMap& map, Tensor expert_ids, DispatchPlan* plan);
+  struct Choices {
+    Tensor ids;         // int32 [tokens, k], each in [0, map.experts())
+    Tensor gates = {};  // [tokens, k]; absent: every choice has a row
+  };
+  // Exchanges the counts.
+  void Plan(Context& ctx, const ExpertMap& map, const Choices& choices, DispatchPlan* plan);
 
   // True if this rank owns every expert, so that no row travels.
   bool single_rank() const { return group_.size() == 1; }
   // A tensor for rows at their owner, [received, hidden] from the arena, for rows that are
-  // `at_source` [tokens * k, hidden] at their tokens. With one rank it is `at_source`.
+  // `at_source` [plan.sent, hidden] at their tokens. With one rank it is `at_source`.
   Tensor NewReceiveBuffer(Context& ctx, const DispatchPlan& plan, Tensor at_source) const;
 
   struct DispatchArgs {
     Tensor x;         // [tokens, hidden]
     Tensor rows;      // out [received, hidden]: the receive buffer, filled chunk by chunk
-    Tensor returned;  // out [tokens * k, hidden]: the results that come back; unused with one rank
+    Tensor returned;  // out [plan.sent, hidden]: the results that come back; unused with one rank
   };
   // Starts to send rows of x to the owners of their experts.
   [[nodiscard]] TokenTransfer Dispatch(Context& ctx, const DispatchPlan& plan,
@@ -157,7 +168,7 @@ class TokenExchange {
     Tensor dy;        // [tokens, hidden]
     Tensor gates;     // [tokens, k]
     Tensor returned;  // in: the results as Combine read them. out: gradients of the results; with
-                      // several ranks, then the gradients that come back [tokens * k, hidden]
+                      // several ranks, then the gradients that come back [plan.sent, hidden]
     Tensor dgates;    // out [tokens, k]
     Tensor dresults;  // out [received, hidden]: the receive buffer; `returned` with one rank
   };
@@ -181,6 +192,8 @@ class TokenExchange {
 
   // Grows the count tensors to the sizes of a plan.
   void ReserveCounts(Context& ctx, int64_t experts, int64_t received_counts);
+  // Sets the plan's one part and its numbers of rows, with one rank.
+  void PlanOneRank(Context& ctx, const ExpertMap& map, bool all_rows, DispatchPlan* plan);
   // Sends each owner the number of rows for each of its experts, and fills the plan's row counts of
   // the host. Returns the received counts, int64 [ranks, slots] on the plan's device.
   Tensor ExchangeCounts(Context& ctx, const ExpertMap& map, DispatchPlan* plan);
@@ -189,7 +202,7 @@ class TokenExchange {
   // Enqueues the chunks of `outgoing`, which is ready on ctx.stream, and returns their transfer.
   TokenTransfer Start(Context& ctx, Tensor outgoing, TokenTransfer::State state);
   // Waits for the last results and takes back what the transfer borrowed. Returns the results,
-  // [tokens * k, hidden] in outgoing order.
+  // [sent, hidden] in outgoing order.
   Tensor Finish(Context& ctx, TokenTransfer& transfer);
   // The stream on which rows travel: ctx.stream if there is one chunk.
   Stream& CommStream(Context& ctx, const DispatchPlan& plan);

@@ -97,10 +97,11 @@ void ExpertPool::Forward(Context& ctx, const ExpertPart& part, Tensor results,
       recompute_ ? ctx.arena->Allocate(dtype, {rows, 2 * ffn_}) : RowsOf(part, saved.gate_up);
   const Tensor hidden = ctx.arena->Allocate(dtype, {rows, ffn_});
   ComputeGateUp(ctx, part, saved, gate_up);
-  Compute(ctx, SwiGluForward{.gate_up = gate_up, .y = hidden});
+  const Tensor bounds = BoundsOf(part, saved.offsets);
+  Compute(ctx, SwiGluForward{.gate_up = gate_up, .y = hidden, .offsets = bounds});
   Compute(ctx, GroupedGemm{.a = hidden,
                            .weight = ExpertsOf(part, DownWeights(hidden)),
-                           .offsets = BoundsOf(part, saved.offsets),
+                           .offsets = bounds,
                            .c = RowsOf(part, results),
                            .transpose_weight = true});
 }
@@ -137,7 +138,10 @@ void ExpertPool::Backward(Context& ctx, const ExpertPart& part, const Saved& sav
                            .transpose_weight = false});
   // In place: the gradient of gate_up overwrites gate_up, and the recomputed activations overwrite
   // their gradient.
-  Compute(ctx, SwiGluBackward{.dy = hidden, .gate_up = gate_up, .dgate_up = gate_up, .y = hidden});
+  Compute(
+      ctx,
+      SwiGluBackward{
+          .dy = hidden, .gate_up = gate_up, .dgate_up = gate_up, .y = hidden, .offsets = offsets});
   Compute(ctx, GroupedGemm{.a = gate_up,
                            .weight = ExpertsOf(part, GateUpWeights(gate_up)),
                            .offsets = offsets,

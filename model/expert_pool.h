@@ -61,7 +61,8 @@ class ExpertPool {
   ExpertPart All(const Tensor& rows) const { return {0, experts_, 0, rows.dim(0)}; }
 
   // Records the input in `saved` and allocates gate_up from the arena if it is kept. rows [rows,
-  // hidden] are sorted by slot, with int64 bounds `offsets`; they may be filled later.
+  // hidden] are sorted by slot, with int64 bounds `offsets`; they may be filled later. On a GPU the
+  // tensors may be longer than the last bound; nothing is computed for the rows behind it.
   void Allocate(Context& ctx, Tensor rows, Tensor offsets, Saved* saved) const;
   // Computes the part's rows of `results` [rows, hidden]. `saved` is Allocated.
   void Forward(Context& ctx, const ExpertPart& part, Tensor results, const Saved& saved) const;

@@ -30,9 +30,10 @@ void MoeLayer::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) cons
 
   router_.Forward(ctx, x, counts, &saved->router);
   if (pass.hook != nullptr) pass.hook->OnRouting(ctx, layer_, saved->router);
-  shared_.exchange->Plan(ctx, map_, saved->router.ids, &saved->plan);
+  shared_.exchange->Plan(ctx, map_, {.ids = saved->router.ids, .gates = saved->router.gates},
+                         &saved->plan);
   const Tensor rows = ctx.arena->Allocate(x.dtype, {saved->plan.received, x.dim(1)});
-  saved->returned = ctx.arena->Allocate(x.dtype, {saved->router.ids.numel(), x.dim(1)});
+  saved->returned = ctx.arena->Allocate(x.dtype, {saved->plan.sent, x.dim(1)});
   pool_.Allocate(ctx, rows, saved->plan.offsets, &saved->experts);
   ArenaScope scope(*ctx.arena);
   TokenExchange& exchange = *shared_.exchange;
@@ -51,7 +52,10 @@ void MoeLayer::Forward(Context& ctx, const ForwardArgs& args, Saved* saved) cons
 }
 
 void MoeLayer::AddLosses(Context& ctx, const Saved& saved, const LossSums& sums) const {
-  Compute(ctx, CountUnrouted{.gates = saved.router.gates, .count = shared_.statistics->unrouted()});
+  Compute(ctx, CountUnrouted{.ids = saved.router.ids,
+                             .gates = saved.router.gates,
+                             .tokens = shared_.statistics->unrouted(),
+                             .choices = shared_.statistics->unrouted_choices(layer_)});
   shared_.balance->Add(ctx, layer_, saved.router.scores, sums);
 }
 

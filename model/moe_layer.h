@@ -35,7 +35,7 @@ class FeedForward {
     Router::Saved router;
     DispatchPlan plan;
     ExpertPool::Saved experts;
-    Tensor returned;  // [tokens * k, hidden]: the experts' results at their tokens
+    Tensor returned;  // [plan.sent, hidden]: the experts' results at their tokens
   };
   struct ForwardArgs {
     Tensor x;     // [tokens, hidden]

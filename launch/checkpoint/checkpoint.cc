@@ -1,5 +1,7 @@
 #include "launch/checkpoint/checkpoint.h"
 
+#include <algorithm>
+
 #include "configs/checkpoint.pb.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/world/version.h"
@@ -47,8 +49,14 @@ config::Manifest Describe(const TrainingState& state, const World& world) {
   *manifest.mutable_divergence() = Describe(state.divergence);
   manifest.mutable_random()->set_seed(state.run.seed());
   manifest.mutable_statistics();  // present even if there are no counts yet
-  for (const int64_t count : state.model.statistics().step_state()) {
+  const LoadStatistics& statistics = state.model.statistics();
+  for (const int64_t count : statistics.step_state()) {
     manifest.mutable_statistics()->add_counts(count);
+  }
+  const absl::Span<const int64_t> unrouted = statistics.step_unrouted_choices();
+  const bool any = std::any_of(unrouted.begin(), unrouted.end(), [](int64_t n) { return n != 0; });
+  for (const int64_t count : any ? unrouted : absl::Span<const int64_t>()) {
+    manifest.mutable_statistics()->add_unrouted_choices(count);
   }
   manifest.set_router_c(state.model.router_c());
   for (const ExpertMap& map : state.model.maps()) {

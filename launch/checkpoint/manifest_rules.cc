@@ -96,12 +96,29 @@ class Values {
       return is_negative ? Bad(field, " has a negative count") : absl::OkStatus();
     };
     RETURN_IF_ERROR(check("statistics", manifest_.statistics().counts()));
+    RETURN_IF_ERROR(CheckUnroutedChoices());
     for (const Manifest::Statistics& local : manifest_.local_statistics()) {
       RETURN_IF_ERROR(check("local_statistics", local.counts()));
     }
     const int locals = manifest_.local_statistics_size();
     if (locals == 0 || locals == manifest_.ranks()) return absl::OkStatus();
     return Bad("local_statistics has ", locals, " entries, expected ", manifest_.ranks());
+  }
+
+  // They are a part of the counts of each layer and expert.
+  absl::Status CheckUnroutedChoices() const {
+    const auto& counts = manifest_.statistics().counts();
+    const auto& unrouted = manifest_.statistics().unrouted_choices();
+    if (unrouted.empty()) return absl::OkStatus();
+    if (unrouted.size() != counts.size() - 1) {
+      return Bad("statistics has ", unrouted.size(), " unrouted_choices, expected ",
+                 std::max(0, counts.size() - 1));
+    }
+    for (int i = 0; i < unrouted.size(); ++i) {
+      if (unrouted[i] >= 0 && unrouted[i] <= counts[i]) continue;
+      return Bad("statistics has ", unrouted[i], " unrouted_choices of ", counts[i]);
+    }
+    return absl::OkStatus();
   }
 
   absl::Status CheckOwners() const {

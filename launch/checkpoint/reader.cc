@@ -236,7 +236,16 @@ absl::Status RestoreStatistics(const Checkpoint& checkpoint, const TrainingState
     return absl::DataLossError(absl::StrCat(checkpoint.folder(), ": statistics: expected ",
                                             statistics.state_size(), " counts, found ", of.size()));
   }
-  statistics.Restore(counts[0], counts[1]);
+  const auto& unrouted = manifest.statistics().unrouted_choices();
+  if (!unrouted.empty() && unrouted.size() != statistics.state_size() - 1) {
+    return absl::DataLossError(absl::StrCat(checkpoint.folder(), ": unrouted_choices: expected ",
+                                            statistics.state_size() - 1, " counts, found ",
+                                            unrouted.size()));
+  }
+  statistics.Restore({.step = counts[0],
+                      .micro_batch = counts[1],
+                      .step_unrouted_choices = absl::MakeConstSpan(
+                          unrouted.data(), static_cast<size_t>(unrouted.size()))});
   return absl::OkStatus();
 }
 

@@ -6,7 +6,7 @@
 
 namespace unipool {
 
-void CheckIds(const char* op, const Tensor& ids, int64_t limit) {
+void CheckIds(const char* op, const Tensor& ids, int64_t limit, int32_t lowest) {
   const int32_t* values = ids.as<int32_t>();
   const int64_t count = ids.numel();
   if (count == 0) return;
@@ -16,12 +16,12 @@ void CheckIds(const char* op, const Tensor& ids, int64_t limit) {
     low = values[i] < low ? values[i] : low;
     high = values[i] > high ? values[i] : high;
   }
-  if (low >= 0 && high < limit) return;
+  if (low >= lowest && high < limit) return;
   const int64_t at =
-      std::find_if(values, values + count, [&](int32_t id) { return id < 0 || id >= limit; }) -
+      std::find_if(values, values + count, [&](int32_t id) { return id < lowest || id >= limit; }) -
       values;
   LOG(FATAL) << op << ": id " << values[at] << " at position " << at << " of " << ids.ShapeString()
-             << " is outside [0, " << limit << ")";
+             << " is outside [" << lowest << ", " << limit << ")";
 }
 
 }  // namespace unipool

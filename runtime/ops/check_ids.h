@@ -7,8 +7,8 @@
 
 namespace unipool {
 
-// Aborts if an id (int32) is outside [0, limit); the message names `op`, the first such id and its
-// position.
-void CheckIds(const char* op, const Tensor& ids, int64_t limit);
+// Aborts if an id (int32) is outside [lowest, limit); the message names `op`, the first such id and
+// its position.
+void CheckIds(const char* op, const Tensor& ids, int64_t limit, int32_t lowest = 0);
 
 }  // namespace unipool

@@ -18,15 +18,18 @@ inline int64_t ChunkBegin(int64_t slots, int64_t chunks, int64_t chunk) {
 
 // Sorts the pairs (t, j) of token t and its j-th choice by order[ids[t,j]], then by token, then by
 // j. Sorted row i belongs to token send_index[i]; the pair (t, j) is sorted row positions[t,j].
+// A pair whose gate is exactly 0 has no row: it is left out of the rows and the counts,
+// positions[t,j] = kNoRow, and send_index[i] = kNoRow for every i from the number of rows on.
 struct SortByExpert {
   static constexpr char kName[] = "sort_by_expert";
   Tensor ids;          // int32 [tokens, k], each in [0, experts)
+  Tensor gates = {};   // [tokens, k]; absent: every pair has a row
   Tensor order;        // int32 [experts], a permutation: sort key of each expert
   Tensor count_order;  // int32 [experts], a permutation: index of each expert's count
   Tensor counts;       // out int64 [experts]: counts[count_order[e]] = number of rows of expert e
   Tensor send_index;   // out int32 [tokens * k]
   Tensor positions;    // out int32 [tokens, k]
-  auto Inputs() { return std::array{&ids, &order, &count_order}; }
+  auto Inputs() { return std::array{&ids, &gates, &order, &count_order}; }
   auto Outputs() { return std::array{&counts, &send_index, &positions}; }
   void Check() const;
 };

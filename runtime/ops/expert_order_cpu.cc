@@ -7,6 +7,7 @@
 
 #include "runtime/ops/check_ids.h"
 #include "runtime/ops/expert_order.h"
+#include "runtime/ops/row_index.h"
 
 namespace unipool {
 namespace {
@@ -23,6 +24,8 @@ int64_t* NextRows(int64_t size) {
 void SortByExpert::Check() const {
   CHECK_EQ(ids.rank, 2) << ids.ShapeString();
   CHECK_LE(ids.numel(), std::numeric_limits<int32_t>::max());
+  CHECK(gates.absent() || gates.SameShape(ids))
+      << gates.ShapeString() << " for " << ids.ShapeString();
   CHECK_EQ(count_order.numel(), order.numel());
   CHECK_EQ(counts.numel(), order.numel());
   CHECK_EQ(send_index.numel(), ids.numel());
@@ -33,17 +36,27 @@ void ComputeOnCpu(const SortByExpert& op) {
   const int64_t experts = op.order.numel(), k = op.ids.dim(1);
   CheckIds(op.kName, op.ids, experts);
   const int32_t* ids = op.ids.as<int32_t>();
+  const float* gates = op.gates.absent() ? nullptr : op.gates.as<float>();
+  const auto has_row = [gates](int64_t pair) { return gates == nullptr || gates[pair] != 0; };
   const int32_t* order = op.order.as<int32_t>();
   const int32_t* count_order = op.count_order.as<int32_t>();
   int64_t* next = NextRows(experts);
   std::fill_n(next, experts, 0);
-  for (int64_t i = 0; i < op.ids.numel(); ++i) ++next[order[ids[i]]];
+  int64_t rows = 0;
+  for (int64_t i = 0; i < op.ids.numel(); ++i) {
+    if (!has_row(i)) continue;
+    ++next[order[ids[i]]];
+    ++rows;
+  }
   for (int64_t e = 0; e < experts; ++e) op.counts.as<int64_t>()[count_order[e]] = next[order[e]];
   std::exclusive_scan(next, next + experts, next, int64_t{0});
   int32_t* send_index = op.send_index.as<int32_t>();
+  std::fill(send_index + rows, send_index + op.ids.numel(), kNoRow);
   int32_t* positions = op.positions.as<int32_t>();
   for (int64_t t = 0; t < op.ids.dim(0); ++t) {
     for (int64_t i = t * k; i < (t + 1) * k; ++i) {
+      positions[i] = kNoRow;
+      if (!has_row(i)) continue;
       const int64_t row = next[order[ids[i]]]++;
       positions[i] = static_cast<int32_t>(row);
       send_index[row] = static_cast<int32_t>(t);

@@ -5,6 +5,7 @@
 // blocks run.
 #include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/expert_order.h"
+#include "runtime/ops/row_index.h"
 
 namespace unipool {
 namespace {
@@ -14,6 +15,7 @@ constexpr int kThreads = kWarps * kWarp;
 
 struct Sort {
   const int32_t* ids;
+  const float* gates;  // or null
   const int32_t* order;
   const int32_t* count_order;
   int64_t* counts;
@@ -28,9 +30,9 @@ struct Sort {
   int k;
 };
 
-// The sort key of pair i, or -1 if i >= end.
+// The sort key of pair i, or -1 if i >= end or if the pair has no row.
 __device__ __forceinline__ int PlaceOf(const Sort& op, int64_t i, int64_t end) {
-  if (i >= end) return -1;
+  if (i >= end || (op.gates != nullptr && op.gates[i] == 0)) return -1;
   return op.order[CheckedId("sort_by_expert", op.ids[i], i, op.experts)];
 }
 
@@ -46,7 +48,8 @@ __global__ void __launch_bounds__(kWarp) CountPieceKernel(Sort op) {
   __syncwarp();
   const int64_t end = PieceEnd(op);
   for (int64_t i = blockIdx.x * op.piece_pairs + LaneId(); i < end; i += kWarp) {
-    atomicAdd(counts + PlaceOf(op, i, end), 1);
+    const int place = PlaceOf(op, i, end);
+    if (place >= 0) atomicAdd(counts + place, 1);
   }
   __syncwarp();
   int* to = op.of_pieces + static_cast<int64_t>(blockIdx.x) * op.experts;
@@ -72,8 +75,9 @@ __global__ void __launch_bounds__(kThreads) ScanPiecesKernel(Sort op) {
   op.counts[op.count_order[e]] = before;
 }
 
-// next[e] = row of the piece's first pair with key e. Called by one warp.
-__device__ void FindFirstRows(const Sort& op, int* next) {
+// next[e] = row of the piece's first pair with key e. Returns the number of rows of all pieces.
+// Called by one warp.
+__device__ int FindFirstRows(const Sort& op, int* next) {
   const int* of_piece = op.of_pieces + static_cast<int64_t>(blockIdx.x) * op.experts;
   int before = 0;
   for (int first = 0; first < op.experts; first += kWarp) {
@@ -83,13 +87,15 @@ __device__ void FindFirstRows(const Sort& op, int* next) {
     if (e < op.experts) next[e] = before + up_to_here - count + of_piece[e];
     before += __shfl_sync(kAllLanes, up_to_here, kWarp - 1);
   }
+  return before;
 }
 
 // Writes positions and send_index of the piece's pairs. One warp per piece, 32 pairs at a time;
-// lanes with the same key take consecutive rows.
+// lanes with the same key take consecutive rows. If pairs have no row, there are more elements of
+// send_index than rows; the warp also writes those at the indices of its pairs.
 __global__ void __launch_bounds__(kWarp) PlacePieceKernel(Sort op) {
   int* next = DynamicShared<int>();
-  FindFirstRows(op, next);
+  const int rows = FindFirstRows(op, next);
   __syncwarp();
   const int64_t end = PieceEnd(op);
   for (int64_t first = blockIdx.x * op.piece_pairs; first < end; first += kWarp) {
@@ -101,9 +107,10 @@ __global__ void __launch_bounds__(kWarp) PlacePieceKernel(Sort op) {
     __syncwarp();
     if (place >= 0) {
       if (rank == 0) next[place] = row + __popc(same);
-      op.positions[i] = row;
       op.send_index[row] = static_cast<int32_t>(i / op.k);
     }
+    if (i < end) op.positions[i] = place >= 0 ? row : kNoRow;
+    if (i < end && i >= rows) op.send_index[i] = kNoRow;
     __syncwarp();
   }
 }
@@ -186,6 +193,7 @@ void ComputeOnCuda(const SortByExpert& op, Stream& stream) {
   const cudaStream_t cuda = CudaStream(stream);
   const Scratch scratch = ScratchOf(stream);
   Sort sort{.ids = op.ids.as<int32_t>(),
+            .gates = op.gates.absent() ? nullptr : op.gates.as<float>(),
             .order = op.order.as<int32_t>(),
             .count_order = op.count_order.as<int32_t>(),
             .counts = op.counts.as<int64_t>(),

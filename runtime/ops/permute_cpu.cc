@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "runtime/ops/check_ids.h"
+#include "runtime/ops/row_index.h"
 
 namespace unipool {
 
@@ -17,7 +18,7 @@ void GatherRows::Check() const {
 }
 
 void ComputeOnCpu(const GatherRows& op) {
-  CheckIds(op.kName, op.index, op.x.dim(0));
+  CheckIds(op.kName, op.index, op.x.dim(0), kNoRow);
   const int64_t rows = op.y.dim(0);
   const int64_t row_bytes = op.y.dim(1) * static_cast<int64_t>(SizeOf(op.y.dtype));
   const int32_t* index = op.index.as<int32_t>();
@@ -25,6 +26,7 @@ void ComputeOnCpu(const GatherRows& op) {
   char* y = static_cast<char*>(op.y.data);
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < rows; ++i) {
+    if (index[i] == kNoRow) continue;
     std::memcpy(y + i * row_bytes, x + index[i] * row_bytes, static_cast<size_t>(row_bytes));
   }
 }
@@ -35,7 +37,7 @@ void CombineRows::Check() const {
   CHECK_EQ(y.rank, 2);
   CHECK_EQ(y.dim(0), positions.dim(0));
   CHECK_EQ(y.dim(1), rows.dim(1));
-  CHECK_EQ(rows.dim(0), positions.numel());
+  CHECK_LE(rows.dim(0), positions.numel());
   CHECK(gates.absent() || gates.SameShape(positions))
       << gates.ShapeString() << " for " << positions.ShapeString();
   CHECK(base.absent() || base.SameShape(y)) << base.ShapeString() << " for " << y.ShapeString();
@@ -52,6 +54,7 @@ void CombineToken(const CombineRows& op, const float* gates, int64_t t) {
   if (base == nullptr) std::memset(y, 0, bytes);
   if (base != nullptr && base != y) std::memcpy(y, base, bytes);
   for (int64_t j = 0; j < k; ++j) {
+    if (positions[j] == kNoRow) continue;
     const float* row = op.rows.as<float>() + positions[j] * hidden;
     const float gate = gates == nullptr ? 1.0f : gates[t * k + j];
 #pragma omp simd
@@ -62,7 +65,7 @@ void CombineToken(const CombineRows& op, const float* gates, int64_t t) {
 }  // namespace
 
 void ComputeOnCpu(const CombineRows& op) {
-  CheckIds(op.kName, op.positions, op.rows.dim(0));
+  CheckIds(op.kName, op.positions, op.rows.dim(0), kNoRow);
   const float* gates = op.gates.absent() ? nullptr : op.gates.as<float>();
 #pragma omp parallel for schedule(static)
   for (int64_t t = 0; t < op.y.dim(0); ++t) CombineToken(op, gates, t);
@@ -73,7 +76,7 @@ void CombineRowsBackward::Check() const {
   CHECK_EQ(rows.rank, 2);
   CHECK_EQ(positions.rank, 2);
   CHECK_EQ(positions.dim(0), dy.dim(0));
-  CHECK_EQ(rows.dim(0), positions.numel());
+  CHECK_LE(rows.dim(0), positions.numel());
   CHECK_EQ(rows.dim(1), dy.dim(1));
   CHECK(drows.SameShape(rows)) << drows.ShapeString() << " for " << rows.ShapeString();
   CHECK(gates.SameShape(positions) && dgates.SameShape(positions))
@@ -98,7 +101,7 @@ float ScaleAndDot(const float* dy, const float* row, float gate, int64_t hidden,
 }  // namespace
 
 void ComputeOnCpu(const CombineRowsBackward& op) {
-  CheckIds(op.kName, op.positions, op.rows.dim(0));
+  CheckIds(op.kName, op.positions, op.rows.dim(0), kNoRow);
   const int64_t hidden = op.dy.dim(1), k = op.positions.dim(1);
   const int32_t* positions = op.positions.as<int32_t>();
   const float *gates = op.gates.as<float>(), *rows = op.rows.as<float>();
@@ -107,6 +110,8 @@ void ComputeOnCpu(const CombineRowsBackward& op) {
   for (int64_t t = 0; t < op.dy.dim(0); ++t) {
     const float* dy = op.dy.as<float>() + t * hidden;
     for (int64_t i = t * k; i < (t + 1) * k; ++i) {
+      dgates[i] = 0;
+      if (positions[i] == kNoRow) continue;
       const int64_t at = positions[i] * hidden;
       dgates[i] = ScaleAndDot(dy, rows + at, gates[i], hidden, drows + at);
     }

@@ -1,6 +1,7 @@
 // Moves rows between token order and expert order; a warp processes one row at a time.
 #include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/permute.h"
+#include "runtime/ops/row_index.h"
 
 namespace unipool {
 namespace {
@@ -21,6 +22,7 @@ __global__ void __launch_bounds__(kThreads)
     GatherKernel(const Unit* x, const int32_t* index, Unit* y, int64_t rows, int64_t units,
                  int64_t source_rows) {
   for (int64_t i = FirstRow(); i < rows; i += RowStride()) {
+    if (index[i] == kNoRow) continue;
     const Unit* from = x + CheckedId("gather_rows", index[i], i, source_rows) * units;
     for (int64_t unit = LaneId(); unit < units; unit += kWarp) y[i * units + unit] = from[unit];
   }
@@ -33,6 +35,7 @@ struct Combination {
   const float* gates;  // or null
   const T* base;
   T* y;
+  int64_t num_rows;
   int64_t tokens;
   int64_t k;
   int64_t hidden;
@@ -51,9 +54,9 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(Combination<T> op) {
         for (int i = 0; i < kSize; ++i) sums[i] = ToFloat(before.values[i]);
       }
       for (int64_t j = t * op.k; j < (t + 1) * op.k; ++j) {
+        if (op.positions[j] == kNoRow) continue;
         const float gate = op.gates == nullptr ? 1.0f : op.gates[j];
-        const int64_t row =
-            CheckedId("combine_rows", op.positions[j], j, op.tokens * op.k) * op.hidden;
+        const int64_t row = CheckedId("combine_rows", op.positions[j], j, op.num_rows) * op.hidden;
         const auto pack = LoadPack<T, kSize>(op.rows + row + h);
 #pragma unroll
         for (int i = 0; i < kSize; ++i) sums[i] += gate * ToFloat(pack.values[i]);
@@ -74,6 +77,7 @@ struct CombinationGradient {
   const float* gates;
   T* drows;
   float* dgates;
+  int64_t num_rows;
   int64_t copies;  // tokens * k
   int64_t k;
   int64_t hidden;
@@ -83,8 +87,12 @@ struct CombinationGradient {
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads) CombineBackwardKernel(CombinationGradient<T> op) {
   for (int64_t copy = FirstRow(); copy < op.copies; copy += RowStride()) {
+    if (op.positions[copy] == kNoRow) {
+      if (LaneId() == 0) op.dgates[copy] = 0;
+      continue;
+    }
     const int64_t row =
-        CheckedId("combine_rows_backward", op.positions[copy], copy, op.copies) * op.hidden;
+        CheckedId("combine_rows_backward", op.positions[copy], copy, op.num_rows) * op.hidden;
     const T* dy = op.dy + copy / op.k * op.hidden;
     const float gate = op.gates[copy];
     float dot = 0;
@@ -112,6 +120,7 @@ void Run(const CombineRows& op, Stream& stream) {
                               .gates = op.gates.absent() ? nullptr : op.gates.as<float>(),
                               .base = op.base.absent() ? nullptr : op.base.as<T>(),
                               .y = op.y.as<T>(),
+                              .num_rows = op.rows.dim(0),
                               .tokens = op.y.dim(0),
                               .k = op.positions.dim(1),
                               .hidden = op.y.dim(1)});
@@ -126,6 +135,7 @@ void Run(const CombineRowsBackward& op, Stream& stream) {
                                       .gates = op.gates.as<float>(),
                                       .drows = op.drows.as<T>(),
                                       .dgates = op.dgates.as<float>(),
+                                      .num_rows = op.rows.dim(0),
                                       .copies = op.positions.numel(),
                                       .k = op.positions.dim(1),
                                       .hidden = op.dy.dim(1)});

@@ -1,6 +1,9 @@
 // SwiGLU (Shazeer 2020) of the fused gate and up projection. With gate_up[r] = [gate | up]:
 //   y[r,f] = silu(gate[r,f]) * up[r,f],  silu(g) = g / (1 + exp(-g))
 // On GPUs all tensors may be bfloat16; arithmetic is float32.
+//
+// With `offsets`, the rows are those of experts, sorted as in GroupedGemm, and the tensors may be
+// longer: rows from offsets[experts] - offsets[0] on are neither read nor written.
 #pragma once
 
 #include <array>
@@ -13,9 +16,10 @@ class Stream;
 
 struct SwiGluForward {
   static constexpr char kName[] = "swiglu_forward";
-  Tensor gate_up;  // [rows, 2 * ffn]
-  Tensor y;        // out [rows, ffn]
-  auto Inputs() { return std::array{&gate_up}; }
+  Tensor gate_up;       // [rows, 2 * ffn]
+  Tensor y;             // out [rows, ffn]
+  Tensor offsets = {};  // int64 [experts + 1]; absent: all rows
+  auto Inputs() { return std::array{&gate_up, &offsets}; }
   auto Outputs() { return std::array{&y}; }
   void Check() const;
 };
@@ -31,7 +35,8 @@ struct SwiGluBackward {
   Tensor gate_up;   // [rows, 2 * ffn]
   Tensor dgate_up;  // out [rows, 2 * ffn]; may be the same memory as gate_up
   Tensor y;         // out [rows, ffn], output of the forward; may be the memory of dy; or absent
-  auto Inputs() { return std::array{&dy, &gate_up}; }
+  Tensor offsets = {};  // int64 [experts + 1]; absent: all rows
+  auto Inputs() { return std::array{&dy, &gate_up, &offsets}; }
   auto Outputs() { return std::array{&dgate_up, &y}; }
   void Check() const;
 };

@@ -18,13 +18,30 @@ LaunchShape RowsShape(int64_t rows, int64_t packs) {
           .block = dim3(kThreads)};
 }
 
+// The rows of a tensor that are computed: all of them, or those that offsets in device memory
+// bound.
+struct RowRange {
+  int64_t all;
+  const int64_t* first;  // or null
+  const int64_t* last;
+
+  RowRange(const Tensor& offsets, int64_t rows)
+      : all(rows),
+        first(offsets.absent() ? nullptr : offsets.as<int64_t>()),
+        last(first == nullptr ? nullptr : first + offsets.numel() - 1) {}
+  __device__ __forceinline__ int64_t count() const {
+    return first == nullptr ? all : *last - *first;
+  }
+};
+
 __device__ __forceinline__ float Sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads)
-    ForwardKernel(const T* gate_up, T* y, int64_t rows, int64_t ffn) {
+    ForwardKernel(const T* gate_up, T* y, RowRange range, int64_t ffn) {
   const int64_t f = GlobalThread() * kSize;
   if (f >= ffn) return;
+  const int64_t rows = range.count();
   for (int64_t r = blockIdx.y; r < rows; r += gridDim.y) {
     const auto gate = LoadPack<T, kSize>(gate_up + r * 2 * ffn + f);
     const auto up = LoadPack<T, kSize>(gate_up + r * 2 * ffn + ffn + f);
@@ -44,7 +61,7 @@ struct Backward {
   const T* gate_up;
   T* dgate_up;
   T* y;  // or null
-  int64_t rows;
+  RowRange range;
   int64_t ffn;
 };
 
@@ -54,7 +71,8 @@ template <typename T, int kSize>
 __global__ void __launch_bounds__(kThreads) BackwardKernel(Backward<T> op) {
   const int64_t f = GlobalThread() * kSize;
   if (f >= op.ffn) return;
-  for (int64_t r = blockIdx.y; r < op.rows; r += gridDim.y) {
+  const int64_t rows = op.range.count();
+  for (int64_t r = blockIdx.y; r < rows; r += gridDim.y) {
     const int64_t at = r * 2 * op.ffn + f;
     const auto gate = LoadPack<T, kSize>(op.gate_up + at);
     const auto up = LoadPack<T, kSize>(op.gate_up + at + op.ffn);
@@ -78,7 +96,7 @@ template <typename T, int kSize>
 void Run(const SwiGluForward& op, Stream& stream) {
   const int64_t rows = op.y.dim(0), ffn = op.y.dim(1);
   LaunchKernel(CudaStream(stream), RowsShape(rows, ffn / kSize), ForwardKernel<T, kSize>,
-               op.gate_up.as<T>(), op.y.as<T>(), rows, ffn);
+               op.gate_up.as<T>(), op.y.as<T>(), RowRange(op.offsets, rows), ffn);
 }
 
 template <typename T, int kSize>
@@ -89,7 +107,7 @@ void Run(const SwiGluBackward& op, Stream& stream) {
                            .gate_up = op.gate_up.as<T>(),
                            .dgate_up = op.dgate_up.as<T>(),
                            .y = op.y.absent() ? nullptr : op.y.as<T>(),
-                           .rows = rows,
+                           .range = RowRange(op.offsets, rows),
                            .ffn = ffn});
 }
 

@@ -37,14 +37,17 @@ struct ColumnSums {
 void ComputeOnCpu(const ColumnSums& op);
 void ComputeOnCuda(const ColumnSums& op, Stream& stream);
 
-// count += number of tokens whose largest score gates[t,0] is <= 0. NormRouter sends these tokens
-// to the lowest expert ids with a gate of zero, so the layer adds nothing to them.
+// Counts what a layer does not send to its experts (model/method.md#unrouted-choices):
+//   tokens += number of tokens whose largest score gates[t,0] is <= 0
+//   choices[e] += number of (t, j) with ids[t,j] == e and gates[t,j] == 0
 struct CountUnrouted {
   static constexpr char kName[] = "count_unrouted";
-  Tensor gates;  // [tokens, k], output of RouteTokens
-  Tensor count;  // in/out int64 [1], added to
-  auto Inputs() { return std::array{&gates}; }
-  auto Outputs() { return std::array{&count}; }
+  Tensor ids;      // int32 [tokens, k], output of RouteTokens, each in [0, experts)
+  Tensor gates;    // [tokens, k], output of RouteTokens
+  Tensor tokens;   // in/out int64 [1], added to
+  Tensor choices;  // in/out int64 [experts], added to
+  auto Inputs() { return std::array{&ids, &gates}; }
+  auto Outputs() { return std::array{&tokens, &choices}; }
   void Check() const;
 };
 void ComputeOnCpu(const CountUnrouted& op);

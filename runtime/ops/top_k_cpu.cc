@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "runtime/ops/check_ids.h"
 #include "runtime/ops/choose_largest.h"
 
 namespace unipool {
@@ -63,15 +64,21 @@ void ComputeOnCpu(const ColumnSums& op) {
 
 void CountUnrouted::Check() const {
   CHECK_EQ(gates.rank, 2);
-  CHECK_EQ(count.numel(), 1);
+  CHECK(ids.SameShape(gates)) << ids.ShapeString() << " for " << gates.ShapeString();
+  CHECK_EQ(tokens.numel(), 1);
+  CHECK_EQ(choices.rank, 1);
 }
 
 void ComputeOnCpu(const CountUnrouted& op) {
+  CheckIds(op.kName, op.ids, op.choices.numel());
   const int64_t top_k = op.gates.dim(1);
+  const int32_t* ids = op.ids.as<int32_t>();
   const float* gates = op.gates.as<float>();
+  int64_t* choices = op.choices.as<int64_t>();
   int64_t unrouted = 0;
   for (int64_t t = 0; t < op.gates.dim(0); ++t) unrouted += gates[t * top_k] <= 0 ? 1 : 0;
-  *op.count.as<int64_t>() += unrouted;
+  for (int64_t i = 0; i < op.gates.numel(); ++i) choices[ids[i]] += gates[i] == 0 ? 1 : 0;
+  *op.tokens.as<int64_t>() += unrouted;
 }
 
 }  // namespace unipool

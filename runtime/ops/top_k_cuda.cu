@@ -2,6 +2,7 @@
 // whatever the type of the model.
 #include "runtime/ops/top_k.h"
 
+#include "runtime/ops/check_ids_cuda.h"
 #include "runtime/ops/expert_row_cuda.h"
 
 namespace unipool {
@@ -78,15 +79,33 @@ __global__ void __launch_bounds__(kThreads) SumPiecesKernel(Columns op) {
   op.sums[e] += sum;
 }
 
-// Counts tokens whose largest gate is <= 0. Integer sums may be atomic.
-__global__ void __launch_bounds__(kThreads)
-    CountUnroutedKernel(const float* gates, int64_t tokens, int64_t k, Count* count) {
-  int unrouted = 0;
-  for (int64_t t = GlobalThread(); t < tokens; t += GridThreads()) {
-    unrouted += gates[t * k] <= 0 ? 1 : 0;
+struct Unrouted {
+  const int32_t* ids;
+  const float* gates;
+  Count* tokens;
+  Count* choices;
+  int64_t num_choices;  // tokens * k
+  int64_t k;
+  int64_t experts;
+};
+
+// Each thread handles one choice at a time. Lanes with the same expert add their choices together,
+// since most unrouted choices are of the lowest experts. Integer sums may be atomic.
+__global__ void __launch_bounds__(kThreads) CountUnroutedKernel(Unrouted op) {
+  int tokens = 0;
+  for (int64_t first = GlobalThread() - LaneId(); first < op.num_choices; first += GridThreads()) {
+    const int64_t i = first + LaneId();
+    const bool inside = i < op.num_choices;
+    if (inside && i % op.k == 0 && op.gates[i] <= 0) ++tokens;
+    const bool counts = inside && op.gates[i] == 0;
+    const int id =
+        counts ? static_cast<int>(CheckedId("count_unrouted", op.ids[i], i, op.experts)) : -1;
+    const unsigned same = __match_any_sync(kAllLanes, id);
+    const bool first_of_them = (same & ((1u << LaneId()) - 1)) == 0;
+    if (counts && first_of_them) atomicAdd(op.choices + id, static_cast<Count>(__popc(same)));
   }
-  unrouted = BlockSum(unrouted);
-  if (threadIdx.x == 0 && unrouted > 0) atomicAdd(count, static_cast<Count>(unrouted));
+  tokens = BlockSum(tokens);
+  if (threadIdx.x == 0 && tokens > 0) atomicAdd(op.tokens, static_cast<Count>(tokens));
 }
 
 }  // namespace
@@ -117,9 +136,14 @@ void ComputeOnCuda(const ColumnSums& op, Stream& stream) {
 }
 
 void ComputeOnCuda(const CountUnrouted& op, Stream& stream) {
-  LaunchKernel(CudaStream(stream), GridStride(op.gates.dim(0), kThreads), CountUnroutedKernel,
-               op.gates.as<float>(), op.gates.dim(0), op.gates.dim(1),
-               reinterpret_cast<Count*>(op.count.as<int64_t>()));
+  LaunchKernel(CudaStream(stream), GridStride(op.gates.numel(), kThreads), CountUnroutedKernel,
+               Unrouted{.ids = op.ids.as<int32_t>(),
+                        .gates = op.gates.as<float>(),
+                        .tokens = reinterpret_cast<Count*>(op.tokens.as<int64_t>()),
+                        .choices = reinterpret_cast<Count*>(op.choices.as<int64_t>()),
+                        .num_choices = op.gates.numel(),
+                        .k = op.gates.dim(1),
+                        .experts = op.choices.numel()});
 }
 
 }  // namespace unipool

@@ -22,7 +22,7 @@ int64_t ExchangeCase::first_token(int rank) const {
 }
 
 ExchangeCase ExchangeCase::OnOneRank() const {
-  return {name, {first_token(ranks())}, top_k, std::vector<int>(owners.size(), 0), id};
+  return {name, {first_token(ranks())}, top_k, std::vector<int>(owners.size(), 0), id, lost};
 }
 
 void PrintTo(const ExchangeCase& c, std::ostream* os) { *os << c.name; }
@@ -34,6 +34,12 @@ std::vector<ExchangeCase> ExchangeCases() {
   const auto to_one = [](int64_t, int64_t) { return 2; };
   const auto to_even = [](int64_t g, int64_t j) { return 2 * ((g + j) % 3); };
   const std::vector<int> scattered = {3, 1, 0, 3, 3, 0, 1, 3, 1};
+  const auto all = [](int64_t, int64_t) { return true; };
+  const auto one = [](int64_t g, int64_t j) { return g == 4 && j == 0; };
+  const auto most = [](int64_t g, int64_t j) { return (g * 5 + j) % 8 > 0; };
+  const auto later_choices = [](int64_t g, int64_t j) { return j > g % 4 - 1; };
+  const auto middle_rank = [](int64_t g, int64_t) { return g >= 4 && g < 11; };
+  const auto of_expert_2 = [](int64_t g, int64_t) { return g % 3 > 0; };
   return {
       {"OneRank", {9}, 2, BlockOwners(4, 1), spread(4)},
       {"TwoRanks", {8, 5}, 1, BlockOwners(4, 2), spread(4)},
@@ -46,6 +52,15 @@ std::vector<ExchangeCase> ExchangeCases() {
       {"NoTokensAtAll", {0, 0}, 2, BlockOwners(3, 2), spread(3)},
       {"ScatteredOwners", {70, 1, 33, 18}, 3, scattered, spread(9)},
       {"SevenRanks", {2, 3, 4, 5, 6, 7, 8}, 2, BlockOwners(17, 7, 3), spread(17)},
+      {"OneRankLosesOneChoice", {9}, 2, BlockOwners(4, 1), spread(4), one},
+      {"OneRankLosesAllTokens", {9}, 2, BlockOwners(4, 1), spread(4), all},
+      {"OneTokenLost", {5, 3}, 1, BlockOwners(4, 2), spread(4), one},
+      {"AllTokensLost", {6, 1, 5}, 3, BlockOwners(8, 3), spread(8), all},
+      {"FewerThanThreeChoices", {6, 6, 6, 6}, 3, BlockOwners(8, 4), spread(8), later_choices},
+      {"ARankLosesItsTokens", {4, 7, 5}, 2, BlockOwners(7, 3), spread(7), middle_rank},
+      {"MostOfOneExpertLost", {5, 4, 3}, 1, BlockOwners(6, 3), to_one, of_expert_2},
+      {"ScatteredOwnersLoseMost", {70, 1, 33, 18}, 3, scattered, spread(9), most},
+      {"SevenRanksLoseMost", {2, 3, 4, 5, 6, 7, 8}, 2, BlockOwners(17, 7, 3), spread(17), most},
   };
 }
 
@@ -69,7 +84,7 @@ ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group,
   ids = OnDevice(bench.Ints({tokens, c.top_k}, choices));
   x = OnDevice(Slice("x", kHidden));
   dy = OnDevice(Slice("dy", kHidden));
-  gates = OnDevice(Slice("gates", c.top_k));
+  gates = OnDevice(Gates());
   y = Poisoned({tokens, kHidden});
   dx = Poisoned({tokens, kHidden});
   dgates = Poisoned({tokens, c.top_k});
@@ -79,6 +94,15 @@ ExchangeLayer::ExchangeLayer(const ExchangeCase& test_case, Communicator& group,
 Tensor ExchangeLayer::Slice(const char* name, int64_t columns) {
   const int64_t first = c.first_token(rank);
   return bench.Random(name, {c.first_token(c.ranks()), columns}).Rows(first, first + tokens);
+}
+
+Tensor ExchangeLayer::Gates() {
+  const Tensor values = Slice("gates", c.top_k);
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    const bool lost = c.lost(c.first_token(rank) + i / c.top_k, i % c.top_k);
+    if (lost) values.as<float>()[i] = i % 2 == 0 ? 0.0f : -0.0f;
+  }
+  return values;
 }
 
 Tensor ExchangeLayer::OnDevice(const Tensor& host) {
@@ -111,16 +135,16 @@ void ExchangeLayer::RunExperts(const ExpertPart& part, const Tensor& rows) {
   stream->Synchronize();
 }
 
-Tensor ExchangeLayer::NewRows() { return exchange.NewReceiveBuffer(ctx, plan, returned); }
+Tensor ExchangeLayer::NewRows() { return exchange.NewReceiveBuffer(ctx, plan, Returned()); }
 
 TokenTransfer ExchangeLayer::StartForward(const Tensor& rows) {
-  return exchange.Dispatch(ctx, plan, {.x = x, .rows = rows, .returned = returned});
+  return exchange.Dispatch(ctx, plan, {.x = x, .rows = rows, .returned = Returned()});
 }
 
 TokenTransfer ExchangeLayer::StartBackward(const Tensor& rows) {
   return exchange.CombineBackward(
       ctx, plan,
-      {.dy = dy, .gates = gates, .returned = returned, .dgates = dgates, .dresults = rows});
+      {.dy = dy, .gates = gates, .returned = Returned(), .dgates = dgates, .dresults = rows});
 }
 
 void ExchangeLayer::WaitAll(TokenTransfer& transfer) {

@@ -18,13 +18,14 @@ namespace unipool::testing {
 inline constexpr int64_t kHidden = 5;
 
 // A global batch: rank r holds tokens[r] tokens of it, in rank order. Choice j of global token g is
-// expert id(g, j).
+// expert id(g, j), with a gate of 0 if lost(g, j).
 struct ExchangeCase {
   std::string name;
   std::vector<int64_t> tokens;
   int64_t top_k;
   std::vector<int> owners;  // of the experts
   std::function<int64_t(int64_t, int64_t)> id;
+  std::function<bool(int64_t, int64_t)> lost = [](int64_t, int64_t) { return false; };
 
   int ranks() const { return static_cast<int>(tokens.size()); }
   int64_t first_token(int rank) const;
@@ -42,9 +43,11 @@ struct ExchangeLayer {
   ExchangeLayer(const ExchangeCase& test_case, Communicator& group, Device device = {},
                 int chunks = 1);
 
-  void Plan() { exchange.Plan(ctx, map, ids, &plan); }
+  void Plan() { exchange.Plan(ctx, map, {.ids = ids, .gates = gates}, &plan); }
   // Multiplies each row of the part by the factors of its expert, in place.
   void RunExperts(const ExpertPart& part, const Tensor& rows);
+  // Where results come back to under the plan: [sent, kHidden] of `returned`.
+  Tensor Returned() const { return returned.Rows(0, plan.sent); }
   // A receive buffer [received, kHidden] for the plan.
   Tensor NewRows();
   // Starts the transfer of x, or of the gradients of the results, to `rows`.
@@ -78,6 +81,7 @@ struct ExchangeLayer {
  private:
   // This rank's rows of a random tensor over the global batch, on the host.
   Tensor Slice(const char* name, int64_t columns);
+  Tensor Gates();
 };
 
 // The values of a tensor on any device.

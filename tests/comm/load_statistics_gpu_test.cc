@@ -36,6 +36,7 @@ struct Counted {
     Set(statistics->counts(0), {4, 1});
     Set(statistics->counts(1), {0, 5});
     Set(statistics->unrouted(), {2});
+    Set(statistics->unrouted_choices(1), {0, 3});
     statistics->FinishMicroBatch(ctx, 5);
     Set(statistics->counts(1), {world.rank(), 0});
     statistics->FinishMicroBatch(ctx, world.rank());
@@ -68,6 +69,7 @@ TEST(GpuLoadStatistics, SumsOverRanksAreOnDeviceAndHost) {
                 cpu.Read(cpu.statistics->previous_on_device(1)));
       EXPECT_EQ(gpu.statistics->PoolImbalance(), cpu.statistics->PoolImbalance());
       EXPECT_EQ(gpu.statistics->previous_unrouted(), 2 * ranks);
+      EXPECT_THAT(gpu.statistics->previous_unrouted_choices(1), ElementsAre(0, 3 * ranks));
     });
   }
 }
@@ -79,11 +81,14 @@ TEST(GpuLoadStatistics, StateMovesFromOneDeviceToAnother) {
     Counted cpu(Device{}), gpu(kGpu);
     cpu.Step(*world);
     gpu.Set(gpu.statistics->counts(0), {7, 7});  // dropped
-    gpu.statistics->Restore(cpu.statistics->step_state(), cpu.statistics->micro_batch_state());
+    gpu.statistics->Restore({.step = cpu.statistics->step_state(),
+                             .micro_batch = cpu.statistics->micro_batch_state(),
+                             .step_unrouted_choices = cpu.statistics->step_unrouted_choices()});
     EXPECT_EQ(gpu.statistics->step_state(), cpu.statistics->step_state());
+    EXPECT_EQ(gpu.statistics->step_unrouted_choices(), cpu.statistics->step_unrouted_choices());
     EXPECT_THAT(gpu.Read(gpu.statistics->previous_micro_batch(0)), ElementsAre(4, 1, 0, 5));
     EXPECT_THAT(gpu.Read(gpu.statistics->counts(0)), ElementsAre(0, 0));
-    gpu.statistics->Restore({}, {});
+    gpu.statistics->Restore({});
     EXPECT_FALSE(gpu.statistics->has_previous());
   });
 }

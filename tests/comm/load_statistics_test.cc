@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -81,6 +82,32 @@ TEST(LoadStatistics, SharesAndImbalanceByHand) {
   });
 }
 
+// The choices that are not sent count in the shares, but are no load.
+TEST(LoadStatistics, UnroutedChoicesAreNoLoad) {
+  OnRanks(2, [](Communicator& comm) {
+    const auto owned = TwoPools(), other = TwoPools();
+    LoadStatistics& statistics = *owned;
+    for (const auto& [layer, expert, unrouted] : {std::array{0, 0, 3}, {1, 2, 1}, {2, 0, 1}}) {
+      statistics.unrouted_choices(layer).as<int64_t>()[expert] += unrouted;
+    }
+    FinishOneStep(statistics, comm);
+    EXPECT_THAT(statistics.previous(0), ElementsAre(8, 0, 0));
+    EXPECT_THAT(statistics.previous_unrouted_choices(0), ElementsAre(6, 0, 0));
+    EXPECT_THAT(statistics.previous_unrouted_choices(1), ElementsAre(0, 0, 2));
+    EXPECT_EQ(statistics.previous_load(0, 0), 2);
+    double pool[3];
+    statistics.PoolShares(0, pool);
+    EXPECT_THAT(pool, ElementsAre(0.5, 0.125, 0.375));
+    EXPECT_DOUBLE_EQ(statistics.LayerImbalance(), (3 + 2 + 4 / 3.0) / 3);
+    EXPECT_DOUBLE_EQ(statistics.PoolImbalance(), (1.5 + 4 / 3.0) / 2);
+    other->Restore({.step = statistics.step_state(),
+                    .step_unrouted_choices = statistics.step_unrouted_choices()});
+    EXPECT_EQ(other->PoolImbalance(), statistics.PoolImbalance());
+    other->Restore({.step = statistics.step_state()});
+    EXPECT_DOUBLE_EQ(other->PoolImbalance(), (1.5 + 1.2) / 2);
+  });
+}
+
 TEST(LoadStatistics, ALayerWithoutTokensIsBalanced) {
   OnRanks(1, [](Communicator& comm) {
     Workbench bench;
@@ -133,13 +160,15 @@ TEST(LoadStatistics, RestoreGivesTheStateOfTheNextStep) {
     EXPECT_TRUE(before.step_state().empty());
     EXPECT_TRUE(before.micro_batch_state().empty());
     FinishOneStep(before, comm);
-    after.Restore(before.step_state(), before.micro_batch_state());
+    after.Restore({.step = before.step_state(),
+                   .micro_batch = before.micro_batch_state(),
+                   .step_unrouted_choices = before.step_unrouted_choices()});
     EXPECT_THAT(after.step_state(), ElementsAre(8, 0, 0, 0, 2, 6, 3, 2, 0));
     EXPECT_EQ(after.micro_batch_state(), before.micro_batch_state());
     EXPECT_EQ(after.PoolImbalance(), before.PoolImbalance());
     FinishOneStep(after, comm);
     EXPECT_THAT(after.previous(0), ElementsAre(8, 0, 0));
-    after.Restore({}, {});
+    after.Restore({});
     EXPECT_FALSE(after.has_previous());
     EXPECT_FALSE(after.has_previous_micro_batch());
   });

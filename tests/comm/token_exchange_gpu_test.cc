@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/staged_communicator.h"
+#include "runtime/finite_check.h"
 #include "tests/comm/exchange_layer.h"
 #include "tests/support/gpu.h"
 #include "tests/support/on_ranks.h"
@@ -38,7 +39,13 @@ void ExpectNear(const Tensor& actual, const Tensor& expected) {
 
 void ExpectLikeTheCpu(ExchangeLayer& gpu, ExchangeLayer& cpu) {
   for (ExchangeLayer* layer : {&gpu, &cpu}) layer->Plan();
-  EXPECT_EQ(gpu.plan.received, cpu.plan.received);
+  if (gpu.exchange.single_rank()) {
+    EXPECT_EQ(gpu.plan.sent, gpu.tokens * gpu.c.top_k);  // the host does not wait for the number
+    EXPECT_EQ(gpu.plan.received, gpu.plan.sent);
+  } else {
+    EXPECT_EQ(gpu.plan.sent, cpu.plan.sent);
+    EXPECT_EQ(gpu.plan.received, cpu.plan.received);
+  }
   EXPECT_EQ(gpu.plan.send_rows, cpu.plan.send_rows);
   EXPECT_EQ(gpu.plan.recv_rows, cpu.plan.recv_rows);
   EXPECT_EQ(gpu.plan.first_sent, cpu.plan.first_sent);
@@ -78,6 +85,23 @@ TEST_P(GpuTokenExchangeTest, SeveralRanksAgreeWithTheCpu) {
       EXPECT_EQ(gpu.exchange.ReadAndClearExposedSeconds() > 0, travels);
       EXPECT_EQ(gpu.exchange.ReadAndClearExposedSeconds(), 0);
     }
+  });
+}
+
+// A check for NaN looks at every row, so every row must exist.
+TEST_P(GpuTokenExchangeTest, AFiniteCheckSeesOnlyRowsThatExist) {
+  SKIP_WITHOUT_GPU();
+  const ExchangeCase whole = GetParam().OnOneRank();
+  OnRanks(1, [&](Communicator& group) {
+    ExchangeLayer gpu(whole, group, kGpu), cpu(whole, group);
+    FiniteCheck check;
+    gpu.ctx.finite_check = &check;
+    for (ExchangeLayer* layer : {&gpu, &cpu}) layer->Plan();
+    EXPECT_EQ(gpu.plan.sent, cpu.plan.sent);
+    EXPECT_EQ(gpu.plan.received, cpu.plan.received);
+    gpu.Forward();
+    gpu.Backward();
+    EXPECT_EQ(check.first, "");
   });
 }
 

@@ -25,15 +25,16 @@ using testing::OnRanks;
 using testing::ToVector;
 using testing::Workbench;
 
-// x[g, column] = 8 g + column, gates are 1, 2, 4, and expert e multiplies by e + 1, so that every
-// value is exact.
+// x[g, column] = 8 g + column, gates are 1, 2, 4 (0 of a lost choice), and expert e multiplies by
+// e + 1, so that every value is exact.
 void FillWithCodes(ExchangeLayer& layer) {
   const int64_t first = layer.c.first_token(layer.rank);
   for (int64_t i = 0; i < layer.x.numel(); ++i) {
     layer.x.as<float>()[i] = static_cast<float>(8 * (first + i / kHidden) + i % kHidden);
   }
   for (int64_t i = 0; i < layer.gates.numel(); ++i) {
-    layer.gates.as<float>()[i] = static_cast<float>(1 << i % layer.c.top_k);
+    const bool lost = layer.gates.as<float>()[i] == 0;
+    layer.gates.as<float>()[i] = lost ? 0.0f : static_cast<float>(1 << i % layer.c.top_k);
   }
   for (int64_t i = 0; i < layer.factors.numel(); ++i) {
     layer.factors.as<float>()[i] = static_cast<float>(i / kHidden + 1);
@@ -62,7 +63,9 @@ TEST_P(TokenExchangeTest, EveryTokenMeetsItsExperts) {
     for (int64_t t = 0; t < layer.tokens; ++t) {
       const int64_t token = layer.c.first_token(layer.rank) + t;
       int64_t factor = 0;
-      for (int64_t j = 0; j < layer.c.top_k; ++j) factor += (layer.c.id(token, j) + 1) << j;
+      for (int64_t j = 0; j < layer.c.top_k; ++j) {
+        if (!layer.c.lost(token, j)) factor += (layer.c.id(token, j) + 1) << j;
+      }
       for (int64_t h = 0; h < kHidden; ++h) {
         EXPECT_EQ(layer.y.as<float>()[t * kHidden + h],
                   static_cast<float>(factor * (8 * token + h)));
@@ -85,7 +88,7 @@ TEST_P(TokenExchangeTest, RowsOfAnExpertAreInTheOrderOfTheGlobalBatch) {
     for (const int expert : layer.map.owned(layer.rank)) {
       for (int64_t g = 0; g < layer.c.first_token(layer.c.ranks()); ++g) {
         for (int64_t j = 0; j < layer.c.top_k; ++j) {
-          if (layer.c.id(g, j) != expert) continue;
+          if (layer.c.id(g, j) != expert || layer.c.lost(g, j)) continue;
           for (int64_t h = 0; h < kHidden; ++h) expected.push_back(static_cast<float>(8 * g + h));
         }
       }
@@ -114,6 +117,30 @@ TEST_P(TokenExchangeTest, ForwardAndBackwardHaveTheBitsOfOneRank) {
       EXPECT_EQ(ToVector(layer.dx), ToVector(expected.dx.Rows(begin, end)));
       EXPECT_EQ(ToVector(layer.dgates), ToVector(expected.dgates.Rows(begin, end)));
     });
+  });
+}
+
+// A lost choice has no row and no gradient. Everything else is what it is if the rows of lost
+// choices travel and are multiplied by their gate of 0.
+TEST_P(TokenExchangeTest, LostChoicesChangeNoResult) {
+  OnLayers([](ExchangeLayer& layer) {
+    int64_t kept = 0;
+    for (const float gate : ToVector(layer.gates)) kept += gate != 0 ? 1 : 0;
+    layer.Plan();
+    EXPECT_EQ(layer.plan.sent, kept);
+    layer.Forward();
+    layer.Backward();
+    const std::vector<float> y = ToVector(layer.y), dx = ToVector(layer.dx);
+    const std::vector<float> dgates = ToVector(layer.dgates);
+    layer.exchange.Plan(layer.ctx, layer.map, {.ids = layer.ids}, &layer.plan);
+    EXPECT_EQ(layer.plan.sent, layer.tokens * layer.c.top_k);
+    layer.Forward();
+    layer.Backward();
+    EXPECT_EQ(ToVector(layer.y), y);
+    EXPECT_EQ(ToVector(layer.dx), dx);
+    for (size_t i = 0; i < dgates.size(); ++i) {
+      EXPECT_EQ(dgates[i], layer.gates.as<float>()[i] == 0 ? 0 : layer.dgates.as<float>()[i]);
+    }
   });
 }
 
@@ -188,7 +215,7 @@ TEST(TokenExchange, OneObjectServesPoolsOfDifferentSizes) {
       ExpertMap map = ExpertMap::Blocks(experts, 3);
       map.SetChunks(1 + experts % 4);
       DispatchPlan plan;
-      exchange.Plan(bench.ctx(), map, ids, &plan);
+      exchange.Plan(bench.ctx(), map, {.ids = ids, .gates = gates}, &plan);
       const Tensor returned = bench.Poisoned({2, 1});
       const Tensor rows = exchange.NewReceiveBuffer(bench.ctx(), plan, returned);
       TokenTransfer transfer =
@@ -235,7 +262,7 @@ TEST(TokenExchange, ExposedSecondsAreClearedByReading) {
     TokenExchange exchange(group);
     Workbench bench;
     DispatchPlan plan;
-    exchange.Plan(bench.ctx(), ExpertMap::Blocks(2, 2), bench.Ints({1, 1}, {0}), &plan);
+    exchange.Plan(bench.ctx(), ExpertMap::Blocks(2, 2), {.ids = bench.Ints({1, 1}, {0})}, &plan);
     EXPECT_GT(exchange.ReadAndClearExposedSeconds(), 0);
     EXPECT_EQ(exchange.ReadAndClearExposedSeconds(), 0);
   });
@@ -248,7 +275,7 @@ TEST(TokenExchange, TwoTransfersMayBeInFlight) {
     ExchangeLayer first(c, group, Device{}, 2), second(c, group, Device{}, 2);
     for (ExchangeLayer* layer : {&first, &second}) {
       FillWithCodes(*layer);
-      first.exchange.Plan(layer->ctx, layer->map, layer->ids, &layer->plan);
+      first.exchange.Plan(layer->ctx, layer->map, {.ids = layer->ids}, &layer->plan);
     }
     for (int64_t i = 0; i < second.x.numel(); ++i) second.x.as<float>()[i] += 1000;
     const auto start = [&](ExchangeLayer& layer, const Tensor& rows) {
@@ -381,7 +408,7 @@ TEST(TokenTransferDeathTest, ThePlanIsOfTheExchangeAndNotMadeAgain) {
   const auto foreign = [](ExchangeLayer& layer) {
     auto group = CreateLocalCommunicators(1, absl::Seconds(10));
     TokenExchange other(*group[0]);
-    other.Plan(layer.ctx, layer.map, layer.ids, &layer.plan);
+    other.Plan(layer.ctx, layer.map, {.ids = layer.ids}, &layer.plan);
     const auto transfer = layer.StartForward(layer.returned);
   };
   ExpectDeath(kOneRank, foreign, "the plan is not of this exchange");

@@ -159,7 +159,7 @@ TEST(BalanceLosses, AreZeroAgainAfterCountsAreCleared) {
   balanced.FinishStep();
   const auto previous = balanced.Start(kPrevious);
   EXPECT_GT(balanced.Add(*previous).pool_balance, 0);
-  balanced.statistics->Restore({}, {});
+  balanced.statistics->Restore({});
   previous->StartStep(balanced.bench.ctx(), 4);
   EXPECT_EQ(balanced.Add(*previous).pool_balance, 0);
   EXPECT_EQ(balanced.Add(*previous).layer_balance, 0);

@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/local_communicator.h"
@@ -82,10 +85,13 @@ class Tiny {
 
   // Checks each parameter's gradient of the loss.
   void CheckGradients() {
+    CheckGradientsOf([](const Parameter&) { return true; });
+  }
+  void CheckGradientsOf(const std::function<bool(const Parameter&)>& is_checked) {
     Loss();
     std::vector<Tensor> grads;  // copies, since each further Loss adds to the gradients
     for (const Parameter& parameter : parameters_.parameters()) {
-      const bool trained = parameter.kind != ParameterKind::kState;
+      const bool trained = parameter.kind != ParameterKind::kState && is_checked(parameter);
       grads.push_back(trained ? bench_.Copy(parameter.grad) : Tensor{});
     }
     for (size_t i = 0; i < grads.size(); ++i) {
@@ -136,6 +142,41 @@ TEST(Transformer, GradientsWithLocalStatisticsMatchFiniteDifferences) {
     std::fill_n(grads.as<float>(), grads.numel(), 0.0f);
   }
   tiny.CheckGradients();
+}
+
+// Every expert is chosen, so half of the choices have no positive score.
+TEST(Transformer, GradientsWithUnroutedChoicesMatchFiniteDifferences) {
+  for (const int64_t layers_per_pool : {1, 2}) {
+    config::Run run = TinyRun();
+    run.mutable_pool()->set_top_k(5);
+    run.mutable_pool()->set_layers_per_pool(layers_per_pool);
+    Tiny(run).CheckGradients();
+  }
+}
+
+void ZeroRouters(Tiny& tiny, const char* name) {
+  for (const Parameter& parameter : tiny.parameters().parameters()) {
+    if (parameter.name.find(name) == std::string::npos) continue;
+    std::fill_n(parameter.value.as<float>(), parameter.numel(), 0.0f);
+  }
+}
+
+// A layer without a single row; the step has gradients all the same.
+TEST(Transformer, GradientsMatchFiniteDifferencesIfALayerLosesAllTokens) {
+  Tiny tiny(TinyRun());
+  ZeroRouters(tiny, "layers.0.mlp.router.weight");
+  tiny.CheckGradientsOf([](const Parameter& parameter) {
+    return parameter.name != "model.layers.0.mlp.router.weight";  // NormRouter has none at 0
+  });
+}
+
+TEST(Transformer, ExpertsWithoutRowsHaveNoGradient) {
+  Tiny tiny(TinyRun());
+  ZeroRouters(tiny, "mlp.router.weight");
+  EXPECT_TRUE(std::isfinite(tiny.Loss()));
+  for (const float gradient : testing::ToVector(tiny.parameters().grads(ParameterKind::kExpert))) {
+    EXPECT_EQ(gradient, 0);
+  }
 }
 
 TEST(Transformer, VanillaSoftmaxGradientsMatchFiniteDifferences) {
@@ -245,11 +286,18 @@ double PeakBytes(const config::Run& run, double* planned) {
   return static_cast<double>(tiny.bench().arena().peak_bytes() - before);
 }
 
+// With so many experts every token has two positive scores. The plan is for this case.
+config::Run RoutedRun() {
+  config::Run run = TinyRun();
+  run.mutable_pool()->set_experts(12);
+  return run;
+}
+
 TEST(Transformer, ActivationMemoryMatchesThePlan) {
   double planned = 0;
   for (const config::Model::Recompute recompute : kRecomputes) {
     SCOPED_TRACE(config::Model::Recompute_Name(recompute));
-    config::Run run = TinyRun();
+    config::Run run = RoutedRun();
     run.mutable_model()->set_recompute(recompute);
     for (const int64_t gradient_layers : {0, 1}) {
       run.mutable_pool()->set_gradient_layers(gradient_layers);
@@ -259,6 +307,13 @@ TEST(Transformer, ActivationMemoryMatchesThePlan) {
     run.mutable_model()->set_ffn_kind(config::Model::DENSE);
     EXPECT_NEAR(PeakBytes(run, &planned) / planned, 1.05, 0.1);
   }
+}
+
+TEST(Transformer, UnroutedChoicesTakeLessMemoryThanPlanned) {
+  config::Run run = TinyRun();
+  run.mutable_pool()->set_top_k(5);  // about half of them have no positive score
+  double planned = 0;
+  EXPECT_LT(PeakBytes(run, &planned) / planned, 0.85);
 }
 
 // Runs two micro-batches, so that the second starts with the memory contents of the first.
@@ -293,7 +348,7 @@ TEST(Transformer, GradientsDoNotDependOnRecomputation) {
 // With many layers, the memory that recomputation saves dominates the step.
 TEST(Transformer, EachRecomputeModeTakesLessMemory) {
   for (const bool dense : {false, true}) {
-    config::Run run = TinyRun();
+    config::Run run = RoutedRun();
     run.mutable_model()->set_layers(8);
     run.mutable_pool()->set_gradient_layers(1);
     if (dense) run.mutable_model()->set_ffn_kind(config::Model::DENSE);

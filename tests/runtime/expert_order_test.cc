@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "runtime/ops/compute.h"
@@ -20,10 +21,11 @@ std::vector<T> Values(const Tensor& tensor) {
 }
 
 SortByExpert Sort(Workbench& bench, Tensor ids, const std::vector<int32_t>& order,
-                  const std::vector<int32_t>& count_order) {
+                  const std::vector<int32_t>& count_order, Tensor gates = Tensor{}) {
   const auto experts = static_cast<int64_t>(order.size());
-  const std::vector<int32_t> bad(static_cast<size_t>(ids.numel()), -1);
+  const std::vector<int32_t> bad(static_cast<size_t>(ids.numel()), -7);
   const SortByExpert op{.ids = ids,
+                        .gates = gates,
                         .order = bench.Ints({experts}, order),
                         .count_order = bench.Ints({experts}, count_order),
                         .counts = bench.Longs({experts}, std::vector<int64_t>(order.size(), -1)),
@@ -53,6 +55,27 @@ TEST(SortByExpert, WithoutTokensEveryCountIsZero) {
   Workbench bench;
   const SortByExpert op = Sort(bench, bench.Ints({0, 3}, {}), {2, 1, 0}, {0, 1, 2});
   EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(0, 0, 0));
+}
+
+TEST(SortByExpert, APairWhoseGateIsZeroHasNoRow) {
+  Workbench bench;
+  const Tensor gates = bench.Floats({4, 2}, {1, 0, 0, -0.0f, 2, -3, 0, 4});
+  const SortByExpert op =
+      Sort(bench, bench.Ints({4, 2}, {2, 0, 0, 1, 2, 1, 0, 2}), {1, 2, 0}, {0, 2, 1}, gates);
+  EXPECT_THAT(Values<int64_t>(op.counts), ElementsAre(0, 3, 1));  // of experts 0, 2, 1
+  EXPECT_THAT(Values<int32_t>(op.send_index), ElementsAre(0, 2, 3, 2, -1, -1, -1, -1));
+  EXPECT_THAT(Values<int32_t>(op.positions), ElementsAre(0, -1, -1, -1, 1, 3, -1, 2));
+}
+
+TEST(SortByExpert, AllGatesMayBeZeroOrNone) {
+  Workbench bench;
+  const Tensor ids = bench.Ints({2, 1}, {1, 0});
+  const SortByExpert none = Sort(bench, ids, {0, 1}, {0, 1}, bench.Floats({2, 1}, {0, 0}));
+  EXPECT_THAT(Values<int64_t>(none.counts), ElementsAre(0, 0));
+  EXPECT_THAT(Values<int32_t>(none.send_index), ElementsAre(-1, -1));
+  EXPECT_THAT(Values<int32_t>(none.positions), ElementsAre(-1, -1));
+  const SortByExpert all = Sort(bench, ids, {0, 1}, {0, 1}, bench.Floats({2, 1}, {1, NAN}));
+  EXPECT_THAT(Values<int32_t>(all.send_index), ElementsAre(1, 0));
 }
 
 TEST(SortByExpertDeathTest, NamesAnIdThatIsNoExpert) {

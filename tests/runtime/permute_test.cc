@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "runtime/ops/compute.h"
 #include "tests/support/grad_check.h"
 #include "tests/support/workbench.h"
@@ -19,6 +21,13 @@ TEST(GatherRows, CopiesNamedRows) {
   const Tensor x = bench.Floats({3, 2}, {0, 1, 10, 11, 20, 21}), y = bench.Poisoned({4, 2});
   Compute(bench.ctx(), GatherRows{.x = x, .index = bench.Ints({4}, {2, 2, 0, 1}), .y = y});
   EXPECT_EQ(ToVector(y), (std::vector<float>{20, 21, 20, 21, 0, 1, 10, 11}));
+}
+
+TEST(GatherRows, LeavesARowWithoutASourceAsItIs) {
+  Workbench bench;
+  const Tensor x = bench.Floats({2, 1}, {5, 6}), y = bench.Floats({3, 1}, {1, 2, 3});
+  Compute(bench.ctx(), GatherRows{.x = x, .index = bench.Ints({3}, {1, -1, 0}), .y = y});
+  EXPECT_EQ(ToVector(y), (std::vector<float>{6, 2, 5}));
 }
 
 TEST(GatherRows, NoRowsFromNoRows) {
@@ -47,6 +56,37 @@ TEST(CombineRows, WeighsCopiesByTheirGates) {
   op.base = Tensor{};
   Compute(bench.ctx(), op);
   EXPECT_EQ(ToVector(y), (std::vector<float>{1001, 110}));
+}
+
+// Three choices have a row, and the second token has none. There may be more rows than choices use.
+TEST(CombineRows, AChoiceWithoutARowAddsNothingAndHasNoGradient) {
+  Workbench bench;
+  const Tensor rows = bench.Floats({4, 1}, {1, 10, 100, NAN}), y = bench.Floats({3, 1}, {7, 8, 9});
+  const Tensor positions = bench.Ints({3, 2}, {2, -1, -1, -1, 0, 1});
+  const Tensor gates = bench.Floats({3, 2}, {2, 0, 0, 0, 3, 4});
+  Compute(bench.ctx(),
+          CombineRows{.rows = rows, .positions = positions, .gates = gates, .base = y, .y = y});
+  EXPECT_EQ(ToVector(y), (std::vector<float>{207, 8, 52}));
+  const Tensor dgates = bench.Poisoned({3, 2}), drows = bench.Floats({4, 1}, {-1, -1, -1, -1});
+  Compute(bench.ctx(), CombineRowsBackward{.dy = bench.Floats({3, 1}, {1, 1, 2}),
+                                           .rows = rows,
+                                           .positions = positions,
+                                           .gates = gates,
+                                           .drows = drows,
+                                           .dgates = dgates});
+  EXPECT_EQ(ToVector(dgates), (std::vector<float>{100, 0, 0, 0, 2, 20}));
+  EXPECT_EQ(ToVector(drows), (std::vector<float>{6, 8, 2, -1}));
+}
+
+TEST(CombineRows, MayHaveNoRowsAtAll) {
+  Workbench bench;
+  const Tensor y = bench.Poisoned({2, 3}), rows = bench.Zeros({0, 3});
+  Compute(bench.ctx(), CombineRows{.rows = rows,
+                                   .positions = bench.Ints({2, 1}, {-1, -1}),
+                                   .gates = Tensor{},
+                                   .base = Tensor{},
+                                   .y = y});
+  EXPECT_EQ(ToVector(y), std::vector<float>(6, 0));
 }
 
 struct CombineCase {
@@ -105,11 +145,11 @@ TEST(PermuteDeathTest, NamesAnIndexOutOfRange) {
   EXPECT_DEATH(Compute(bench.ctx(), GatherRows{.x = x, .index = bench.Ints({2}, {0, 2}), .y = x}),
                "gather_rows: id 2 at position 1");
   EXPECT_DEATH(Compute(bench.ctx(), CombineRows{.rows = x,
-                                                .positions = bench.Ints({2, 1}, {-1, 0}),
+                                                .positions = bench.Ints({2, 1}, {-2, 0}),
                                                 .gates = Tensor{},
                                                 .base = Tensor{},
                                                 .y = x}),
-               "combine_rows: id -1 at position 0");
+               "combine_rows: id -2 at position 0");
 }
 
 }  // namespace

@@ -69,6 +69,24 @@ TEST(SwiGlu, BackwardMayOverwriteItsInputsAndGivesTheForwardAgain) {
   EXPECT_EQ(ToVector(gate_up), ToVector(dgate_up));
 }
 
+// Offsets count from the first row of the tensors, whatever their first value.
+TEST(SwiGlu, RowsBehindTheLastOffsetAreNeitherReadNorWritten) {
+  Workbench bench;
+  const Tensor offsets = bench.Longs({3}, {4, 5, 6}), y = bench.Poisoned({3, 1});
+  const Tensor gate_up = bench.Floats({3, 2}, {90, 2, 90, 3, NAN, NAN});
+  Compute(bench.ctx(), SwiGluForward{.gate_up = gate_up, .y = y, .offsets = offsets});
+  EXPECT_EQ(y.as<float>()[0], 180);
+  EXPECT_EQ(y.as<float>()[1], 270);
+  EXPECT_TRUE(std::isnan(y.as<float>()[2]));
+  const Tensor dy = bench.Floats({3, 1}, {1, 2, 7}),
+               dgate_up = bench.Floats({3, 2}, {0, 0, 0, 0, 8, 9});
+  Compute(bench.ctx(),
+          SwiGluBackward{
+              .dy = dy, .gate_up = gate_up, .dgate_up = dgate_up, .y = dy, .offsets = offsets});
+  EXPECT_EQ(ToVector(dgate_up), (std::vector<float>{2, 90, 6, 180, 8, 9}));
+  EXPECT_EQ(ToVector(dy), (std::vector<float>{180, 270, 7}));
+}
+
 TEST(SwiGlu, AcceptsNoRows) {
   Workbench bench;
   const Tensor gate_up = bench.Zeros({0, 8}), y = bench.Zeros({0, 4});

@@ -1,5 +1,6 @@
 #include "runtime/ops/top_k.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -16,6 +17,7 @@
 namespace unipool {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::ToVector;
 using testing::Workbench;
 
@@ -126,14 +128,23 @@ TEST(TopK, NoTokensGiveNothingAndLeaveSumsAsTheyWere) {
   EXPECT_EQ(sums.as<double>()[2], 4.0);
 }
 
-TEST(CountUnrouted, CountsTokensWhoseBestScoreIsNotPositive) {
+std::vector<int64_t> Values(const Tensor& counts) {
+  return {counts.as<int64_t>(), counts.as<int64_t>() + counts.numel()};
+}
+
+TEST(CountUnrouted, CountsTokensWithoutAPositiveScoreAndChoicesWithGateZero) {
   Workbench bench;
-  const Tensor gates = bench.Floats({4, 2}, {0.5f, 0, 0, 0, 1, 2, -1, -2});
-  const Tensor count = bench.Longs({1}, {10});
-  Compute(bench.ctx(), CountUnrouted{.gates = gates, .count = count});
-  EXPECT_EQ(*count.as<int64_t>(), 12);
-  Compute(bench.ctx(), CountUnrouted{.gates = bench.Zeros({0, 2}), .count = count});
-  EXPECT_EQ(*count.as<int64_t>(), 12);
+  CountUnrouted op{.ids = bench.Ints({4, 2}, {2, 0, 0, 1, 2, 1, 0, 1}),
+                   .gates = bench.Floats({4, 2}, {0.5f, 0, 0, -0.0f, 1, 2, -1, -2}),
+                   .tokens = bench.Longs({1}, {10}),
+                   .choices = bench.Longs({3}, {100, 200, 300})};
+  Compute(bench.ctx(), op);
+  EXPECT_EQ(*op.tokens.as<int64_t>(), 12);
+  EXPECT_THAT(Values(op.choices), ElementsAre(102, 201, 300));
+  op.ids = bench.Ints({0, 2}, {});
+  op.gates = bench.Zeros({0, 2});
+  Compute(bench.ctx(), op);
+  EXPECT_EQ(*op.tokens.as<int64_t>(), 12);
 }
 
 }  // namespace

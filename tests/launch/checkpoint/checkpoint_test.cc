@@ -212,6 +212,23 @@ TEST_F(CheckpointTest, TheManifestSaysWhatWasSaved) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(manifest.run(), run));
 }
 
+// If every choice was sent, the manifest is as before there was the field.
+TEST_F(CheckpointTest, TheManifestHoldsUnroutedChoicesOnlyIfThereAreAny) {
+  config::Run run = Run(Variant::kUniPool);
+  run.mutable_pool()->set_top_k(7);
+  Weights weights, softmax_weights;
+  SaveWell(run, 2, 1, "norm", &weights);
+  SaveWell(Run(Variant::kVanilla), 2, 1, "softmax", &softmax_weights);
+  const config::Manifest norm = ReadManifest(folder_, "norm/step_00000001");
+  ASSERT_EQ(norm.statistics().unrouted_choices_size(), 3 * 7);
+  for (int i = 0; i < 3 * 7; ++i) {
+    EXPECT_GT(norm.statistics().unrouted_choices(i), 0);
+    EXPECT_LT(norm.statistics().unrouted_choices(i), norm.statistics().counts(i));
+  }
+  const config::Manifest softmax = ReadManifest(folder_, "softmax/step_00000001");
+  EXPECT_EQ(softmax.statistics().unrouted_choices_size(), 0);
+}
+
 TEST_F(CheckpointTest, TheManifestNamesEachFileWithItsSizeAndHash) {
   Weights weights;
   SaveWell(Run(Variant::kUniPool), 3, 1, "run", &weights);

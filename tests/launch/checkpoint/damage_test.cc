@@ -165,6 +165,11 @@ TEST_F(CheckpointDamageTest, ValuesThatContradictEachOtherAreRefusedByName) {
       {"statistics has 1 counts", [](auto* m) { m->mutable_statistics()->add_counts(1); }},
       {"statistics has a negative", [](auto* m) { m->mutable_statistics()->set_counts(0, -5); }},
       {"expert_map has owner 7", [](auto* m) { m->mutable_expert_map(0)->set_owners(0, 7); }},
+      {"statistics has 1 unrouted_choices",
+       [](auto* m) {
+         m->mutable_statistics()->clear_unrouted_choices();
+         m->mutable_statistics()->add_unrouted_choices(1);
+       }},
       {"router_c is nan", [](auto* m) { m->set_router_c(NAN); }},
       {"step is -1", [](auto* m) { m->set_step(-1); }},
       {"local_statistics has 1 entries", [](auto* m) { m->add_local_statistics(); }},

@@ -139,10 +139,12 @@ class ResumeTest(support.TextTest):
                 self.assertEqual(sorted(os.listdir(folder)),
                                  [f"step_{step:08d}.json" for step in (3, 6, 8)])
                 trace = json.loads((folder / "step_00000006.json").read_text())
-                self.assertEqual((trace["version"], trace["step"]), (1, 6))
+                self.assertEqual((trace["version"], trace["step"]), (2, 6))
                 self.assertEqual([layer["pool"] for layer in trace["layers"]], [0, 0, 0])
                 routed = sum(sum(layer["tokens"]) for layer in trace["layers"])
-                self.assertEqual(routed + trace["unrouted"], 3 * 12 * 32)
+                unrouted = sum(layer["unrouted_choices"] for layer in trace["layers"])
+                self.assertEqual(routed + unrouted, 3 * 12 * 32)
+                self.assertEqual(unrouted, trace["unrouted"])
                 self.assertTrue(all(len(layer["tokens"]) == 7 for layer in trace["layers"]))
 
     def test_changes_are_refused_field_by_field(self):

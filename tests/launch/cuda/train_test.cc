@@ -102,6 +102,19 @@ TEST_F(GpuTrainTest, SeveralRanksGiveTheLossesOfOne) {
   for (const int ranks : {2, 3}) ExpectSameLosses(tiny_.Train(run, ranks), alone, 1e-5);
 }
 
+// Every expert is chosen, so half of the choices have a gate of 0 and no row.
+TEST_F(GpuTrainTest, UnroutedChoicesMatchTheCpu) {
+  config::Run run = tiny_.Settings(Variant::kUniPool, 4);
+  run.mutable_pool()->set_top_k(7);
+  const Outcome expected = tiny_.Train(tiny_.OnCpu(run)), kept = tiny_.Train(run);
+  ExpectSameLosses(kept, expected, 1e-5);
+  EXPECT_LT(kept.records.back().layer_imbalance, 2);
+  ExpectSameLosses(tiny_.Train(run, 2), expected, 1e-5);
+  run.mutable_model()->set_recompute(config::Model::BLOCK);
+  run.mutable_pool()->set_gradient_layers(1);
+  ExpectSameLosses(tiny_.Train(run), expected, 1e-5);
+}
+
 TEST_F(GpuTrainTest, AWarmStepAllocatesNothingOnTheGpu) {
   const config::Run run = tiny_.Settings(Variant::kUniPoolTop2, 2);
   tiny_.Train(run, 1, [](Trainer& trainer, World&) {

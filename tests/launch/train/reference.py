@@ -52,6 +52,8 @@ VARIANTS = {
                 "pool.pool_loss": 0, "optimizer.eps": 1e-4},
     "unipool": {},
     "top2": {"pool.top_k": 2},
+    # Many of the five choices have no positive score, so they are not sent.
+    "unrouted": {"pool.top_k": 5, "pool.pool_loss": 0.05, "optimizer.eps": 1e-4},
     # Pools of two layers, both balance losses, schedule PLAIN, gradient accumulation, strong
     # clipping, one key-value head.
     "grouped": {"model.layers": 4, "pool.layers_per_pool": 2, "pool.top_k": 2,

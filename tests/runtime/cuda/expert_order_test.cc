@@ -21,7 +21,20 @@ int32_t Skewed(int64_t i, int64_t experts) {
 }
 int32_t AllToLast(int64_t, int64_t experts) { return static_cast<int32_t>(experts - 1); }
 
-void ExpectSorted(int64_t tokens, int64_t k, int64_t experts, int32_t (*id)(int64_t, int64_t)) {
+// Which pairs have a gate of 0.
+enum class Lost { kNone, kSome, kAll };
+
+Tensor Gates(Workbench& bench, int64_t tokens, int64_t k, Lost lost) {
+  if (lost == Lost::kNone) return Tensor{};
+  const Tensor gates = bench.Zeros({tokens, k});
+  for (int64_t i = 0; lost == Lost::kSome && i < gates.numel(); ++i) {
+    gates.as<float>()[i] = i * i % 7 < 3 ? 0.0f : 0.5f;
+  }
+  return gates;
+}
+
+void ExpectSorted(int64_t tokens, int64_t k, int64_t experts, int32_t (*id)(int64_t, int64_t),
+                  Lost lost = Lost::kNone) {
   Workbench bench;
   std::vector<int32_t> ids(static_cast<size_t>(tokens * k)), order(static_cast<size_t>(experts));
   std::vector<int32_t> backwards(order.size());
@@ -29,10 +42,11 @@ void ExpectSorted(int64_t tokens, int64_t k, int64_t experts, int32_t (*id)(int6
   std::iota(order.begin(), order.end(), 0);
   std::rotate(order.begin(), order.begin() + experts / 3, order.end());
   for (size_t e = 0; e < order.size(); ++e) backwards[e] = static_cast<int32_t>(experts - 1 - e);
-  const std::vector<int32_t> bad(ids.size(), -1);
+  const std::vector<int32_t> bad(ids.size(), -7);
   SCOPED_TRACE(::testing::Message() << tokens << " x " << k << " to " << experts);
   ExpectOnBothDevices(
       SortByExpert{.ids = bench.Ints({tokens, k}, ids),
+                   .gates = Gates(bench, tokens, k, lost),
                    .order = bench.Ints({experts}, order),
                    .count_order = bench.Ints({experts}, backwards),
                    .counts = bench.Longs({experts}, std::vector<int64_t>(order.size(), -1)),
@@ -48,8 +62,10 @@ TEST(CudaExpertOrder, SortsAgree) {
   };
   for (const auto [tokens, k, experts] :
        {Size{0, 2, 5}, {1, 1, 1}, {33, 1, 3}, {31, 3, 96}, {257, 2, 33}, {1500, 1, 4096}}) {
-    ExpectSorted(tokens, k, experts, &Skewed);
-    ExpectSorted(tokens, k, experts, &AllToLast);
+    for (const Lost lost : {Lost::kNone, Lost::kSome, Lost::kAll}) {
+      ExpectSorted(tokens, k, experts, &Skewed, lost);
+      ExpectSorted(tokens, k, experts, &AllToLast, lost);
+    }
   }
 }
 
@@ -57,6 +73,7 @@ TEST(CudaExpertOrder, SortsAgree) {
 TEST(CudaExpertOrder, SortsOfManyPairsAgree) {
   SKIP_WITHOUT_GPU();
   ExpectSorted(140001, 2, 5, &Skewed);
+  ExpectSorted(140001, 2, 5, &Skewed, Lost::kSome);
 }
 
 void ExpectOrdered(int64_t sources, int64_t slots, const std::vector<int64_t>& counts,

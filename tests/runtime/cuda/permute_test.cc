@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "tests/support/both_devices.h"
@@ -87,6 +88,29 @@ TEST(CudaPermute, CombinesGradientsAgreeAlsoInPlace) {
     ExpectOnBothDevices(op, kept);
     op.drows = op.rows;
     ExpectOnBothDevices(op, kept);
+  }
+}
+
+// The last row of the tensors is at no position. NaN in it must not spread.
+TEST(CudaPermute, ChoicesWithoutARowAgree) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t hidden : kWidths) {
+    Workbench bench;
+    CombineRows op = NewCombine(bench, 3, 2, hidden);
+    op.rows = bench.Poisoned({5, hidden});
+    const Tensor good = op.rows.Rows(0, 4), random = bench.Random("rows", {4, hidden});
+    std::copy_n(random.as<float>(), random.numel(), good.as<float>());
+    op.positions = bench.Ints({3, 2}, {2, -1, -1, -1, 3, 0});
+    ExpectOnBothDevices(op, {&CombineRows::gates});
+    CombineRowsBackward backward{.dy = bench.Random("dy", {3, hidden}),
+                                 .rows = op.rows,
+                                 .positions = op.positions,
+                                 .gates = op.gates,
+                                 .drows = bench.Poisoned({5, hidden}),
+                                 .dgates = bench.Poisoned({3, 2})};
+    ExpectOnBothDevices(backward, {&CombineRowsBackward::gates, &CombineRowsBackward::dgates});
+    ExpectOnBothDevices(GatherRows{
+        .x = random, .index = bench.Ints({4}, {3, -1, 0, -1}), .y = bench.Poisoned({4, hidden})});
   }
 }
 

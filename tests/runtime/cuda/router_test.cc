@@ -144,11 +144,26 @@ TEST(CudaRouter, SumsOverTokensAgree) {
   SKIP_WITHOUT_GPU();
   for (const auto [tokens, experts] : kSizes) {
     Workbench bench;
-    const Tensor gates = bench.Random("gates", {tokens, 3});
     const Tensor sums = bench.arena().New<double>({experts});
     std::fill_n(sums.as<double>(), experts, 0.5);
     ExpectAgree(ColumnSums{.scores = bench.Random("scores", {tokens, experts}), .sums = sums});
-    ExpectAgree(CountUnrouted{.gates = gates, .count = bench.Longs({1}, {3})});
+  }
+}
+
+TEST(CudaRouter, UnroutedTokensAndChoicesAgree) {
+  SKIP_WITHOUT_GPU();
+  for (const auto [tokens, experts] : kSizes) {
+    Workbench bench;
+    const Tensor gates = bench.Random("gates", {tokens, 3});
+    std::vector<int32_t> ids(static_cast<size_t>(tokens * 3));
+    for (size_t i = 0; i < ids.size(); ++i) {
+      ids[i] = static_cast<int32_t>(i % 5 == 0 ? 0 : i * i % static_cast<size_t>(experts));
+      if (i % 4 < 2) gates.as<float>()[i] = i % 3 == 0 ? -0.0f : 0.0f;
+    }
+    ExpectAgree(CountUnrouted{.ids = bench.Ints({tokens, 3}, ids),
+                              .gates = gates,
+                              .tokens = bench.Longs({1}, {3}),
+                              .choices = bench.Longs({experts}, std::vector<int64_t>(experts, 5))});
   }
 }
 

@@ -42,6 +42,19 @@ TEST(CudaSwiGlu, BackwardAgreesAlsoInPlaceAndWithoutY) {
   }
 }
 
+TEST(CudaSwiGlu, RowsBehindTheLastOffsetStayAsTheyAre) {
+  SKIP_WITHOUT_GPU();
+  for (const int64_t ffn : kWidths) {
+    Workbench bench;
+    const Tensor offsets = bench.Longs({3}, {7, 7, 10});
+    SwiGluBackward op = NewBackward(bench, 5, ffn);
+    op.offsets = offsets;
+    ExpectOnBothDevices(op);
+    ExpectOnBothDevices(
+        SwiGluForward{.gate_up = op.gate_up, .y = bench.Poisoned({5, ffn}), .offsets = offsets});
+  }
+}
+
 TEST(CudaSwiGlu, AcceptsNoRowsAndHugeGates) {
   SKIP_WITHOUT_GPU();
   Workbench bench;
