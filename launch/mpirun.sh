@@ -91,8 +91,12 @@ while [[ $# -gt 0 ]]; do
     -H | -host | --host)
       IFS=, read -r -a listed <<< "${2:-,}"
       hosts+=("${listed[@]}"); shift 2 || shift ;;
+    --host=* | -host=*)
+      IFS=, read -r -a listed <<< "${1#*=},"
+      hosts+=("${listed[@]:-}"); shift ;;
     -hostfile | --hostfile | -machinefile | --machinefile)
       hostfile="${2:-/dev/null}"; shift 2 || shift ;;
+    -hostfile=* | --hostfile=* | -machinefile=* | --machinefile=*) hostfile="${1#*=}"; shift ;;
     -mca | --mca | -gmca | --gmca)
       [[ "${2:-}" != plm_rsh_agent ]] || agent="${3:-}"
       options+=("$1" "${2:-}" "${3:-}"); shift 3 || shift $# ;;
@@ -118,8 +122,8 @@ if ! [[ "$restarts" =~ ^[0-9]+$ ]]; then
   exit "$bad_input"
 fi
 for count in "--min-ranks:$min_ranks" "-np:${ranks:-1}"; do
-  if ! [[ "${count#*:}" =~ ^0*[1-9][0-9]*$ ]]; then
-    report "${count%%:*} is '${count#*:}'; give a whole number of at least 1"
+  if ! [[ "${count#*:}" =~ ^0*[1-9][0-9]{0,5}$ ]]; then
+    report "${count%%:*} is '${count#*:}'; give a whole number of at least 1 (and below a million)"
     exit "$bad_input"
   fi
 done
@@ -137,6 +141,7 @@ refuse_hosts() {
 # gets a plain copy of a file that is a pipe or that has line ends or a byte order mark of Windows.
 read_hostfile() {
   local file="$1" raw text line words name field number=0
+  local -A seen=()
   local wanted="give a file with a line 'NAME slots=N' per host"
   [[ -r "$file" && ! -d "$file" ]] || refuse_hosts "--hostfile $file cannot be read" "" "$wanted"
   raw=$(timeout 10 head -c 1048577 -- "$file" | LC_ALL=C tr -d '\0') || true
@@ -148,15 +153,20 @@ read_hostfile() {
     read -r -a words <<< "${line%%#*}"
     [[ ${#words[@]} -gt 0 ]] || continue
     name="${words[0]}"
-    [[ "$name" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*$ ]] ||
+    [[ "$name" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}$ ]] ||
       refuse_hosts "--hostfile $file line $number is not a host" "$line" "write 'NAME slots=N'"
     for field in "${words[@]:1}"; do
-      [[ "$field" =~ ^(slots|max[_-]slots|slots[_-]max|cpus?|count)=[1-9][0-9]*$ ||
+      [[ "$field" =~ ^(slots|max[_-]slots|slots[_-]max|cpus?|count)=[1-9][0-9]{0,5}$ ||
         "$field" =~ ^user(name)?=[A-Za-z0-9._-]+$ ]] ||
         refuse_hosts "--hostfile $file line $number has a bad field" "$field" "write 'NAME slots=N'"
       [[ "$field" =~ ^(slots|cpus?|count)=([0-9]+)$ ]] && name="${name%%:*}:${BASH_REMATCH[2]}"
     done
-    hosts_of_file+=("${name#*@}")
+    name="${name#*@}"
+    [[ -z "${seen[${name%%:*}]:-}" || "$name${seen[${name%%:*}]}" != *:* ]] ||
+      refuse_hosts "--hostfile $file line $number names a host again" "$line" \
+        "add its slots to the first line"
+    seen[${name%%:*}]="$name"
+    hosts_of_file+=("$name")
   done < <(sed -E 's/[[:blank:]]*=[[:blank:]]*/=/g' <<< "$text")
   [[ ${#hosts_of_file[@]} -gt 0 ]] ||
     refuse_hosts "--hostfile $file names no host" "" "add a line 'NAME slots=N' per host"
@@ -172,7 +182,7 @@ if [[ -n "$hostfile" ]]; then
   read_hostfile "$hostfile"
 fi
 for host in "${hosts[@]}"; do
-  [[ "$host" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*(:([0-9]+|\*))?$ ]] ||
+  [[ "$host" =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:([0-9]{1,6}|\*))?$ ]] ||
     refuse_hosts "--host has an entry that is not a host" "$host" "write NAME:SLOTS,NAME:SLOTS"
 done
 

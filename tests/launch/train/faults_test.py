@@ -190,6 +190,9 @@ class RestartsTest(unittest.TestCase):
                 (b"", "names no host"), (b"\n  \n# a comment\r\n", "names no host"),
                 (b"\xef\xbb\xbf\r\n", "names no host"), (b"\0" * 5000, "names no host"),
                 (b"localhost\nlocalhost slots=x\n", "line 2 has a bad field: 'slots=x'"),
+                (b"localhost slots=" + b"9" * 20 + b"\n", "line 1 has a bad field: 'slots=9"),
+                (b"localhost slots=1\nlocalhost slots=1\n", "line 2 names a host again: 'local"),
+                (b"h" * 1000 + b"\n", "line 1 is not a host: 'hhhh"),
                 (b"localhost slots=0\n", "line 1 has a bad field: 'slots=0'"),
                 (b"localhost slots=2 ssd\n", "line 1 has a bad field: 'ssd'"),
                 (b"localhost:2\n", "line 1 is not a host: 'localhost:2'; write 'NAME slots=N'"),
@@ -212,6 +215,9 @@ class RestartsTest(unittest.TestCase):
         hosts.write_bytes(b"\xef\xbb\xbf# this host\r\nlocalhost slots = 2 max_slots=4\r\n")
         done, starts = self.launch("exit 0", "--hostfile", str(hosts))
         self.assertEqual((done.returncode, done.stderr, starts), (0, "", ["2 0"]))
+        hosts.write_text("localhost\nlocalhost\n")  # as in a nodefile of PBS
+        done, starts = self.launch("exit 0", f"--hostfile={hosts}")
+        self.assertEqual((done.returncode, done.stderr, starts[1:]), (0, "", ["2 0"]))
         self.count.unlink()
         pipe = pathlib.Path(self.folder.name, "pipe")
         os.mkfifo(pipe)
@@ -297,6 +303,9 @@ class RestartsTest(unittest.TestCase):
                 (["-np", "2", "/etc/passwd"], "cannot start /etc/passwd on host "),
                 (["-np", "2"], "no program is given"),
                 (["-np", "abc", "true"], "-np is 'abc'; give a whole number of at least 1"),
+                (["-np", "99999999999", "true"], "-np is '99999999999'; give a whole number"),
+                (["-np", "2", f"--hostfile={nowhere}", "true"], f"--hostfile {nowhere} cannot be"),
+                (["-np", "1", "--host=", "true"], "--host has an entry that is not a host"),
                 (["-np", "0", "true"], "-np is '0'; give a whole number of at least 1"),
                 (["-np", "2", "--hostfile", nowhere, "true"], f"--hostfile {nowhere} cannot be")):
             with self.subTest(options=options):
