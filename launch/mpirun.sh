@@ -94,11 +94,12 @@ while [[ $# -gt 0 ]]; do
     --host=* | -host=*)
       IFS=, read -r -a listed <<< "${1#*=},"
       hosts+=("${listed[@]:-}"); shift ;;
-    -hostfile | --hostfile | -machinefile | --machinefile)
+    -hostfile | --hostfile | -machinefile | --machinefile | -default-hostfile | --default-hostfile)
       hostfile="${2:-/dev/null}"; shift 2 || shift ;;
     -hostfile=* | --hostfile=* | -machinefile=* | --machinefile=*) hostfile="${1#*=}"; shift ;;
     -mca | --mca | -gmca | --gmca)
       [[ "${2:-}" != plm_rsh_agent ]] || agent="${3:-}"
+      [[ "${2:-}" != orte_default_hostfile ]] || hostfile="${3:-/dev/null}"
       options+=("$1" "${2:-}" "${3:-}"); shift 3 || shift $# ;;
     -x | -map-by | --map-by | -rank-by | --rank-by | -bind-to | --bind-to | -wdir | --wdir | \
       -prefix | --prefix | -N | --npernode | -npernode | --timeout | -timeout | \
@@ -178,6 +179,9 @@ read_hostfile() {
 }
 
 hosts_of_file=()
+if [[ -z "$hostfile" && ${#hosts[@]} -eq 0 ]]; then
+  hostfile="${OMPI_MCA_orte_default_hostfile:-}"
+fi
 if [[ -n "$hostfile" ]]; then
   read_hostfile "$hostfile"
 fi

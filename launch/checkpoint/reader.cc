@@ -19,6 +19,7 @@
 #include "runtime/content_hash.h"
 #include "runtime/copy.h"
 #include "runtime/files.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store.h"
 
@@ -39,7 +40,8 @@ struct Target {
 absl::Status Damaged(const std::string& path, const std::string& what, const std::string& expected,
                      const std::string& found) {
   return absl::DataLossError(absl::StrCat(path, ": ", what, " is damaged: expected xxh3_128 ",
-                                          expected, ", found ", found, "; use another checkpoint"));
+                                          CutInput(expected), ", found ", found,
+                                          "; use another checkpoint"));
 }
 
 // The files of one checkpoint, which are opened and checked on first use. For one thread.

@@ -210,6 +210,18 @@ class RestartsTest(unittest.TestCase):
                     self.assertLess(len(done.stderr), 300)
                     self.assertEqual(starts, [])
 
+    def test_every_way_to_name_a_hostfile_is_checked(self):
+        hosts = pathlib.Path(self.folder.name, "comment")
+        hosts.write_text("# no host\n")
+        for options, variable in ((["--default-hostfile", str(hosts)], ""),
+                                  (["--mca", "orte_default_hostfile", str(hosts)], ""),
+                                  ([], str(hosts))):
+            with self.subTest(options=options):
+                environment = {"OMPI_MCA_orte_default_hostfile": variable} if variable else {}
+                done, starts = self.launch("exit 0", "-np", "2", *options, environment=environment)
+                self.assertEqual((done.returncode, starts), (2, []), done.stderr)
+                self.assertIn(f"--hostfile {hosts} names no host", done.stderr)
+
     def test_a_hostfile_of_windows_or_from_a_pipe_is_read(self):
         hosts = pathlib.Path(self.folder.name, "windows")
         hosts.write_bytes(b"\xef\xbb\xbf# this host\r\nlocalhost slots = 2 max_slots=4\r\n")
