@@ -6,11 +6,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "data/input_file.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
 #include "runtime/quote.h"
 #include "runtime/status.h"
+#include "runtime/utf8.h"
 
 namespace unipool {
 namespace {

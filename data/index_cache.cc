@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -89,7 +90,7 @@ absl::Status WriteAll(int fd, const void* data, size_t bytes) {
   while (bytes > 0) {
     const ssize_t written = write(fd, from, bytes);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return absl::ErrnoToStatus(written == 0 ? ENOSPC : errno, "cannot write");
+    if (written <= 0) return SystemError(written == 0 ? ENOSPC : errno, "cannot write");
     from += written;
     bytes -= static_cast<size_t>(written);
   }
@@ -110,17 +111,17 @@ absl::Status WriteTo(int fd, const std::string& key, const std::vector<uint8_t>&
   RETURN_IF_ERROR(WriteAll(fd, &header, sizeof(header)));
   RETURN_IF_ERROR(WriteAll(fd, padded.data(), padded.size()));
   RETURN_IF_ERROR(WriteAll(fd, payload.data(), payload.size()));
-  return fsync(fd) == 0 ? absl::OkStatus() : absl::ErrnoToStatus(errno, "cannot sync");
+  return fsync(fd) == 0 ? absl::OkStatus() : SystemError(errno, "cannot sync");
 }
 
 // Writes `partial` and renames it to `path`, so that a reader never sees an incomplete file.
 absl::Status Write(const std::string& path, const std::string& partial, const std::string& key,
                    const std::vector<uint8_t>& payload) {
   const FileDescriptor file(open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (file.get() < 0) return absl::ErrnoToStatus(errno, "cannot open");
+  if (file.get() < 0) return SystemError(errno, "cannot open");
   absl::Status status = WriteTo(file.get(), key, payload);
   if (status.ok() && rename(partial.c_str(), path.c_str()) != 0) {
-    status = absl::ErrnoToStatus(errno, "cannot rename");
+    status = SystemError(errno, "cannot rename");
   }
   if (!status.ok()) unlink(partial.c_str());
   return status;
@@ -142,11 +143,11 @@ class BuildLock {
     const auto start = std::chrono::steady_clock::now();
     while (true) {
       FileDescriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-      if (file.get() < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+      if (file.get() < 0) return SystemError(errno, absl::StrCat(path, ": cannot open"));
       if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
         const int error = errno;
         if (error != EWOULDBLOCK && error != EINTR) {
-          return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot lock"));
+          return SystemError(error, absl::StrCat(path, ": cannot lock"));
         }
         if (std::chrono::steady_clock::now() - start > kMaxWait) {
           return absl::DeadlineExceededError(

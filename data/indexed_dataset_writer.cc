@@ -30,7 +30,7 @@ absl::Status WriteAll(int fd, const std::string& path, absl::string_view bytes) 
   while (!bytes.empty()) {
     const ssize_t written = write(fd, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot write"));
+    if (written < 0) return SystemError(errno, absl::StrCat(path, ": cannot write"));
     bytes.remove_prefix(static_cast<size_t>(written));
   }
   return absl::OkStatus();
@@ -38,7 +38,7 @@ absl::Status WriteAll(int fd, const std::string& path, absl::string_view bytes) 
 
 absl::Status Sync(int fd, const std::string& path) {
   if (fsync(fd) == 0) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot sync to disk"));
+  return SystemError(errno, absl::StrCat(path, ": cannot sync to disk"));
 }
 
 std::string FolderOf(const std::string& path) {
@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<IndexedDatasetWriter>> IndexedDatasetWriter::Crea
   const std::string path = prefix + ".bin" + kPartial;
   // The file is truncated only under the lock, because another writer may be using it.
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
+  if (fd < 0) return SystemError(errno, absl::StrCat(path, ": cannot create"));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     close(fd);
     return absl::UnavailableError(absl::StrCat(
@@ -85,7 +85,7 @@ absl::StatusOr<std::unique_ptr<IndexedDatasetWriter>> IndexedDatasetWriter::Crea
   if (ftruncate(fd, 0) != 0) {
     const int error = errno;
     close(fd);
-    return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot truncate"));
+    return SystemError(error, absl::StrCat(path, ": cannot truncate"));
   }
   return std::unique_ptr<IndexedDatasetWriter>(new IndexedDatasetWriter(prefix, vocab, fd));
 }
@@ -143,7 +143,7 @@ absl::Status IndexedDatasetWriter::DropTokens() {
   const bool cut = ftruncate(bin_fd_, flushed_bytes_) == 0 &&
                    lseek(bin_fd_, flushed_bytes_, SEEK_SET) == flushed_bytes_;
   if (cut) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat(prefix_, ".bin", kPartial, ": cannot truncate"));
+  return SystemError(errno, absl::StrCat(prefix_, ".bin", kPartial, ": cannot truncate"));
 }
 
 void IndexedDatasetWriter::AppendIds(absl::Span<const int32_t> tokens) {
@@ -170,7 +170,7 @@ absl::Status IndexedDatasetWriter::FlushBin() {
 absl::Status IndexedDatasetWriter::WriteIndex() const {
   const std::string path = prefix_ + ".idx" + kPartial;
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot create"));
+  if (fd < 0) return SystemError(errno, absl::StrCat(path, ": cannot create"));
   std::vector<int64_t> offsets(lengths_.size());
   int64_t offset = 0;
   for (size_t i = 0; i < lengths_.size(); ++i) {
@@ -193,7 +193,7 @@ absl::Status IndexedDatasetWriter::WriteIndex() const {
 absl::Status IndexedDatasetWriter::Publish() const {
   const std::string bin = prefix_ + ".bin", idx = prefix_ + ".idx";
   if (unlink(idx.c_str()) != 0 && errno != ENOENT) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(idx, ": cannot replace"));
+    return SystemError(errno, absl::StrCat(idx, ": cannot replace"));
   }
   RETURN_IF_ERROR(Rename(bin + kPartial, bin));
   RETURN_IF_ERROR(Rename(idx + kPartial, idx));

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -19,7 +20,7 @@ const char* KindOf(mode_t mode) {
 }
 
 absl::Status CannotOpen(const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  return SystemError(errno, absl::StrCat(path, ": cannot open"));
 }
 
 }  // namespace

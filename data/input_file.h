@@ -19,7 +19,4 @@ bool IsPipe(const std::string& path);
 // CheckInput, and a file descriptor open for reading, which the caller closes.
 absl::StatusOr<int> OpenInput(const std::string& path);
 
-// Starts UTF-8 text of some programs on Windows; not a part of the text.
-inline constexpr char kByteOrderMark[] = "\xef\xbb\xbf";
-
 }  // namespace unipool

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/files.h"
 
 namespace unipool {
 namespace {
@@ -77,7 +78,7 @@ void MappedFile::ExitOnLostPage(int status) {
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   // Without O_NONBLOCK, opening a pipe waits for a writer.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+  if (fd < 0) return SystemError(errno, absl::StrCat(path, ": cannot open"));
   struct stat info = {};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(fd);
@@ -89,7 +90,7 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   const int mmap_errno = errno;
   close(fd);
   if (data == MAP_FAILED) {
-    return absl::ErrnoToStatus(mmap_errno, absl::StrCat(path, ": cannot map ", bytes, " bytes"));
+    return SystemError(mmap_errno, absl::StrCat(path, ": cannot map ", bytes, " bytes"));
   }
   if (bytes > 0) RegisterMapping(path, static_cast<const uint8_t*>(data), bytes);
   return MappedFile(static_cast<const uint8_t*>(data), bytes);

@@ -71,6 +71,24 @@ absl::Status WriteAll(const std::string& path, int fd, absl::string_view text) {
 
 }  // namespace
 
+absl::Status SystemError(int error, absl::string_view message) {
+  absl::Status status = absl::ErrnoToStatus(error, message);
+  if (error == EFBIG) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(status.message(), "; raise the limit on the size of files (ulimit -f)"));
+  }
+  if (error == ELOOP) return absl::FailedPreconditionError(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kAborted:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kOutOfRange:
+      return absl::UnknownError(status.message());
+    default:
+      return status;
+  }
+}
+
 absl::StatusOr<bool> Exists(const std::string& path) {
   std::error_code error;
   const bool exists = std::filesystem::exists(path, error);

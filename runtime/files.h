@@ -11,6 +11,11 @@
 
 namespace unipool {
 
+// The status of a failed system call: `message`, and the text of `error` (errno). It never has a
+// code by which the program reports another end of a run: EFBIG, for example, is RESOURCE_EXHAUSTED
+// as a full disk is, not OUT_OF_RANGE, which stands for divergence.
+absl::Status SystemError(int error, absl::string_view message);
+
 // Returns whether `path` exists, or an error if that cannot be determined.
 absl::StatusOr<bool> Exists(const std::string& path);
 // The whole content of a regular file, or of a pipe until it is closed, of at most `max_bytes`.

@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "runtime/content_hash.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 #include "runtime/tensor_store_header.h"
 
@@ -38,8 +39,9 @@ absl::Span<const int64_t> Dims(const Tensor& tensor) {
 // A file descriptor that is closed at the end of its scope.
 class OpenFile {
  public:
+  // Without O_NONBLOCK, opening a pipe would wait for its other end.
   OpenFile(const std::string& path, int flags)
-      : file_(open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
+      : file_(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644)) {}
   ~OpenFile() {
     if (file_ >= 0) close(file_);
   }
@@ -58,7 +60,7 @@ class OpenFile {
 absl::StatusOr<int64_t> FileBytes(const std::string& path, const OpenFile& file) {
   struct stat status;
   if (file.get() < 0 || fstat(file.get(), &status) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat(path, ": cannot open"));
+    return SystemError(errno, absl::StrCat(path, ": cannot open"));
   }
   if (S_ISREG(status.st_mode)) return static_cast<int64_t>(status.st_size);
   return absl::InvalidArgumentError(
@@ -77,7 +79,7 @@ absl::StatusOr<FileDigest> DigestFile(const std::string& path) {
     const ssize_t got = read(file.get(), chunk.data(), chunk.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      return absl::ErrnoToStatus(errno, absl::StrCat(path, ": byte ", digest.bytes, ": read"));
+      return SystemError(errno, absl::StrCat(path, ": byte ", digest.bytes, ": read"));
     }
     if (got == 0) break;
     hash.Add(chunk.data(), got);
@@ -164,7 +166,7 @@ absl::Status TensorFileWriter::Append(const void* data, int64_t bytes) {
     const ssize_t put = write(file_, at, static_cast<size_t>(std::min(kChunkBytes, end - at)));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) {
-      status_ = absl::ErrnoToStatus(errno, absl::StrCat(path_, ": byte ", written_, ": write"));
+      status_ = SystemError(errno, absl::StrCat(path_, ": byte ", written_, ": write"));
       break;
     }
     hash_->Add(at, put);
@@ -204,11 +206,11 @@ absl::StatusOr<FileDigest> TensorFileWriter::Finish() {
   RETURN_IF_ERROR(status_);
   CHECK_EQ(next_, specs_.size()) << path_ << ": '" << specs_[next_].name << "' is missing";
   if (fsync(file_) != 0) {
-    status_ = absl::ErrnoToStatus(errno, absl::StrCat(path_, ": fsync"));
+    status_ = SystemError(errno, absl::StrCat(path_, ": fsync"));
     return status_;
   }
   if (close(std::exchange(file_, -1)) != 0) {
-    status_ = absl::ErrnoToStatus(errno, absl::StrCat(path_, ": close"));
+    status_ = SystemError(errno, absl::StrCat(path_, ": close"));
     unlink(path_.c_str());
     return status_;
   }

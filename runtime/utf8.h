@@ -1,4 +1,4 @@
-// Checks that bytes are valid UTF-8.
+// Checks that bytes are valid UTF-8, and the mark that may precede them.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,9 @@
 #include "absl/strings/string_view.h"
 
 namespace unipool {
+
+// Starts the UTF-8 text of some programs on Windows; not a part of the text.
+inline constexpr char kByteOrderMark[] = "\xef\xbb\xbf";
 
 // Number of bytes before the first invalid UTF-8 character (RFC 3629); text.size() if there is
 // none.

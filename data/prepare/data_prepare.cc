@@ -17,6 +17,7 @@
 #include "data/prepare/tokenize_pool.h"
 #include "data/tokenizer.h"
 #include "runtime/clock.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 #include "runtime/utf8.h"
 
@@ -57,8 +58,7 @@ absl::Status PrepareOutput(const PrepareOptions& options) {
   error.clear();
   if (!folder.empty()) fs::create_directories(folder, error);
   if (!error) return absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(),
-                             absl::StrCat(folder.string(), ": cannot create folder"));
+  return SystemError(error.value(), absl::StrCat(folder.string(), ": cannot create folder"));
 }
 
 // State of one call of PrepareData. The calling thread reads and writes; the pool tokenizes.

@@ -18,6 +18,7 @@
 #include "data/index_format.h"
 #include "data/input_file.h"
 #include "data/prepare/file_kind.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -29,7 +30,7 @@ namespace fs = std::filesystem;
 using FileId = std::pair<dev_t, ino_t>;
 
 absl::Status FileError(const fs::path& path, const std::error_code& error) {
-  return absl::ErrnoToStatus(error.value(), absl::StrCat(path.string(), ": cannot read"));
+  return SystemError(error.value(), absl::StrCat(path.string(), ": cannot read"));
 }
 
 absl::StatusOr<struct stat> StatOf(const fs::path& path) {

@@ -6,10 +6,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "data/input_file.h"
 #include "runtime/json.h"
 #include "runtime/quote.h"
 #include "runtime/status.h"
+#include "runtime/utf8.h"
 
 namespace unipool {
 namespace {

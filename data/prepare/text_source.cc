@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "data/input_file.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -61,7 +62,7 @@ class PlainSource : public TextSource {
     do got = read(fd_, to, bytes);
     while (got < 0 && errno == EINTR);
     if (got >= 0) return static_cast<size_t>(got);
-    return absl::ErrnoToStatus(errno, absl::StrCat(path_, ": cannot read at byte ", file_bytes_));
+    return SystemError(errno, absl::StrCat(path_, ": cannot read at byte ", file_bytes_));
   }
 
   const std::string path_;

@@ -16,6 +16,7 @@
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/open_model.h"
+#include "runtime/files.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -136,12 +137,11 @@ class PipeCopy {
       }
       for (ssize_t kept = 0; kept < got;) {
         const ssize_t more = write(copy->fd_, block + kept, got - kept);
-        if (more < 0)
-          return absl::ErrnoToStatus(errno, absl::StrCat(name, ": cannot be copied to memory"));
+        if (more < 0) return SystemError(errno, absl::StrCat(name, ": cannot be copied to memory"));
         kept += more;
       }
     }
-    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat(name, ": cannot be read"));
+    if (got < 0) return SystemError(errno, absl::StrCat(name, ": cannot be read"));
     return copy;
   }
 

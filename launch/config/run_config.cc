@@ -23,6 +23,7 @@
 #include "runtime/files.h"
 #include "runtime/quote.h"
 #include "runtime/status.h"
+#include "runtime/utf8.h"
 
 namespace unipool {
 namespace {
@@ -308,7 +309,7 @@ absl::StatusOr<std::string> ReadConfigFile(const std::string& file) {
   if (absl::StartsWith(text, "\xff\xfe") || absl::StartsWith(text, "\xfe\xff")) {
     return absl::InvalidArgumentError(absl::StrCat(file, ": is UTF-16 text; save it as UTF-8"));
   }
-  absl::ConsumePrefix(&text, "\xef\xbb\xbf");
+  absl::ConsumePrefix(&text, kByteOrderMark);
   return std::string(text);
 }
 

@@ -19,6 +19,20 @@ namespace {
 using ::testing::ElementsAre;
 using testing::TempFolder;
 
+TEST(SystemError, HasNoCodeOfAnotherEnd) {
+  EXPECT_STATUS(SystemError(ENOENT, "a: cannot open"), kNotFound, "a: cannot open: No such file");
+  EXPECT_STATUS(SystemError(ENOSPC, "a: write"), kResourceExhausted, "a: write: No space left");
+  EXPECT_STATUS(SystemError(EFBIG, "a: write"), kResourceExhausted, "(ulimit -f)");
+  EXPECT_STATUS(SystemError(ELOOP, "a: cannot read"), kFailedPrecondition, "symbolic links");
+  for (int error = 1; error < 134; ++error) {
+    const absl::StatusCode code = SystemError(error, "a").code();
+    for (const auto other : {absl::StatusCode::kAborted, absl::StatusCode::kCancelled,
+                             absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kOutOfRange}) {
+      EXPECT_NE(code, other) << error;
+    }
+  }
+}
+
 TEST(ReadSmallFile, ReadsAFileOfAtMostTheMaximum) {
   const TempFolder folder;
   const std::string bytes(200000, '\0');

@@ -329,6 +329,12 @@ TEST_F(TensorStore, AFolderIsNotAFile) {
   EXPECT_STATUS(TensorFile::Open(path_), kNotFound, path_ + ": cannot open");
 }
 
+TEST_F(TensorStore, APipeIsNotAFileAndIsNotWaitedFor) {
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_STATUS(TensorFile::Open(path_), kInvalidArgument, "regular file");
+  EXPECT_STATUS(DigestFile(path_), kInvalidArgument, "regular file");
+}
+
 TEST_F(TensorStore, PlainPythonReadsIt) {
   if (std::system("python3 -c 'import struct, json' 2>/dev/null") != 0) {
     GTEST_SKIP() << "python3 is not installed";
