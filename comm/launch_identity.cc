@@ -3,6 +3,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "comm/process_groups.h"
 #include "comm/rendezvous.h"
 #include "runtime/status.h"
 
@@ -23,8 +24,6 @@ absl::StatusOr<int> ReadInteger(const char* name, int minimum, int limit, const 
                                                  "' is out of range; set it to a number from ",
                                                  minimum, " to ", limit - 1));
 }
-
-constexpr int kMaxRanks = 1 << 20;
 
 struct Names {
   const char *rank, *size, *local_rank, *launcher;

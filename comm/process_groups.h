@@ -12,6 +12,8 @@
 
 namespace unipool {
 
+inline constexpr int kMaxRanks = 1 << 20;  // of a run
+
 // INVALID_ARGUMENT, with the values that are possible, unless `expert_parallel` is 0 or a positive
 // divisor of `ranks`.
 absl::Status CheckExpertParallel(int expert_parallel, int ranks);

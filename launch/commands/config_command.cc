@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
+#include "comm/process_groups.h"
 #include "configs/run.pb.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
@@ -82,7 +83,6 @@ void PrintRecompute(config::Run run, int ranks, DeviceType device) {
 }
 
 absl::Status Show(const CommandLine& line) {
-  constexpr int64_t kMaxRanks = 1 << 20;
   ASSIGN_OR_RETURN(const int64_t ranks, line.Integer("ranks", 1, 1));
   ASSIGN_OR_RETURN(const std::vector<std::string> overrides, RunOverrides(line));
   ASSIGN_OR_RETURN(config::Run run, LoadRunAndWarn(line.arguments()[0], overrides));
