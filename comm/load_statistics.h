@@ -44,7 +44,7 @@ class LoadStatistics {
   // Number of tokens without a positive score in the current micro-batch, to which every layer
   // adds: int64 [1].
   Tensor unrouted() const { return micro_.Rows(state_size() - 1, state_size()); }
-  // Of counts(layer), the choices whose gate is 0, to which layer l adds: int64 [experts].
+  // Number of choices in counts(layer) whose gate is 0, to which the layer adds: int64 [experts].
   Tensor unrouted_choices(int layer) const {
     return OfLayer(micro_.Rows(state_size(), micro_.numel()), layer);
   }
@@ -72,9 +72,9 @@ class LoadStatistics {
   // 1; they are equal if nothing was counted.
   void LayerShares(int layer, absl::Span<double> shares) const;
   void PoolShares(int pool, absl::Span<double> shares) const;
-  // Of those counts, the choices whose gate is 0, and the load of one expert: the others, which
-  // were sent to it.
+  // Number of choices in previous(layer) whose gate is 0, by expert.
   absl::Span<const int64_t> previous_unrouted_choices(int layer) const;
+  // Number of choices of the previous step that the layer sent to the expert: its load.
   int64_t previous_load(int layer, int expert) const;
   // Largest load / mean load in the previous step: mean over layers, and mean over pools of the
   // loads summed over the pool's layers. 1 is perfect balance; 0 before the first step.

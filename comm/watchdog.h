@@ -49,7 +49,8 @@ class Watchdog {
     std::vector<std::string> hosts;        // the host name of each rank, by rank
     absl::Duration deadline;               // of a pending call, and of work between two calls
     std::function<bool()> is_terminating;  // true after SIGTERM; thread-safe
-    // Of work without a call after SIGTERM, if shorter than `deadline`: what hangs cannot save.
+    // Replaces a longer `deadline` of work between two calls after SIGTERM: work that hangs cannot
+    // be saved, and the launcher ends the process soon.
     absl::Duration termination_deadline = absl::Seconds(20);
     std::function<void()> on_poll = nullptr;  // called at each wake-up unless null
     // Called once, after a hang; ends the job. `report` is empty on all ranks but the one that

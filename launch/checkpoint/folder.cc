@@ -127,10 +127,15 @@ absl::Status RemoveOld(const std::string& checkpoints, int64_t newest, int64_t k
   if (keep_last == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(std::vector<int64_t> steps, FinishedSteps(checkpoints));
   steps.erase(std::upper_bound(steps.begin(), steps.end(), newest), steps.end());
-  const int64_t removable = static_cast<int64_t>(steps.size()) - keep_last;
-  for (int64_t i = 0; i < removable; ++i) {
-    if (keep_every > 0 && steps[i] % keep_every == 0) continue;
-    RETURN_IF_ERROR(RemoveTree(CheckpointPath(checkpoints, steps[i])));
+  std::reverse(steps.begin(), steps.end());
+  int64_t good = 0;
+  for (const int64_t step : steps) {
+    const std::string folder = CheckpointPath(checkpoints, step);
+    if (good < keep_last) {
+      good += ReadManifest(folder).ok() ? 1 : 0;
+    } else if (keep_every == 0 || step % keep_every != 0) {
+      RETURN_IF_ERROR(RemoveTree(folder));
+    }
   }
   return absl::OkStatus();
 }

@@ -37,7 +37,8 @@ absl::StatusOr<std::vector<int64_t>> StepsToTry(const std::string& checkpoints,
 absl::Status SweepUnfinished(const std::string& checkpoints);
 
 // Removes finished checkpoints up to step `newest`, which must be good, except for the last
-// `keep_last` of them (0 keeps all) and for the multiples of `keep_every` (0 means none).
+// `keep_last` of them (0 keeps all) and for the multiples of `keep_every` (0 means none). One whose
+// manifest cannot be read does not count for `keep_last`, and is kept if a good one before it is.
 absl::Status RemoveOld(const std::string& checkpoints, int64_t newest, int64_t keep_last,
                        int64_t keep_every);
 

@@ -38,9 +38,7 @@ std::string SealOf(absl::string_view text) {
 }
 
 // Quotes text from the file, so that an error stays one line.
-std::string Quoted(absl::string_view text) {
-  return absl::StrCat("'", CutInput(text), "'");
-}
+std::string Quoted(absl::string_view text) { return absl::StrCat("'", CutInput(text), "'"); }
 
 // The text before the final hash line, if the hash is right.
 absl::StatusOr<std::string> Unseal(const std::string& path, const std::string& text) {

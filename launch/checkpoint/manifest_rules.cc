@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "comm/process_groups.h"
 #include "configs/checkpoint.pb.h"
 #include "launch/config/run_config.h"
 #include "model/footprint.h"
@@ -16,8 +17,6 @@ namespace unipool {
 namespace {
 
 using config::Manifest;
-
-constexpr int kMaxRanks = 1 << 20;
 
 class Values {
  public:

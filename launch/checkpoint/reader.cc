@@ -336,7 +336,10 @@ absl::StatusOr<std::vector<int64_t>> Checkpoint::ShapeOf(const std::string& para
     if (tensor.parameter() != parameter || tensor.part() != Manifest::WEIGHT) continue;
     ASSIGN_OR_RETURN(const TensorFile* file, files.Open(tensor.file()));
     ASSIGN_OR_RETURN(const TensorInfo info, file->Info(tensor.name()));
-    return info.shape;
+    if (static_cast<int>(info.shape.size()) <= Tensor::kMaxRank) return info.shape;
+    return absl::DataLossError(absl::StrCat(folder_, "/", tensor.file(), ": a tensor has ",
+                                            info.shape.size(), " dimensions, expected at most ",
+                                            Tensor::kMaxRank, "; use another checkpoint"));
   }
   return absl::NotFoundError(absl::StrCat(folder_, ": holds no weight of '", parameter, "'"));
 }

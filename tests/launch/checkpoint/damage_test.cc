@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -201,6 +203,40 @@ TEST_F(CheckpointDamageTest, AManifestOfANewerVersionIsNoDamage) {
     EXPECT_STATUS(Verify(), kFailedPrecondition, said);
     EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   }
+}
+
+// The damage is not seen by hashes: the manifest is written anew.
+TEST_F(CheckpointDamageTest, AWeightOfTooManyDimensionsIsRefused) {
+  config::Manifest manifest = ReadManifest(folder_.Path(kFolder)).value();
+  const std::vector<int64_t> shape =
+      Checkpoint::Open(folder_.Path(kFolder))->ShapeOf("lm_head.weight").value();
+  const std::string found = absl::StrCat("[", shape[0], ",", shape[1], "]");
+  const std::string longer = absl::StrCat("[1,1,1,", shape[0], ",", shape[1], "]");
+  int changed = 0;
+  for (const std::string& name : names_) {
+    std::string bytes = folder_.ReadAll(Name(name));
+    const size_t tensor = bytes.find("\"lm_head.weight\"");
+    if (tensor == std::string::npos || name == "manifest.textproto") continue;
+    uint64_t header = 0;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    bytes.replace(bytes.find(found, tensor), found.size(), longer);
+    header += longer.size() - found.size();
+    const size_t padding = 63 - (header + 7) % 64;  // tensors begin at multiples of 64 bytes
+    bytes.insert(sizeof(header) + header, padding, ' ');
+    header += padding;
+    std::memcpy(bytes.data(), &header, sizeof(header));
+    folder_.Write(Name(name), bytes);
+    for (auto& file : *manifest.mutable_files()) {
+      if (file.name() != name) continue;
+      file.set_bytes(static_cast<int64_t>(bytes.size()));
+      file.set_header_xxh3_128(ContentHash::Of(bytes.substr(0, sizeof(header) + header)));
+    }
+    ++changed;
+  }
+  ASSERT_EQ(changed, 1);
+  ASSERT_OK(WriteManifest(folder_.Path(kFolder), manifest));
+  EXPECT_STATUS(Checkpoint::Open(folder_.Path(kFolder))->ShapeOf("lm_head.weight"), kDataLoss,
+                "has 5 dimensions");
 }
 
 TEST_F(CheckpointDamageTest, AMissingFile) {

@@ -97,6 +97,16 @@ TEST_F(CheckpointSaverTest, TheNewestAndEveryKthStay) {
   EXPECT_EQ(folder_.ReadAll("run/latest"), "step_00000016\n");
 }
 
+TEST_F(CheckpointSaverTest, ACheckpointThatCannotBeReadDoesNotCountAsKept) {
+  run_.mutable_checkpoint()->set_keep_last(2);
+  EXPECT_EQ(Train("run", 3).saves, 1);
+  std::filesystem::create_directory(folder_.Path("run/step_00000003"));
+  ASSERT_OK(RemoveOld(folder_.Path("run"), /*newest=*/3, /*keep_last=*/1, /*keep_every=*/0));
+  EXPECT_THAT(Steps("run"), ElementsAre(2, 3));
+  EXPECT_EQ(Train("run", 7).saves, 3);
+  EXPECT_THAT(Steps("run"), ElementsAre(4, 6));
+}
+
 TEST_F(CheckpointSaverTest, TimesOfSavesAreCountedApart) {
   const SaveTotals totals = Train("run", 6);
   EXPECT_GT(totals.stall_seconds, 0);
