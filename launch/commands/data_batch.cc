@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -68,13 +69,30 @@ int OrderVersionOfRun(const config::Run& run) {
   return OrderVersion(run.data(), newest->manifest().data().order_version());
 }
 
+// Ids of the type int64 beyond the range of int32 are read as the nearest int32, which must not be
+// printed as the id.
+absl::Status CheckRange(const SampleSource& source, int64_t sample, absl::Span<const int32_t> ids) {
+  using Limits = std::numeric_limits<int32_t>;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] != Limits::min() && ids[i] != Limits::max()) continue;
+    const TokenLocation location = source.Locate(sample, static_cast<int64_t>(i));
+    const int64_t id = location.dataset->IdAt(location.token);
+    if (id == ids[i]) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(location.dataset->prefix(), ".bin: token ", location.token, " has id ", id,
+                     ", which is beyond 32 bits; prepare the data again"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PrintBatch(const SampleSource& source, int64_t first, int64_t count,
                         absl::Span<int32_t> sample) {
   for (int64_t i = 0; i < count; ++i) {
     source.Read(first + i, sample);
+    RETURN_IF_ERROR(CheckRange(source, first + i, sample));
     const std::string text = absl::StrCat(i == 0 ? "[" : ", [", absl::StrJoin(sample, ", "), "]");
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
-      return absl::DataLossError("standard output cannot be written");
+      return absl::OkStatus();  // main reports the error of standard output
     }
   }
   return absl::OkStatus();
@@ -93,14 +111,13 @@ absl::Status PrintBatches(const CommandLine& line) {
                    CreateSource(run, *corpus, batches.part, OrderVersionOfRun(run)));
   if (batches.size == 0) batches.size = source->samples_per_epoch();
   std::vector<int32_t> sample(run.model().sequence() + 1);
-  for (int64_t step = first_step; step < first_step + steps; ++step) {
+  for (int64_t step = first_step; step < first_step + steps && std::ferror(stdout) == 0; ++step) {
     std::fputs(absl::StrCat("{\"step\": ", step, ", \"samples\": [").c_str(), stdout);
     const int64_t first = (step - 1 + batches.skipped_steps) * batches.size;
     RETURN_IF_ERROR(PrintBatch(*source, first, batches.size, absl::MakeSpan(sample)));
     std::fputs("]}\n", stdout);
   }
-  if (std::fflush(stdout) == 0) return absl::OkStatus();
-  return absl::DataLossError("standard output cannot be written");
+  return absl::OkStatus();
 }
 
 }  // namespace unipool

@@ -20,14 +20,15 @@ SPLIT = "80,15,5"
 SEQUENCE, BATCH, STEPS, EVERY, EVAL = 16, 12, 60, 20, 5
 
 
-def write_shard(prefix, sequences):
-    """Megatron's pair, from the description of the format: uint16 ids, one sequence a document."""
+def write_shard(prefix, sequences, code=8, letter="H"):
+    """Megatron's pair, from the description of the format: one sequence a document; ids of the type
+    with the number `code` and the letter of `struct`, uint16 unless given."""
     ids = [token for sequence in sequences for token in sequence]
-    pathlib.Path(prefix + ".bin").write_bytes(struct.pack(f"<{len(ids)}H", *ids))
+    pathlib.Path(prefix + ".bin").write_bytes(struct.pack(f"<{len(ids)}{letter}", *ids))
     count, starts = len(sequences), [0]
     for sequence in sequences:
-        starts.append(starts[-1] + 2 * len(sequence))
-    index = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, 8, count, count + 1)
+        starts.append(starts[-1] + struct.calcsize(letter) * len(sequence))
+    index = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, code, count, count + 1)
     index += struct.pack(f"<{count}i", *map(len, sequences))
     index += struct.pack(f"<{count}q", *starts[:-1])
     index += struct.pack(f"<{count + 1}q", *range(count + 1))
@@ -107,6 +108,27 @@ class DataBatch(unittest.TestCase):
             skipped = self.batches(config, "--step", 3, "--set", "data.skip_steps=4")
             self.assertEqual(skipped[0]["step"], 3)
             self.assertEqual(skipped[0]["samples"], whole[6]["samples"])
+
+    def test_an_id_beyond_32_bits_is_refused(self):
+        prefix = os.path.join(self.folder, "wide")
+        ids = list(range(SEQUENCE + 1)) * 8
+        config = self.config(f'prefix: "{prefix}"')
+        for value, status in ((2**31 - 1, 0), (-2**31, 0), (2**31, 2), (-2**40, 2), (2**62, 2)):
+            ids[5] = value
+            write_shard(prefix, [ids], 5, "q")
+            done = support.run(["data", "batch", "--config", config, "--set", "data.split=100,0,0",
+                                "--set", "eval.every_steps=0"])
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(f"token 5 has id {value}," if status else "", done.stderr)
+
+    def test_a_full_disk_is_reported_once(self):
+        config = self.config(f'prefix: "{self.prefixes[0]}"')
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = support.subprocess.run(
+                [support.PROGRAM, "data", "batch", "--config", config, "--steps", "50"],
+                stdout=full, stderr=support.subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
 
     def test_a_read_only_folder_is_no_obstacle(self):
         config = self.config(f'prefix: "{self.prefixes[0]}" order: MEGATRON')
