@@ -5,11 +5,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <iostream>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -18,6 +15,7 @@
 #include "launch/commands/command.h"
 #include "launch/commands/commands.h"
 #include "launch/world/exit_codes.h"
+#include "launch/world/library_environment.h"
 #include "launch/world/process_limits.h"
 #include "launch/world/signals.h"
 #include "launch/world/world.h"
@@ -48,21 +46,6 @@ void StartLogging(const char* program) {
   }
   google::InitGoogleLogging(program, &LogPrefix);
   google::InstallFailureFunction(&EndAllRanks);
-}
-
-// Libraries read these settings when they are loaded, so this starts the program again, once, with
-// what the user has not set. Threads that spin while they wait make a run many times slower when
-// other processes use the same cores: they sleep. OpenBLAS would start a thread with 128 MiB of
-// address space for each core, which UniPool does not use.
-void SetLibraryEnvironment(char** argv) {
-  const bool is_wait_set =
-      std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr;
-  if (is_wait_set && std::getenv("OPENBLAS_NUM_THREADS") != nullptr) return;
-  std::error_code error;
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error || setenv("OPENBLAS_NUM_THREADS", "1", /*overwrite=*/0) != 0) return;
-  if (!is_wait_set && setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/1) != 0) return;
-  execv(program.c_str(), argv);  // returns only after an error; the program works without
 }
 
 bool CpuIsSupported() {
