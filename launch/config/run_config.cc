@@ -29,7 +29,8 @@ namespace unipool {
 namespace {
 
 // Up to this size, the product of two sizes fits into an int64 and every id into an int32.
-constexpr double kLargestSize = 2147483647;
+constexpr int64_t kLargestSize = 2147483647;
+constexpr int64_t kMostExperts = 65536;
 constexpr int kMaxSequences = 1 << 24;  // in a step
 constexpr int64_t kByteVocab = 257;
 constexpr int kMaxSources = 65535;
@@ -56,12 +57,13 @@ class Rules {
         absl::StrCat(Origin(path), ": ", path, ": ", found, "; ", advice));
   }
 
-  absl::Status Integer(const std::string& path, double min) const {
+  absl::Status Integer(const std::string& path, int64_t min, int64_t max = kLargestSize) const {
     const bool is_given = HasValueOrDefault(run_, path);
     const double value = NumberAt(run_, path);
+    const double least = static_cast<double>(min), most = static_cast<double>(max);
     const std::string range =
-        value > kLargestSize ? "at most 2147483647" : absl::StrCat("at least ", min);
-    return Require(is_given && value >= min && value <= kLargestSize, path,
+        value > most ? absl::StrCat("at most ", max) : absl::StrCat("at least ", min);
+    return Require(is_given && value >= least && value <= most, path,
                    absl::StrCat("an integer of ", range));
   }
 
@@ -153,7 +155,7 @@ absl::Status CheckModel(const config::Run& run, const Rules& rules) {
 absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   if (run.model().ffn_kind() == config::Model::DENSE) return absl::OkStatus();
   const config::Pool& pool = run.pool();
-  RETURN_IF_ERROR(rules.Integer("pool.experts", 1));
+  RETURN_IF_ERROR(rules.Integer("pool.experts", 1, kMostExperts));
   RETURN_IF_ERROR(rules.Integer("pool.top_k", 1));
   RETURN_IF_ERROR(rules.Require(pool.top_k() <= pool.experts(), "pool.top_k",
                                 absl::StrCat("at most ", rules.Other("pool.experts"))));

@@ -283,6 +283,7 @@ TEST_F(RunConfig, ImpossibleModelsAreRefused) {
 TEST_F(RunConfig, ImpossiblePoolsAreRefused) {
   for (const BadValue& bad :
        std::vector<BadValue>{{"pool.experts=0", "at least 1"},
+                             {"pool.experts=65537", "at most 65536"},
                              {"pool.top_k=0", "at least 1"},
                              {"pool.layers_per_pool=4", "a divisor of model.layers = 6"},
                              {"pool.layers_per_pool=7", "a divisor of model.layers = 6"},
