@@ -86,6 +86,7 @@ model {{
   heads: {heads}
   kv_heads: 4
   sequence: 1024
+  init_std: 0.01
 {ffn_kind}}}
 {pool}data {{
   prefix: "data/pile/pile_text_document"

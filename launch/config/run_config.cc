@@ -149,7 +149,7 @@ absl::Status CheckModel(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Integer("model.sequence", 1));
   RETURN_IF_ERROR(rules.AboveZero("model.rope_base"));
   RETURN_IF_ERROR(rules.AboveZero("model.norm_eps"));
-  return rules.AboveZero("model.init_std");
+  return rules.NotNegative("model.init_std");
 }
 
 absl::Status CheckPool(const config::Run& run, const Rules& rules) {
@@ -365,13 +365,22 @@ absl::Status CheckRanks(const config::Run& run, int ranks) {
   return CheckExpertParallel(run.parallel().expert_parallel(), ranks);
 }
 
+float DefaultInitStd(int64_t hidden) {
+  return static_cast<float>(std::sqrt(0.4 / static_cast<double>(hidden)));
+}
+
 void ResolveDefaults(config::Run* run) {
   // This router balances by its bias, without a loss.
   if (run->pool().router() == config::Pool::SIGMOID_BIAS && !run->pool().has_pool_loss()) {
     run->mutable_pool()->set_pool_loss(0);
   }
+  if (run->model().ffn_kind() == config::Model::MOE && !run->pool().has_router() &&
+      run->pool().router_c() == 0 && run->pool().experts() < kFewestNormExperts) {
+    run->mutable_pool()->set_router(config::Pool::SOFTMAX);
+  }
   MakeDefaultsExplicit(run);
   config::Model& model = *run->mutable_model();
+  if (model.init_std() == 0) model.set_init_std(DefaultInitStd(model.hidden()));
   if (model.kv_heads() == 0) model.set_kv_heads(model.heads());
   if (model.head_dim() == 0) model.set_head_dim(model.hidden() / model.heads());
   if (model.ffn() == 0) model.set_ffn(4 * model.hidden());

@@ -34,10 +34,15 @@ absl::Status CheckRunConfig(const config::Run& run, const std::string& source);
 // Checks the rules that depend on the number of ranks.
 absl::Status CheckRanks(const config::Run& run, int ranks);
 
-// Gives every field a value: its default, or for kv_heads, head_dim, ffn, layers_per_pool,
-// decay_steps and warmup_steps the value that 0 (or -1) stands for. Fields whose 0 stands for
-// something that depends on the machine (expert_parallel, micro_batch, threads) and router_c keep
-// it. `run` must have passed CheckRunConfig. A second call changes nothing.
+// With fewer experts, the default of pool.router is SOFTMAX.
+inline constexpr int64_t kFewestNormExperts = 8;
+// The value that model.init_std = 0 stands for.
+float DefaultInitStd(int64_t hidden);
+
+// Gives every field a value: its default, or for kv_heads, head_dim, ffn, init_std,
+// layers_per_pool, decay_steps and warmup_steps the value that 0 (or -1) stands for. Fields whose 0
+// stands for something that depends on the machine (expert_parallel, micro_batch, threads) and
+// router_c keep it. `run` must have passed CheckRunConfig. A second call changes nothing.
 void ResolveDefaults(config::Run* run);
 
 // If NormRouter's constant c is to be estimated (pool.router_c = 0), stores the estimate in

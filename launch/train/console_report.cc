@@ -1,5 +1,7 @@
 #include "launch/train/console_report.h"
 
+#include <glog/logging.h>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "configs/run.pb.h"
@@ -74,7 +76,11 @@ void ConsoleReport::PrintNoisyConstantWarning() {
 void ConsoleReport::PrintRecord(const StepRecord& record) {
   seconds_ += record.step_seconds;
   tokens_ += record.tokens_per_second * record.step_seconds;
-  if (record.step > 0 && record.has_training) progress_.Show(record);
+  if (record.step > 0 && record.has_training) {
+    progress_.Show(record);
+    const std::string warning = unrouted_.Add(record.unrouted_share);
+    LOG_IF(WARNING, !warning.empty()) << "step " << record.step << ": " << warning;
+  }
   if (record.validation.has_value()) {
     (record.step == 0 ? before_ : after_) = record.validation;
     progress_.PrintLine(
@@ -106,6 +112,9 @@ void ConsoleReport::PrintSummary(const SaveTotals& saves, const std::string& las
               absl::StrFormat("%.0f tokens/s over %.1f s", tokens_ / seconds_, seconds_));
   }
   if (world_.device() != Device{}) PrintItem("GPU memory", MemoryText(trainer_.arena()));
+  if (const std::string warning = unrouted_.Summary(); !warning.empty()) {
+    PrintItem("warning", warning);
+  }
   if (!trainer_.finished()) {
     PrintItem("stopped", absl::StrFormat("after step %d of %d; run the same command without "
                                          "--stop-after to resume",

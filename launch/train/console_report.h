@@ -10,6 +10,7 @@
 #include "launch/train/progress_line.h"
 #include "launch/train/step_record.h"
 #include "launch/train/trainer.h"
+#include "launch/train/unrouted_warning.h"
 #include "launch/world/world.h"
 
 namespace unipool {
@@ -38,6 +39,7 @@ class ConsoleReport {
   Trainer& trainer_;
   const RunFolder folder_;
   ProgressLine progress_;
+  UnroutedWarning unrouted_;
   std::optional<Validation> before_;  // before training
   std::optional<Validation> after_;   // the newest
   double tokens_ = 0;                 // trained by this process

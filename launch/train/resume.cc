@@ -16,6 +16,7 @@
 #include "configs/run.pb.h"
 #include "launch/checkpoint/config_change.h"
 #include "launch/checkpoint/folder.h"
+#include "launch/checkpoint/former_defaults.h"
 #include "launch/checkpoint/run_folder.h"
 #include "runtime/status.h"
 
@@ -83,6 +84,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
   const absl::Status used = UseNewest(checkpoints, steps, world, [&](const Checkpoint& checkpoint) {
     *run = requested;
     AdoptSchedule(checkpoint.manifest().run(), run);
+    const std::string defaults = AdoptFormerDefaults(checkpoint.manifest().run(), run);
+    LOG_IF(WARNING, world.is_first() && !defaults.empty()) << defaults;
     RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run));
     RETURN_IF_ERROR(world.Agree(
         CheckSameData(checkpoint.folder(), checkpoint.manifest(), corpus.identities())));

@@ -17,7 +17,7 @@ SETTINGS = {
     "steps": 10, "parallel.device": "CPU",
     "model.vocab": 257, "model.hidden": 32, "model.layers": 3, "model.heads": 4,
     "model.kv_heads": 2, "model.ffn": 48, "model.sequence": 32, "model.init_std": 0.05,
-    "pool.experts": 7, "pool.router_c": 2,
+    "pool.experts": 7, "pool.router_c": 2, "pool.pool_loss": 0.01,
     "data.split": "90,5,5", "data.global_batch": 12,
     "schedule.lr": 1e-2, "schedule.min_lr": 1e-3, "schedule.warmup_steps": 2,
     "eval.sequences": 8,

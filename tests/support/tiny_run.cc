@@ -55,6 +55,7 @@ config::Run TinyRun(Variant variant, const std::string& prefix) {
   config::Pool& pool = *run.mutable_pool();
   pool.set_experts(7);
   pool.set_router_c(2.0);
+  pool.set_pool_loss(variant == Variant::kSigmoid ? 0 : 0.01);
   if (variant == Variant::kDense) model.set_ffn_kind(config::Model::DENSE);
   if (variant == Variant::kUniPoolTop2) pool.set_top_k(2);
   if (variant == Variant::kVanilla) {

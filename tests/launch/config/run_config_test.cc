@@ -125,7 +125,7 @@ TEST_F(RunConfig, ResolvingFillsWhatFollowsFromTheRest) {
 }
 
 TEST_F(RunConfig, ARouterWithABiasHasNoBalanceLossUnlessOneIsGiven) {
-  EXPECT_EQ(Load(kGood)->pool().pool_loss(), 0.01);
+  EXPECT_EQ(Load(kGood)->pool().pool_loss(), 0.001);
   EXPECT_EQ(Load(kGood, {"pool.router=SIGMOID_BIAS"})->pool().pool_loss(), 0);
   EXPECT_EQ(Load(kGood, {"pool.router=SIGMOID_BIAS", "pool.pool_loss=0.5"})->pool().pool_loss(),
             0.5);
@@ -275,7 +275,7 @@ TEST_F(RunConfig, ImpossibleModelsAreRefused) {
            {"model.sequence=0", "at least 1"},
            {"model.norm_eps=nan", "above 0"},
            {"model.rope_base=inf", "above 0"},
-           {"model.init_std=0", "above 0"}}) {
+           {"model.init_std=-0.1", "at least 0"}}) {
     EXPECT_THAT(SetError(bad.assignment), HasSubstr(bad.error)) << bad.assignment;
   }
 }

@@ -34,9 +34,9 @@ WEIGHT_TOLERANCE = 1e-5  # relative to the largest weight of the tensor
 # Defaults of optional settings, as in configs/run.proto.
 DEFAULTS = {
     "seed": 1234, "model.kv_heads": 0, "model.head_dim": 0, "model.ffn_kind": "MOE",
-    "model.rope_base": 1e6, "model.norm_eps": 1e-5, "model.init_std": 0.01,
+    "model.rope_base": 1e6, "model.norm_eps": 1e-5,
     "pool.layers_per_pool": 0, "pool.top_k": 1, "pool.router": "NORM", "pool.router_eps": 1e-8,
-    "pool.router_c": 0, "pool.pool_loss": 0.01, "pool.layer_loss": 0, "pool.bias_rate": 1e-3,
+    "pool.router_c": 0, "pool.pool_loss": 0.001, "pool.layer_loss": 0, "pool.bias_rate": 1e-3,
     "pool.statistics": "GLOBAL", "pool.layer_statistics": "LOCAL", "data.micro_batch": 0,
     "optimizer.beta1": 0.9, "optimizer.beta2": 0.999, "optimizer.eps": 1e-8,
     "optimizer.weight_decay": 0.01, "optimizer.clip_norm": 1.0,
