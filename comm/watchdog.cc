@@ -71,6 +71,7 @@ void Watchdog::Run() {
     WatchTermination();
     if (options_.on_poll) options_.on_poll();
     LogTermination();
+    LogRequestedState();
     ReceiveAll();
     // A state of another rank means that this rank's watchdog or that one's has detected a hang.
     if (states_.empty() && !DeadlineExceeded()) continue;
@@ -114,6 +115,12 @@ void Watchdog::LogTermination() {
   if (!call.has_value() || Clock::now() - call->start < kShortWait) return;
   termination_logged_ = true;
   LOG(WARNING) << "received SIGTERM; " << WaitState(*call);
+}
+
+void Watchdog::LogRequestedState() {
+  if (!options_.state_requests) return;
+  const int requests = options_.state_requests();
+  if (std::exchange(state_requests_, requests) != requests) LOG(WARNING) << State();
 }
 
 void Watchdog::ReceiveAll() {

@@ -2,8 +2,8 @@
 // pending longer than the deadline, or if a step in progress has neither made a call nor changed
 // its Progress for as long (after SIGTERM, 20 s). Then all ranks that still run exchange their
 // states, each writes its last calls to its log, and one of them reports which ranks wait for
-// which. It also logs what a rank waits for when the launcher terminates the job, as it does after
-// the loss of a rank. The thread wakes ten times a second, for microseconds.
+// which. It also logs what a rank waits for on request, and when the launcher terminates the job,
+// as it does after the loss of a rank. The thread wakes ten times a second, for microseconds.
 #pragma once
 
 #include <condition_variable>
@@ -52,6 +52,8 @@ class Watchdog {
     // Replaces a longer `deadline` of work between two calls after SIGTERM: work that hangs cannot
     // be saved, and the launcher ends the process soon.
     absl::Duration termination_deadline = absl::Seconds(20);
+    // Number of requests so far to log what this rank does; thread-safe. Null: there are none.
+    std::function<int()> state_requests = nullptr;
     std::function<void()> on_poll = nullptr;  // called at each wake-up unless null
     // Called once, after a hang; ends the job. `report` is empty on all ranks but the one that
     // prints it. Its first line is the error; a line for each rank follows.
@@ -71,6 +73,7 @@ class Watchdog {
   absl::Duration WorkDeadline() const;
   bool DeadlineExceeded() const;
   void LogTermination();
+  void LogRequestedState();
   void ReceiveAll();
   void HandleHang();
   std::string RankName(int rank) const;
@@ -87,6 +90,7 @@ class Watchdog {
   CallLog::Clock::time_point last_poll_;
   std::optional<CallLog::Clock::time_point> termination_;  // when SIGTERM was noticed
   bool termination_logged_ = false;
+  int state_requests_ = 0;  // answered so far
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -244,14 +244,14 @@ summarize_paragraph() {
 # Copies the standard output of a job. If its reader has gone, drops the rest: mpirun would end the
 # job.
 copy_output() {
-  trap '' INT TERM HUP USR1 USR2 XCPU PIPE
+  trap '' INT QUIT TERM HUP USR1 USR2 XCPU PIPE
   cat 2> /dev/null || cat > /dev/null
 }
 
 # Copies the standard error of a job, with each known paragraph of mpirun (several lines between two
 # rulers) replaced by one line. Returns $bad_input if mpirun could not start the program.
 filter_errors() {
-  trap '' INT TERM HUP USR1 USR2 XCPU PIPE
+  trap '' INT QUIT TERM HUP USR1 USR2 XCPU PIPE
   local line held=() block="" refused=0
   print_held() {
     [[ ${#held[@]} -eq 0 ]] || printf '%s\n' "${held[@]}" >&2
@@ -308,6 +308,8 @@ for signal in USR1 USR2 TERM HUP XCPU; do
   trap "request_stop SIG$signal" "$signal"
 done
 trap handle_interrupt INT
+# The ranks log what they do. mpirun cannot forward SIGQUIT.
+trap '[[ -z "$mpirun_pid" ]] || kill -ALRM "$mpirun_pid" 2> /dev/null || true' QUIT
 
 # Runs the job until it ends and sets `status` to its exit status. Because of setsid, signals of the
 # terminal reach only this script; because of setpriv, mpirun ends if this script is killed.

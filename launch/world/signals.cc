@@ -22,6 +22,7 @@ constexpr NamedSignal kSignals[] = {{SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"},
 std::atomic<int> first_signal{0};
 std::atomic<int> interrupts{0};
 std::atomic<bool> termination{false};
+std::atomic<int> state_requests{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
 void HandleSignal(int signal) {
@@ -30,6 +31,8 @@ void HandleSignal(int signal) {
   if (signal == SIGTERM) termination = true;
   if (signal == SIGINT && interrupts.fetch_add(1) > 0) _exit(kExitInterrupted);
 }
+
+void CountStateRequest(int) { state_requests.fetch_add(1); }
 
 }  // namespace
 
@@ -44,6 +47,9 @@ void WatchSignals() {
     const bool is_nohup = signal.number == SIGHUP && former.sa_handler == SIG_IGN;
     if (!is_nohup) sigaction(signal.number, &action, nullptr);
   }
+  action.sa_handler = &CountStateRequest;
+  sigaction(SIGQUIT, &action, nullptr);
+  sigaction(SIGALRM, &action, nullptr);
 }
 
 void IgnoreFileSizeSignal() { signal(SIGXFSZ, SIG_IGN); }
@@ -51,6 +57,8 @@ void IgnoreFileSizeSignal() { signal(SIGXFSZ, SIG_IGN); }
 void IgnorePipeSignal() { signal(SIGPIPE, SIG_IGN); }
 
 int ReceivedSignal() { return first_signal; }
+
+int StateRequests() { return state_requests; }
 
 bool SigtermReceived() { return termination; }
 

@@ -307,6 +307,7 @@ void World::StartWatchdog(const config::Run& run, std::unique_ptr<Messenger> mes
       .hosts = Gather(HostName()),
       .deadline = Deadline(run),
       .is_terminating = &SigtermReceived,
+      .state_requests = &StateRequests,
       .on_hang = [](const std::string& report) { EndJob(kExitHang, report); }};
   if (nccl_ != nullptr) {
     options.on_poll = [this] {

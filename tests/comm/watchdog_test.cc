@@ -5,11 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace unipool {
@@ -170,6 +172,29 @@ TEST_F(WatchdogTest, ShortCallsAreNotAHang) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   EXPECT_THAT(ReportsAfter(0), ElementsAre("none"));
+}
+
+TEST_F(WatchdogTest, LogsItsStateOnceForEachRequest) {
+  mail_.inboxes.resize(1);
+  std::atomic<int> requests{0};
+  ::testing::internal::CaptureStderr();
+  {
+    const Watchdog watchdog(logs_[0], std::make_unique<MailMessenger>(mail_, 0),
+                            Watchdog::Options{.rank = 0,
+                                              .size = 1,
+                                              .hosts = Hosts(1),
+                                              .deadline = deadline_,
+                                              .is_terminating = [] { return false; },
+                                              .state_requests = [&] { return requests.load(); },
+                                              .on_hang = [](const std::string&) { FAIL(); }});
+    std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    requests = 1;
+    std::this_thread::sleep_for(std::chrono::milliseconds(350));
+  }
+  const std::string text = ::testing::internal::GetCapturedStderr();
+  const size_t first = text.find("rank 0 on node0 waits for no rank: ");
+  EXPECT_NE(first, std::string::npos) << text;
+  EXPECT_EQ(text.find("rank 0", first + 1), std::string::npos) << text;
 }
 
 TEST_F(WatchdogTest, LogsTheWaitWhenTheJobIsTerminated) {

@@ -5,6 +5,7 @@ import os
 import pathlib
 import resource
 import signal
+import time
 import unittest
 
 import command_support as support
@@ -72,6 +73,22 @@ class SignalsTest(support.TextTest):
                     job.signal_rank(rank, number)
                     where = f" on rank {rank}" if rank else ""
                     self.assertIn(f"({number.name}{where}); saved", self.expect_saved(job, run_dir))
+
+    def test_sigquit_makes_every_rank_say_what_it_does(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                job, run_dir = self.start(f"quit-{ranks}", ranks, long_steps(400))
+                self.await_step(run_dir, 1)
+                time.sleep(0.3)
+                step = processes.last_step(run_dir)
+                job.signal(signal.SIGQUIT)
+                time.sleep(1)
+                self.await_step(run_dir, step + 2)  # the run continues
+                job.signal(signal.SIGTERM)
+                errors = self.expect_saved(job, run_dir)
+                for rank in range(max(1, ranks)):
+                    self.assertRegex(errors, rf"rank {rank} on \S+ (waits for no rank|has waited)")
+                self.assertRegex(errors, r"step \d+, ")
 
     def test_sighup_that_nohup_ignores_stays_ignored(self):
         job, run_dir = self.start("nohup", preexec_fn=lambda: signal.signal(signal.SIGHUP,
