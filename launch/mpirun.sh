@@ -43,7 +43,7 @@ Environment variables that are already set override the defaults of this script:
   OMPI_MCA_oob_tcp_keepalive_probes=4         a host that is cut off ends the job within 15 s
   OMPI_MCA_plm_rsh_agent="ssh -o BatchMode=yes -o ConnectTimeout=5"
                                               command that checks whether a host can be reached
-The ranks get UNIPOOL_TERMINAL (1 if the output is a terminal), UNIPOOL_STARTED (start of the job in
+The ranks get UNIPOOL_TERMINAL (columns of the terminal, 0 if the output is none), UNIPOOL_STARTED (start of the job in
 seconds since 1970) and UNIPOOL_RESTART (0 at the first start, then the number of the restart).
 More: launch/operations.md.
 HELP
@@ -190,8 +190,16 @@ for host in "${hosts[@]}"; do
     refuse_hosts "--host has an entry that is not a host" "$host" "write NAME:SLOTS,NAME:SLOTS"
 done
 
-# Ranks write to pipes, so they cannot detect a terminal.
-UNIPOOL_TERMINAL="${UNIPOOL_TERMINAL:-$([[ -t 1 ]] && echo 1 || echo 0)}"
+# Ranks write to pipes, so they cannot detect a terminal and its width.
+if [[ -z "${UNIPOOL_TERMINAL:-}" ]]; then
+  UNIPOOL_TERMINAL=0
+  if [[ -t 1 ]]; then
+    exec {terminal}>&1  # inside $( ), 1 is a pipe
+    UNIPOOL_TERMINAL=$(stty size <&"$terminal" 2> /dev/null | cut -d' ' -f2) || true
+    exec {terminal}>&-
+    [[ "$UNIPOOL_TERMINAL" =~ ^[1-9][0-9]*$ ]] || UNIPOOL_TERMINAL=80
+  fi
+fi
 # Restarts keep the time of the first start, because they share one --time-limit.
 UNIPOOL_STARTED="${UNIPOOL_STARTED:-$(date +%s)}"
 UNIPOOL_RESTART=0

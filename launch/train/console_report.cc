@@ -47,7 +47,7 @@ ConsoleReport::ConsoleReport(const config::Run& run, const World& world, Trainer
       world_(world),
       trainer_(trainer),
       folder_(run.run_dir()),
-      progress_(run.steps(), DetectProgressStyle()) {}
+      progress_(run.steps(), TerminalColumns()) {}
 
 void ConsoleReport::PrintHeader() {
   if (trainer_.resumed_from() >= 0) {

@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "tests/launch/train/step_records.h"
 
 namespace unipool {
@@ -31,7 +31,7 @@ std::string Printed(const Body& body) {
 // The average starts with the first step, not with 0.
 TEST(PlainProgress, TheEtaOfAResumedRunUsesItsOwnSteps) {
   const std::string printed = Printed([] {
-    ProgressLine progress(100, ProgressStyle::kLines);
+    ProgressLine progress(100, 0);
     progress.Show(Record(61));
   });
   EXPECT_THAT(printed, ::testing::HasSubstr("ETA 1m18s"));
@@ -39,33 +39,49 @@ TEST(PlainProgress, TheEtaOfAResumedRunUsesItsOwnSteps) {
 
 TEST(PlainProgress, ShowsTheFirstTheLastAndValidatedSteps) {
   const std::string printed = Printed([] {
-    ProgressLine progress(100, ProgressStyle::kLines);
+    ProgressLine progress(100, 0);
     for (int64_t step = 1; step <= 100; ++step) {
       progress.Show(step == 40 ? Validated(step) : Record(step));
     }
     progress.PrintLine("done");
   });
-  std::string expected;
-  for (const auto& [step, eta] : {std::pair(1, "3m18s"), {40, "2m00s"}, {100, "0s"}}) {
-    absl::StrAppend(&expected, "step ", step, "/100  loss 0.3333  lr 5.00e-04  norm 12345678.90  ",
-                    "2048 tokens/s  ETA ", eta, "\n");
+  for (const char* start : {"step 1/100  loss 0.3333  ETA 3m18s  2048 tokens/s  2000 ms  ",
+                            "\nstep 40/100  loss 0.3333  ETA 2m00s  2048 tokens/s  2000 ms  ",
+                            "\nstep 100/100  loss 0.3333  ETA 0s  2048 tokens/s  2000 ms  "}) {
+    EXPECT_THAT(printed, HasSubstr(start));
   }
-  EXPECT_EQ(printed, expected + "done\n");
+  EXPECT_EQ(std::count(printed.begin(), printed.end(), '\n'), 4);
+  EXPECT_THAT(printed, EndsWith("  lr 5.00e-04  norm 12345678.90\ndone\n"));
 }
 
-TEST(PlainProgress, ShowsImbalanceIfThereIsOne) {
-  const std::string printed = Printed([] {
-    StepRecord record = Record(1);
-    record.layer_imbalance = 1.5;
-    record.pool_imbalance = 1.25;
-    ProgressLine(5000, ProgressStyle::kLines).Show(record);
-  });
-  EXPECT_THAT(printed, EndsWith("ETA 2h46m  imbalance layer 1.50 pool 1.25\n"));
+TEST(ProgressText, HasTheMostImportantPartsThatFit) {
+  StepRecord record = Record(1);
+  record.lm_loss = 2.25;
+  record.grad_norm = 1.5;
+  record.exposed_comm_seconds = record.step_seconds / 4;
+  record.layer_imbalance = 10.5;
+  record.pool_imbalance = 1.25;
+  record.unrouted_share = 0.08;
+  const auto text = [&](int columns) {
+    return ProgressText(record, 60000, 0.5, absl::FromUnixSeconds(3723), absl::UTCTimeZone(),
+                        columns);
+  };
+  const std::string first =
+      "step 1/60000  loss 2.2500  ETA 8h20m  2048 tokens/s  2000 ms  01:02:03";
+  EXPECT_EQ(text(0), first +
+                         "  comm 25%  imbalance layer 10.50 pool 1.25  unrouted 8%"
+                         "  lr 5.00e-04  norm 1.50");
+  EXPECT_EQ(text(80), first);
+  EXPECT_EQ(text(81), first + "  comm 25%");
+  EXPECT_EQ(text(28), "step 1/60000  loss 2.2500");
+  for (int columns = 1; columns < 200; ++columns) {
+    EXPECT_LT(text(columns).size(), static_cast<size_t>(columns));
+  }
 }
 
 TEST(LiveProgress, OverwritesItsLine) {
   const std::string printed = Printed([] {
-    ProgressLine progress(2, ProgressStyle::kLive);
+    ProgressLine progress(2, 80);
     progress.Show(Record(1));
     progress.Show(Record(2));
   });
@@ -78,7 +94,7 @@ TEST(LiveProgress, OverwritesItsLine) {
 
 TEST(LiveProgress, PrintsLinesAboveTheLiveLine) {
   const std::string printed = Printed([] {
-    ProgressLine progress(100, ProgressStyle::kLive);
+    ProgressLine progress(100, 80);
     progress.Show(Record(1));
     progress.PrintLine("validation loss 2");
   });
