@@ -43,8 +43,9 @@ Environment variables that are already set override the defaults of this script:
   OMPI_MCA_oob_tcp_keepalive_probes=4         a host that is cut off ends the job within 15 s
   OMPI_MCA_plm_rsh_agent="ssh -o BatchMode=yes -o ConnectTimeout=5"
                                               command that checks whether a host can be reached
-The ranks get UNIPOOL_TERMINAL (columns of the terminal, 0 if the output is none), UNIPOOL_STARTED (start of the job in
-seconds since 1970) and UNIPOOL_RESTART (0 at the first start, then the number of the restart).
+The ranks get UNIPOOL_TERMINAL (columns of the terminal, 0 if the output is none),
+UNIPOOL_STARTED (start of the job in seconds since 1970) and UNIPOOL_RESTART (0 at the first start,
+then the number of the restart).
 More: launch/operations.md.
 HELP
 }

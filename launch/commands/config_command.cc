@@ -1,5 +1,5 @@
-// `unipool config show FILE`: the resolved config with its parameter counts and memory, without
-// running it.
+// `unipool config`: the resolved config with its parameter counts and memory, without running it; a
+// starter config; what a field means.
 #include <algorithm>
 #include <cstdio>
 
@@ -10,6 +10,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/load_run.h"
 #include "launch/commands/run_flags.h"
+#include "launch/config/field_help.h"
 #include "launch/config/run_config.h"
 #include "launch/world/device_choice.h"
 #include "model/footprint.h"
@@ -99,16 +100,40 @@ absl::Status Show(const CommandLine& line) {
   return absl::OkStatus();
 }
 
+absl::Status Print(const absl::StatusOr<std::string>& text) {
+  if (text.ok()) std::fputs(text->c_str(), stdout);
+  return text.status();
+}
+
 }  // namespace
 
 Command ConfigCommand() {
   return {.name = "config",
-          .summary = "the resolved config, its parameter counts and the memory of each rank",
+          .summary =
+              "show | init | help: resolved config and memory, a starter config, meaning of fields",
           .subs = {{.name = "show",
                     .summary = "prints the resolved config, its parameter counts and the memory of "
                                "each rank",
                     .spec = kSpec,
-                    .run = [](const CommandLine& line) { return Report(Show(line)); }}}};
+                    .run = [](const CommandLine& line) { return Report(Show(line)); }},
+                   {.name = "init",
+                    .summary = "prints a commented config to copy and edit",
+                    .spec = {.flags = {{"size", StarterSizes(),
+                                        "small (default) trains on one machine without a GPU; the "
+                                        "others are models of the paper"},
+                                       HelpFlag()}},
+                    .run =
+                        [](const CommandLine& line) {
+                          return Report(Print(StarterConfig(line.Value("size", "small"))));
+                        }},
+                   {.name = "help",
+                    .summary = "prints type, default, meaning and range of a config field such as "
+                               "pool.pool_loss, or lists the fields of a message such as pool",
+                    .spec = {.flags = {HelpFlag()}, .arguments = {"[FIELD]"}},
+                    .run = [](const CommandLine& line) {
+                      const auto& words = line.arguments();
+                      return Report(Print(FieldHelp(words.empty() ? "" : words[0])));
+                    }}}};
 }
 
 }  // namespace unipool

@@ -260,6 +260,14 @@ std::string TextAt(const Message& message, const std::string& path) {
 
 std::string NotAField(const std::string& name, const Descriptor& type) {
   const std::vector<std::string> names = FieldNames(type);
+  for (int i = 0; i < type.field_count(); ++i) {
+    const Descriptor* message = type.field(i)->message_type();
+    if (message == nullptr || type.field(i)->options().deprecated()) continue;
+    const FieldDescriptor* inner = message->FindFieldByName(name);
+    if (inner == nullptr || inner->options().deprecated()) continue;
+    return absl::StrCat("not a field of ", type.name(), "; did you mean \"", type.field(i)->name(),
+                        ".", name, "\"?");
+  }
   return absl::StrCat("not a field of ", type.name(), "; use one of ", absl::StrJoin(names, ", "),
                       InParentheses(DidYouMean(name, names)));
 }

@@ -209,6 +209,7 @@ TEST_F(RunConfig, OverrideErrorsNameTheOverride) {
   EXPECT_THAT(SetError("modle.layers=4"), StartsWith("--set modle.layers=4: modle: not a field of "
                                                      "Run; use one of run_dir, "));
   EXPECT_THAT(SetError("modle.layers=4"), HasSubstr("(did you mean \"model\"?)"));
+  EXPECT_EQ(SetError("lr=4"), "--set lr=4: lr: not a field of Run; did you mean \"schedule.lr\"?");
   EXPECT_THAT(SetError("model.lay=4"), HasSubstr("model.lay: not a field of Model"));
   EXPECT_THAT(SetError("pool=4"), HasSubstr("pool: holds other fields; set one of pool.experts, "));
   EXPECT_EQ(SetError("steps.x=4"),
