@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <set>
 #include <vector>
 
@@ -30,9 +31,11 @@ std::set<Part> PartsOf(const Checkpoint& checkpoint) {
   return parts;
 }
 
-// Describes the difference of one weight or moment; "" if all bits are equal.
+// Describes the difference of one weight or moment, called `name`; "" if all elements count as
+// equal. Updates the largest difference of `all`.
 absl::StatusOr<std::string> TensorDifference(const Checkpoint& a, const Checkpoint& b,
-                                             const Part& part) {
+                                             const Part& part, const std::string& name,
+                                             double tolerance, CheckpointDifference* all) {
   ASSIGN_OR_RETURN(const std::vector<float> left, a.ReadFlat(part.first, part.second));
   ASSIGN_OR_RETURN(const std::vector<float> right, b.ReadFlat(part.first, part.second));
   if (left.size() != right.size()) {
@@ -42,26 +45,35 @@ absl::StatusOr<std::string> TensorDifference(const Checkpoint& a, const Checkpoi
   double largest = 0;
   for (size_t i = 0; i < left.size(); ++i) {
     if (std::bit_cast<uint32_t>(left[i]) == std::bit_cast<uint32_t>(right[i])) continue;
-    ++differing;
-    largest = std::max(largest, std::abs(static_cast<double>(left[i]) - right[i]));
+    double difference = std::abs(static_cast<double>(left[i]) - right[i]);
+    if (std::isnan(difference)) difference = std::numeric_limits<double>::infinity();
+    if (tolerance == 0 || difference > tolerance) ++differing;
+    largest = std::max(largest, difference);
+    if (!all->largest_at.empty() && difference <= all->largest) continue;
+    const double size = std::max(std::abs(left[i]), std::abs(right[i]));
+    all->largest = difference;
+    all->largest_relative = size > 0 ? difference / size : 0;
+    all->largest_at = absl::StrCat(name, "[", i, "]");
   }
   if (differing == 0) return std::string();
   return absl::StrFormat("%d of %d elements, by at most %.3g", differing, left.size(), largest);
 }
 
-absl::Status CompareTensors(const Checkpoint& a, const Checkpoint& b,
-                            std::map<std::string, std::string>* tensors) {
+absl::Status CompareTensors(const Checkpoint& a, const Checkpoint& b, double tolerance,
+                            CheckpointDifference* difference) {
   const std::set<Part> left = PartsOf(a), right = PartsOf(b);
   std::set<Part> all = left;
   all.insert(right.begin(), right.end());
   for (const Part& part : all) {
     const std::string name = absl::StrCat(part.first, " ", Manifest::Part_Name(part.second));
     if (left.count(part) == 0 || right.count(part) == 0) {
-      (*tensors)[name] = absl::StrCat("only in the ", left.count(part) > 0 ? "first" : "second");
+      difference->tensors[name] =
+          absl::StrCat("only in the ", left.count(part) > 0 ? "first" : "second");
       continue;
     }
-    ASSIGN_OR_RETURN(const std::string difference, TensorDifference(a, b, part));
-    if (!difference.empty()) (*tensors)[name] = difference;
+    ASSIGN_OR_RETURN(const std::string text,
+                     TensorDifference(a, b, part, name, tolerance, difference));
+    if (!text.empty()) difference->tensors[name] = text;
   }
   return absl::OkStatus();
 }
@@ -113,7 +125,8 @@ std::map<std::string, Values> CompareStates(const Manifest& a, const Manifest& b
 
 }  // namespace
 
-absl::StatusOr<CheckpointDifference> Compare(const Checkpoint& a, const Checkpoint& b) {
+absl::StatusOr<CheckpointDifference> Compare(const Checkpoint& a, const Checkpoint& b,
+                                             double tolerance) {
   CheckpointDifference difference;
   for (const std::string& path : FieldPaths(a.manifest().run())) {
     const std::string left = TextAt(a.manifest().run(), path);
@@ -121,7 +134,7 @@ absl::StatusOr<CheckpointDifference> Compare(const Checkpoint& a, const Checkpoi
     if (left != right && path != "run_dir") difference.config[path] = {left, right};
   }
   difference.state = CompareStates(StateOf(a), StateOf(b));
-  RETURN_IF_ERROR(CompareTensors(a, b, &difference.tensors));
+  RETURN_IF_ERROR(CompareTensors(a, b, tolerance, &difference));
   return difference;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "configs/checkpoint.pb.h"
@@ -101,19 +102,36 @@ void Print(const Checkpoint& a, const Checkpoint& b, const CheckpointDifference&
     }
   }
   for (const auto& [name, text] : difference.tensors) absl::PrintF("  %s: %s\n", name, text);
+  if (difference.largest_at.empty()) return;
+  absl::PrintF("%d tensors differ; largest difference %.3g (%.3g relative) at %s\n",
+               difference.tensors.size(), difference.largest, difference.largest_relative,
+               difference.largest_at);
+}
+
+// The value of --tolerance.
+absl::StatusOr<double> Tolerance(const CommandLine& line) {
+  const std::string text = line.Value("tolerance", "0");
+  double tolerance = 0;
+  if (absl::SimpleAtod(text, &tolerance) && tolerance >= 0) return tolerance;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--tolerance=", text, ": expected a number of at least 0"));
 }
 
 // Prints the differences of two checkpoints; true if there are none.
 absl::StatusOr<bool> Diff(const CommandLine& line) {
+  ASSIGN_OR_RETURN(const double tolerance, Tolerance(line));
   ASSIGN_OR_RETURN(const Checkpoint a, OpenCheckpoint(line.arguments()[0]));
   ASSIGN_OR_RETURN(const Checkpoint b, OpenCheckpoint(line.arguments()[1]));
-  ASSIGN_OR_RETURN(const CheckpointDifference difference, Compare(a, b));
+  ASSIGN_OR_RETURN(const CheckpointDifference difference, Compare(a, b, tolerance));
   if (line.Has("json")) {
     const Json json = {{"steps", std::vector<int64_t>{a.step(), b.step()}},
                        {"same", difference.empty()},
                        {"config", ValuesJson(difference.config)},
                        {"state", ValuesJson(difference.state)},
-                       {"tensors", Json(difference.tensors)}};
+                       {"tensors", Json(difference.tensors)},
+                       {"largest_at", difference.largest_at},
+                       {"largest", difference.largest},
+                       {"largest_relative", difference.largest_relative}};
     std::puts(json.Dump().c_str());
   } else {
     Print(a, b, difference);
@@ -172,7 +190,12 @@ Command CheckpointCommand() {
            .summary =
                "compares weights, moments, step, data cursor, statistics and config (except "
                "run_dir) of two checkpoints. Exit status 0: the same, 1: different, 2: error",
-           .spec = {.flags = {json, HelpFlag()}, .arguments = {"CHECKPOINT", "OTHER"}},
+           .spec = {.flags = {json,
+                              {"tolerance", "X",
+                               "elements of tensors that differ by at most X count as equal "
+                               "(default 0: equal bits)"},
+                              HelpFlag()},
+                    .arguments = {"CHECKPOINT", "OTHER"}},
            .run = &DiffCommand},
           {.name = "export",
            .summary = "writes all weights into one safetensors file for other programs",

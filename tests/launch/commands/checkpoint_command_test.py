@@ -46,6 +46,19 @@ class CheckpointCommandTest(support.TextTest):
         self.assertIn("statistics", difference["state"])
         self.assertEqual(difference["config"], {})
         self.assertIn("lm_head.weight EXP_AVG", difference["tensors"])
+        self.assertRegex(difference["largest_at"], r"^\S+ [A-Z_]+\[\d+\]$")
+        self.assertGreater(difference["largest"], 0)
+        self.assertGreater(difference["largest_relative"], 0)
+        printed = self.checkpoint("diff", run_dir, checkpoints / "step_00000004", code=1)
+        self.assertRegex(printed.splitlines()[-1],
+                         r"^\d+ tensors differ; largest difference \S+ \(\S+ relative\) at \S+ ")
+        tolerant = json.loads(self.checkpoint(
+            "diff", run_dir, checkpoints / "step_00000004", "--json", "--tolerance",
+            difference["largest"], code=1))  # because of the steps
+        self.assertEqual(tolerant["tensors"], {})
+        self.assertEqual(tolerant["largest"], difference["largest"])
+        self.assertIn("--tolerance=-1", self.checkpoint("diff", run_dir, run_dir, "--tolerance",
+                                                        "-1", code=2))
         exported = os.path.join(self.folder.name, "exported")
         self.checkpoint("export", run_dir, "--output", exported)
         self.assertIn("--force", self.checkpoint("export", run_dir, "--output", exported, code=2))
