@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_format.h"
+
 namespace unipool {
 
 class RunFolder {
@@ -24,7 +26,10 @@ class RunFolder {
   std::string loads() const { return path_ + "/loads"; }
   // Folder of the text logs of all ranks, and the prefix of their names.
   std::string log() const { return path_ + "/log"; }
-  std::string log_prefix() const { return log() + "/unipool."; }
+  // The log of a rank, to which each start appends.
+  std::string log(int rank, const std::string& host) const {
+    return absl::StrFormat("%s/rank_%05d.%s.log", log(), rank, host);
+  }
   // Held by the process that writes to the folder.
   std::string lock() const { return path_ + "/.lock"; }
 

@@ -108,8 +108,18 @@ void ConsoleReport::PrintSummary(const SaveTotals& saves, const std::string& las
   if (before_.has_value()) PrintItem("before", ValidationText(*before_));
   if (after_.has_value()) PrintItem("after", ValidationText(*after_));
   if (seconds_ > 0) {
-    PrintItem("training speed",
-              absl::StrFormat("%.0f tokens/s over %.1f s", tokens_ / seconds_, seconds_));
+    const bool is_resumed = trainer_.resumed_from() > 0;
+    PrintItem(
+        "training speed",
+        absl::StrFormat("%.0f tokens/s over %.1f s%s", tokens_ / seconds_, seconds_,
+                        is_resumed ? absl::StrFormat(", steps %d to %d, of this start",
+                                                     trainer_.resumed_from() + 1, trainer_.step())
+                                   : ""));
+  } else if (trainer_.finished()) {
+    PrintItem("finished", absl::StrFormat("an earlier start has trained all %d steps; set more "
+                                          "steps to extend the run, or another --run-dir for a "
+                                          "new one",
+                                          run_.steps()));
   }
   if (world_.device() != Device{}) PrintItem("GPU memory", MemoryText(trainer_.arena()));
   if (const std::string warning = unrouted_.Summary(); !warning.empty()) {

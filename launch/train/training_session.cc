@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "comm/host_name.h"
 #include "configs/run.pb.h"
 #include "launch/checkpoint/folder.h"
 #include "launch/checkpoint/saver.h"
@@ -114,7 +115,8 @@ absl::Status TrainingSession::Open() {
   }
   RETURN_IF_ERROR(world_.Agree(outputs.status()));
   outputs_ = *std::move(outputs);
-  google::SetLogDestination(google::INFO, folder_.log_prefix().c_str());
+  FLAGS_timestamp_in_logfile_name = false;
+  google::SetLogDestination(google::INFO, folder_.log(world_.rank(), HostName()).c_str());
 
   LOG(INFO) << "unipool " << VersionLine();
   LOG(INFO) << "computes on " << DescribeDevice(run_, world_.device());
@@ -166,7 +168,6 @@ void TrainingSession::WriteRecord(StepRecord record) {
   record.checkpoint_gigabytes_per_second = saver_->gigabytes_per_second();
   const absl::Status written = outputs_.metrics->Write(record);
   LOG_IF_EVERY_N(WARNING, !written.ok(), 100) << written.message();
-  LOG(INFO) << ToJson(record);
   console_->PrintRecord(record);
   if (!record.validation.has_value() || record.step == 0) return;
   const absl::Status traced =

@@ -54,6 +54,24 @@ class TrainRanksTest(support.TextTest):
         self.assertEqual(done.stderr, 'unipool: data.split = "100,0,0" has no validation part; '
                                       "give that part a weight above 0\n")
 
+    def test_a_finished_run_says_so_and_logs_are_appended(self):
+        run_dir = os.path.join(self.folder.name, "finished")
+        command = support.train_command(self.prefix, run_dir)
+        self.assertEqual(support.run(command, ranks=2).returncode, 0)
+        again = support.run(command, ranks=2)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertIn("finished          an earlier start has trained all 10 steps; ", again.stdout)
+        logs = sorted(os.listdir(os.path.join(run_dir, "log")))
+        self.assertEqual(len(logs), 2, logs)
+        for rank, name in enumerate(logs):
+            self.assertRegex(name, rf"^rank_0000{rank}\.[\w.-]+\.log$")
+            with open(os.path.join(run_dir, "log", name), encoding="utf-8") as file:
+                text = file.read()
+            self.assertEqual(text.count("] unipool 0."), 2, text)
+            self.assertNotIn('"lm_loss"', text)
+        extended = support.run(support.train_command(self.prefix, run_dir, {"steps": 12}), ranks=2)
+        self.assertIn("steps 11 to 12, of this start", extended.stdout)
+
     def test_a_run_without_a_training_part_is_refused(self):
         run_dir = os.path.join(self.folder.name, "untrained")
         command = support.train_command(self.prefix, run_dir, {"data.split": "0,50,50"})
