@@ -1,10 +1,13 @@
 // `unipool train`: trains the model of a config in a run folder.
+#include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "configs/run.pb.h"
 #include "launch/commands/command_line.h"
@@ -32,6 +35,9 @@ const CommandSpec kSpec{
               {"time-limit", "TIME",
                "saves a checkpoint before this time is over and exits with status 75, as in 3h50m "
                "or 1-02:00:00"},
+              {"smoke", "N",
+               "tries the config for N steps in RUN-smoke, which is replaced: no checkpoints, two "
+               "short validations, and a schedule of N steps"},
               {"fresh", "", "starts a new run; refuses a folder that already holds one"},
               {"force", "", "starts a new run and removes the one that the folder holds"},
               HelpFlag()}};
@@ -52,9 +58,36 @@ absl::StatusOr<config::Run> LoadRun(const CommandLine& line) {
   return LoadRunAndWarn(line.Value("config", ""), overrides);
 }
 
+// The config of --smoke: all that depends on the number of steps is scaled to `steps` or off.
+absl::StatusOr<config::Run> LoadSmokeRun(const CommandLine& line, int64_t steps) {
+  constexpr int kSequences = 16;
+  ASSIGN_OR_RETURN(std::vector<std::string> overrides, RunOverrides(line));
+  const int64_t warmup_steps = std::max<int64_t>(1, steps / 10);
+  for (const auto& [field, value] : std::initializer_list<std::pair<const char*, int64_t>>{
+           {"steps", steps},
+           {"schedule.decay_steps", steps},
+           {"schedule.warmup_steps", warmup_steps},
+           {"eval.every_steps", 0},
+           {"eval.sequences", kSequences},
+           {"eval.test", 0},
+           {"checkpoint.every_steps", 0},
+           {"checkpoint.save_final", 0}}) {
+    overrides.push_back(absl::StrCat(field, "=", value));
+  }
+  ASSIGN_OR_RETURN(config::Run run, LoadRunAndWarn(line.Value("config", ""), overrides));
+  run.set_run_dir(absl::StrCat(line.Value("run-dir", run.run_dir()), "-smoke"));
+  if (LaunchRank() == 0) {
+    absl::PrintF(
+        "smoke test in %s: steps and schedule.decay_steps %d, schedule.warmup_steps %d, validation "
+        "of %d sequences before and after, no checkpoints\n",
+        run.run_dir(), steps, warmup_steps, kSequences);
+  }
+  return run;
+}
+
 StartMode ChooseStart(const CommandLine& line) {
   if (IsRestart()) return StartMode::kResume;
-  if (line.Has("force")) return StartMode::kReplace;
+  if (line.Has("force") || line.Has("smoke")) return StartMode::kReplace;
   return line.Has("fresh") ? StartMode::kNew : StartMode::kResume;
 }
 
@@ -73,7 +106,10 @@ int RunTrain(const CommandLine& line) {
   IgnorePipeSignal();
   absl::StatusOr<TrainingRequest> request = ParseRequest(line, JobStart());
   if (!request.ok()) return Report(request.status());
-  absl::StatusOr<config::Run> run = LoadRun(line);
+  const absl::StatusOr<int64_t> smoke_steps = line.Integer("smoke", 0, 1);
+  if (!smoke_steps.ok()) return Report(smoke_steps.status());
+  absl::StatusOr<config::Run> run =
+      *smoke_steps > 0 ? LoadSmokeRun(line, *smoke_steps) : LoadRun(line);
   if (!run.ok()) return Report(run.status());
   request->has_noisy_constant = EstimatesNoisyConstant(*run);
   StateRouterConstant(&*run);

@@ -262,7 +262,9 @@ absl::Status CheckSchedule(const config::Run& run, const Rules& rules) {
   RETURN_IF_ERROR(rules.Integer("schedule.warmup_steps", -1));
   const std::string end = schedule.decay_steps() == 0 ? "steps" : "schedule.decay_steps";
   return rules.Require(static_cast<double>(schedule.warmup_steps()) <= NumberAt(run, end),
-                       "schedule.warmup_steps", absl::StrCat("at most ", rules.Other(end)));
+                       "schedule.warmup_steps",
+                       absl::StrCat("at most ", rules.Other(end),
+                                    "; for a short trial of a long run, train --smoke N"));
 }
 
 absl::Status CheckSpike(const config::Run& run, const Rules& rules, const std::string& path) {

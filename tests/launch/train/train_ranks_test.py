@@ -72,6 +72,23 @@ class TrainRanksTest(support.TextTest):
         extended = support.run(support.train_command(self.prefix, run_dir, {"steps": 12}), ranks=2)
         self.assertIn("steps 11 to 12, of this start", extended.stdout)
 
+    def test_a_smoke_test_leaves_the_run_alone(self):
+        run_dir = os.path.join(self.folder.name, "long")
+        command = support.train_command(self.prefix, run_dir, {
+            "steps": 3000, "schedule.warmup_steps": 300, "checkpoint.every_steps": 2})
+        for _ in range(2):  # the second one replaces the first
+            done = support.run(command + ["--smoke", "5"], ranks=2)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(f"smoke test in {run_dir}-smoke: steps and schedule.decay_steps 5, ",
+                          done.stdout)
+        self.assertFalse(os.path.exists(run_dir))
+        self.assertEqual(len(support.metrics(run_dir + "-smoke")), 6)
+        self.assertFalse(os.listdir(os.path.join(run_dir + "-smoke", "checkpoints")))
+        done = support.run(command + ["--set", "steps=20"])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("train --smoke N", done.stderr)
+        self.assertEqual(support.run(command + ["--smoke", "0"]).returncode, 2)
+
     def test_a_run_without_a_training_part_is_refused(self):
         run_dir = os.path.join(self.folder.name, "untrained")
         command = support.train_command(self.prefix, run_dir, {"data.split": "0,50,50"})
