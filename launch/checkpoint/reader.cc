@@ -344,21 +344,28 @@ absl::StatusOr<std::vector<int64_t>> Checkpoint::ShapeOf(const std::string& para
   return absl::NotFoundError(absl::StrCat(folder_, ": holds no weight of '", parameter, "'"));
 }
 
-absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path) {
+absl::StatusOr<std::vector<std::string>> CheckpointsToTry(const std::string& path) {
   std::string folder = path;
   while (folder.size() > 1 && absl::EndsWith(folder, "/")) folder.pop_back();
   for (const std::string& of_one : {folder, RunFolder(folder).checkpoints()}) {
     ASSIGN_OR_RETURN(const bool is_one, Exists(absl::StrCat(of_one, "/", kManifestName)));
-    if (is_one) return Checkpoint::Open(of_one);
+    if (is_one) return std::vector<std::string>{of_one};
   }
   if (absl::EndsWith(folder, "/latest")) folder = std::string(absl::StripSuffix(folder, "/latest"));
   for (const std::string& of_many : {folder, RunFolder(folder).checkpoints()}) {
     std::string warning;
     ASSIGN_OR_RETURN(const std::vector<int64_t> steps, StepsToTry(of_many, &warning));
-    if (!steps.empty()) return Checkpoint::Open(CheckpointPath(of_many, steps.front()));
+    std::vector<std::string> folders;
+    for (const int64_t step : steps) folders.push_back(CheckpointPath(of_many, step));
+    if (!folders.empty()) return folders;
   }
   return absl::InvalidArgumentError(
       absl::StrCat(path, ": holds no checkpoint; give a run folder or the folder of a checkpoint"));
+}
+
+absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> folders, CheckpointsToTry(path));
+  return Checkpoint::Open(folders.front());
 }
 
 absl::Status LoadParameters(const Checkpoint& checkpoint, ParameterList& parameters,

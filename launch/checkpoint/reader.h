@@ -47,9 +47,11 @@ class Checkpoint {
   std::unique_ptr<config::Manifest> manifest_;
 };
 
-// Opens the checkpoint at `path`: a checkpoint folder, a folder of checkpoints or its `latest`, or
-// a run folder. If there are several checkpoints, opens the one in `latest`, else the newest. Reads
-// the manifest only. INVALID_ARGUMENT if there is no checkpoint.
+// The folders of the checkpoints at `path`: a checkpoint folder, a folder of checkpoints or its
+// `latest`, or a run folder. If there are several, the one in `latest`, else the newest, is first,
+// and those follow that a search for a good one should try. INVALID_ARGUMENT if there is none.
+absl::StatusOr<std::vector<std::string>> CheckpointsToTry(const std::string& path);
+// Opens the first of these. Reads the manifest only.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path);
 
 // Fills every weight of `parameters`, whose memory must be allocated. Collective.

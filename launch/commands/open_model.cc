@@ -3,7 +3,9 @@
 #include <glog/logging.h>
 
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "configs/run.pb.h"
@@ -21,10 +23,28 @@ namespace {
 
 constexpr int64_t kBatchTokens = 8192;
 
-absl::StatusOr<Checkpoint> FindCheckpoint(const CommandLine& line) {
-  if (line.Has("checkpoint")) return OpenCheckpoint(line.Value("checkpoint", ""));
+absl::StatusOr<std::vector<std::string>> FindCheckpoints(const CommandLine& line) {
+  if (line.Has("checkpoint")) return CheckpointsToTry(line.Value("checkpoint", ""));
   return absl::InvalidArgumentError(
       "--checkpoint is missing; give a run folder or the folder of a checkpoint");
+}
+
+bool IsDamage(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kDataLoss ||
+         status.code() == absl::StatusCode::kNotFound;
+}
+
+// The first of `folders` whose manifest is good; removes those before it.
+absl::StatusOr<Checkpoint> OpenFirst(std::vector<std::string>* folders) {
+  while (true) {
+    absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(folders->front());
+    if (checkpoint.ok() || !IsDamage(checkpoint.status()) || folders->size() == 1) {
+      return checkpoint;
+    }
+    LOG_IF(WARNING, LaunchRank() == 0)
+        << "checkpoint passed over: " << checkpoint.status().message();
+    folders->erase(folders->begin());
+  }
 }
 
 // Takes data, eval, parallel and model.precision of `run` from `given`, the config in `file`. Its
@@ -93,14 +113,25 @@ std::vector<Flag> TextFlags() {
 int OpenModel(const CommandLine& line, const UseModel& use_model) {
   const absl::StatusOr<int64_t> batch_tokens = line.Integer("batch-tokens", kBatchTokens, 1);
   if (!batch_tokens.ok()) return Report(batch_tokens.status());
-  const absl::StatusOr<Checkpoint> checkpoint = FindCheckpoint(line);
+  absl::StatusOr<std::vector<std::string>> folders = FindCheckpoints(line);
+  if (!folders.ok()) return Report(folders.status());
+  absl::StatusOr<Checkpoint> checkpoint = OpenFirst(&*folders);
   if (!checkpoint.ok()) return Report(checkpoint.status());
-  const absl::StatusOr<config::Run> run = MakeRun(line, *checkpoint);
+  absl::StatusOr<config::Run> run = MakeRun(line, *checkpoint);
   if (!run.ok()) return Report(run.status());
   MpiSession session;
   const absl::StatusOr<std::unique_ptr<World>> world = World::Create(*run);
   if (!world.ok()) return Report(world.status());
-  const auto model = LoadModel(*run, *checkpoint, *batch_tokens, **world);
+  auto model = LoadModel(*run, *checkpoint, *batch_tokens, **world);
+  while (IsDamage(model.status()) && folders->size() > 1) {
+    LOG_IF(WARNING, (*world)->is_first()) << "checkpoint passed over: " << model.status().message();
+    folders->erase(folders->begin());
+    checkpoint = OpenFirst(&*folders);
+    if (checkpoint.ok()) run = MakeRun(line, *checkpoint);
+    const absl::Status opened = checkpoint.ok() ? run.status() : checkpoint.status();
+    if (const absl::Status all = (*world)->Agree(opened); !all.ok()) return Report(all);
+    model = LoadModel(*run, *checkpoint, *batch_tokens, **world);
+  }
   if (!model.ok()) return Report(model.status());
   const ModelOrigin origin{.checkpoint = checkpoint->folder(), .step = checkpoint->step()};
   return Report(use_model(origin, **model));

@@ -34,6 +34,31 @@ class EvaluateTest(support.TextTest):
             path.write_text(text)
         return str(path)
 
+    def test_a_damaged_newest_checkpoint_is_passed_over(self):
+        run_dir = os.path.join(self.folder.name, "damaged")
+        done = support.run(support.train_command(self.prefix, run_dir,
+                                                 {"checkpoint.every_steps": 4}))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        checkpoints = pathlib.Path(run_dir, "checkpoints")
+        command = ["evaluate", "--json", "--checkpoint"]
+        older = json.loads(support.run(command + [checkpoints / "step_00000008"]).stdout)
+        newest = checkpoints / "step_00000010"
+        manifest, weights = newest / "manifest.textproto", newest / "model-00000.safetensors"
+        for path in (weights, manifest):
+            good = path.read_bytes()
+            path.write_bytes(good[:-20] + bytes([good[-20] ^ 1]) + good[-19:])
+            for ranks in (0, 2):
+                done = support.run(command + [run_dir], ranks)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(done.stderr.count("checkpoint passed over: "), 1, done.stderr)
+                found = json.loads(done.stdout)
+                self.assertEqual(found["step"], 8)
+                self.expect_near(found["loss"], older["loss"])
+            named = support.run(command + [newest])
+            self.assertNotEqual(named.returncode, 0)
+            self.assertIn(path.name, named.stderr)
+            path.write_bytes(good)
+
     def run_ok(self, command, run="unipool", ranks=0, stdin=None):
         done = support.run(command + ["--checkpoint", self.runs[run]], ranks, stdin=stdin)
         self.assertEqual(done.returncode, 0, done.stderr)
