@@ -1,5 +1,9 @@
 // `unipool data ...`: makes token files from text, describes them, prints the batches of a run, and
 // computes the loss of a bigram model on them.
+#include <glob.h>
+#include <glog/logging.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <climits>
 #include <cstdint>
@@ -29,8 +33,9 @@ CommandSpec PrepareSpec() {
   return {
       .flags = {
           {"input", "FILE",
-           "text or JSON lines, plain, gzip or zstd, a pipe, or a folder of such files with its "
-           "links; hidden files, readmes, checksums and token files of a folder are skipped",
+           "text or JSON lines, plain, gzip or zstd, a pipe, a pattern in quotes such as "
+           "'shards/*.jsonl*', or a folder of such files with its links; hidden files, readmes, "
+           "checksums and token files of a folder are skipped",
            true},
           {"output", "PREFIX", "writes PREFIX.bin and PREFIX.idx (required)"},
           {"tokenizer", "byte|gpt2", "gpt2 is byte-level BPE (default byte)"},
@@ -107,9 +112,26 @@ void PrintRemarks(const PrepareReport& report) {
   }
 }
 
+// The files and folders that a pattern of the shell matches, in the order of their names. An input
+// that exists is no pattern.
+absl::StatusOr<std::vector<std::string>> ExpandPattern(const std::string& input) {
+  const bool is_pattern = input.find_first_of("*?[") != std::string::npos;
+  if (!is_pattern || access(input.c_str(), F_OK) == 0) return std::vector<std::string>{input};
+  glob_t found = {};
+  const int result = glob(input.c_str(), 0, nullptr, &found);
+  std::vector<std::string> paths(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  globfree(&found);
+  if (result == 0) return paths;
+  return absl::NotFoundError(
+      absl::StrCat("--input=", CutInput(input), ": the pattern matches no file"));
+}
+
 absl::Status Prepare(const CommandLine& line) {
   PrepareOptions options;
-  options.inputs = line.Values("input");
+  for (const std::string& input : line.Values("input")) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> paths, ExpandPattern(input));
+    options.inputs.insert(options.inputs.end(), paths.begin(), paths.end());
+  }
   options.output = line.Value("output", "");
   options.text_field = line.Value("text-field", "text");
   options.skip_bad = line.Has("skip-bad");
@@ -130,6 +152,8 @@ absl::Status Prepare(const CommandLine& line) {
       options.output, report.documents, report.tokens, report.files, report.input_bytes / 1e6,
       report.seconds, report.input_bytes / 1e6 / std::max(report.seconds, 1e-9));
   PrintRemarks(report);
+  LOG_IF(WARNING, report.tokens == 0)
+      << options.output << ": holds no tokens: all documents are empty";
   return absl::OkStatus();
 }
 

@@ -54,6 +54,33 @@ TEST(DataCommand, PreparesInspectsAndMeasures) {
               HasSubstr("7 predicted"));
 }
 
+TEST(DataCommand, APatternStandsForTheFilesThatItMatches) {
+  const TempFolder folder;
+  for (const char* name : {"b.jsonl", "a.jsonl", "c.jsonl.1"}) {
+    folder.Write(name, "{\"text\": \"" + std::string(1, name[0]) + "\"}\n");
+  }
+  const std::string prefix = folder.Path("x");
+  const auto prepare = [&](const std::string& pattern) {
+    return Call({"prepare", "--input", folder.Path(pattern), "--output=" + prefix, "--overwrite"});
+  };
+  EXPECT_THAT(prepare("*.jsonl").out, HasSubstr("2 documents, 4 tokens from 2 files"));
+  EXPECT_EQ(folder.ReadAll("x.bin")[0], 'a');
+  EXPECT_THAT(prepare("[bc].jsonl*").out, HasSubstr("2 documents, 4 tokens from 2 files"));
+  const Outcome none = prepare("*.txt");
+  EXPECT_EQ(none.exit_status, 2);
+  EXPECT_THAT(none.error, HasSubstr("*.txt: the pattern matches no file"));
+  folder.Write("odd*.jsonl", "{\"text\": \"odd\"}\n");
+  EXPECT_THAT(prepare("odd*.jsonl").out, HasSubstr("1 documents, 4 tokens from 1 files"));
+}
+
+TEST(DataCommand, OutputWithoutTokensIsAWarning) {
+  const TempFolder folder;
+  const std::string input = folder.Write("a.jsonl", "{\"text\": \"\"}\n");
+  const Outcome prepared = Call({"prepare", "--input", input, "--output", folder.Path("x")});
+  EXPECT_EQ(prepared.exit_status, 0) << prepared.error;
+  EXPECT_THAT(prepared.error, HasSubstr("holds no tokens"));
+}
+
 TEST(DataCommand, InspectsForMachinesAndReadsEveryToken) {
   const TempFolder folder;
   const std::string lines = "{\"text\": \"ab\"}\n{\"text\": \"abcd\"}\n";
