@@ -18,6 +18,8 @@ class RunFolder {
   std::string config() const { return path_ + "/config.textproto"; }
   // One JSON record per step.
   std::string metrics() const { return path_ + "/metrics.jsonl"; }
+  // One JSON object per start, save, rewind and end.
+  std::string events() const { return path_ + "/events.jsonl"; }
   // Folder of the checkpoints.
   std::string checkpoints() const { return path_ + "/checkpoints"; }
   // Names the newest checkpoint.

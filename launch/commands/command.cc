@@ -56,7 +56,7 @@ absl::StatusOr<CommandLine> ParseLine(const Command& command,
                                       const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(CommandLine line, CommandLine::Parse(args, command.spec));
   const size_t given = line.arguments().size();
-  if (line.Has("help") || given == command.spec.arguments.size()) return line;
+  if (line.Has("help") || given >= command.spec.arguments.size()) return line;
   const std::string& missing = command.spec.arguments[given];
   if (IsOptional(missing)) return line;
   return absl::InvalidArgumentError(missing + " is missing");

@@ -64,7 +64,8 @@ absl::StatusOr<CommandLine> CommandLine::Parse(const std::vector<std::string>& a
       continue;
     }
     if (flags_ended || !absl::StartsWith(arg, "-") || arg == "-") {
-      if (line.arguments_.size() == spec.arguments.size()) {
+      const bool is_list = !spec.arguments.empty() && absl::EndsWith(spec.arguments.back(), "...");
+      if (line.arguments_.size() >= spec.arguments.size() && !is_list) {
         return UsageError(absl::StrCat("\"", arg, "\": unexpected argument"));
       }
       line.arguments_.push_back(arg);

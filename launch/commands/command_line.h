@@ -25,7 +25,8 @@ struct Flag {
 struct CommandSpec {
   std::vector<Flag> flags;
   // Names of the positional arguments in their order. Those in brackets, as in "[FOLDER]", are
-  // optional and follow all others.
+  // optional and follow all others. The last one may be given several times if its name ends with
+  // dots, as in "RUN...".
   std::vector<std::string> arguments = {};
 };
 

@@ -13,8 +13,9 @@
 namespace unipool {
 
 std::vector<Command> AllCommands() {
-  return {TrainCommand(), ConfigCommand(), CheckpointCommand(), DataCommand(), EvaluateCommand(),
-          ScoreCommand(), ProbeCommand(),  BenchCommand(),      HelpCommand(), VersionCommand()};
+  return {TrainCommand(),    ConfigCommand(), CheckpointCommand(), DataCommand(),
+          EvaluateCommand(), ScoreCommand(),  ProbeCommand(),      BenchCommand(),
+          StatusCommand(),   HelpCommand(),   VersionCommand()};
 }
 
 namespace {

@@ -20,6 +20,7 @@ Command EvaluateCommand();
 Command ScoreCommand();
 Command ProbeCommand();
 Command BenchCommand();
+Command StatusCommand();
 Command HelpCommand();
 Command VersionCommand();
 

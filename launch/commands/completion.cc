@@ -20,7 +20,9 @@ namespace {
 // separated by spaces in parentheses, or "" for nothing.
 std::string Completes(const std::string& name) {
   if (name == "FILE" || name == "PREFIX") return "files";
-  if (name == "FOLDER" || name == "CHECKPOINT" || name == "OTHER") return "folders";
+  for (const char* folder : {"FOLDER", "CHECKPOINT", "OTHER", "RUN..."}) {
+    if (name == folder) return "folders";
+  }
   if (name == "FIELD=VALUE") return "fields";
   if (name == "[COMMAND]") return "commands";
   if (!absl::StrContains(name, '|')) return "";

@@ -79,6 +79,15 @@ absl::StatusOr<std::unique_ptr<RunLock>> RunLock::Acquire(const RunFolder& folde
   }
 }
 
+std::string RunLock::Holder(const RunFolder& folder) {
+  const int file = open(folder.lock().c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return "";
+  const bool is_held = flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  std::string holder = is_held ? ReadHolder(file) : "";
+  close(file);
+  return holder;
+}
+
 RunLock::~RunLock() {
   if (file_ < 0) return;
   unlink(path_.c_str());

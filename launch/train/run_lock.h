@@ -22,6 +22,8 @@ class RunLock {
   // system without locks is a warning and no error.
   static absl::StatusOr<std::unique_ptr<RunLock>> Acquire(const RunFolder& folder,
                                                           absl::Duration timeout);
+  // The process that holds the lock, as "process 7 on node3"; "" if none does. Does not wait.
+  static std::string Holder(const RunFolder& folder);
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;

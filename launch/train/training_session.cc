@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "launch/train/load_trace.h"
 #include "launch/train/loaders.h"
 #include "launch/train/resume.h"
+#include "launch/train/run_events.h"
 #include "launch/train/trainer.h"
 #include "launch/world/device_choice.h"
 #include "launch/world/signals.h"
@@ -26,6 +28,9 @@
 #include "launch/world/version.h"
 #include "model/footprint.h"
 #include "runtime/clock.h"
+#include "runtime/content_hash.h"
+#include "runtime/json.h"
+#include "runtime/quote.h"
 #include "runtime/status.h"
 
 namespace unipool {
@@ -49,6 +54,13 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(config::Run* run, StartMo
   return NewTrainer(*run, corpus, world);
 }
 
+// The step of the last record in metrics.jsonl; 0 if there is none.
+int64_t LastRecordedStep(const RunFolder& folder) {
+  const Json record = LastJsonLine(folder.metrics());
+  const Json* const step = record.Find("step");
+  return step != nullptr && step->is_integer() ? step->integer() : 0;
+}
+
 // The error of a run that stopped on request.
 absl::Status StoppedError(int64_t step, const std::string& reason, const std::string& checkpoint) {
   if (step == 0 && absl::StartsWith(reason, kTimeLimit)) {
@@ -70,8 +82,11 @@ class TrainingSession {
   absl::Status Open();
   // Trains to the end, or until the run has to stop, and saves.
   absl::Status Train();
+  // Records how Train ended.
+  void RecordEnd(const absl::Status& status);
 
  private:
+  void RecordStart(const std::vector<std::string>& hosts, int64_t last_step);
   void Report(const StepRecord& record);
   void WriteRecord(StepRecord record);
   void Save(const StepRecord& record);
@@ -89,6 +104,7 @@ class TrainingSession {
   std::unique_ptr<Corpus> corpus_;
   std::unique_ptr<Trainer> trainer_;
   RunOutputs outputs_;                      // empty except on the first rank
+  std::unique_ptr<RunEvents> events_;       // null except on the first rank
   std::unique_ptr<ConsoleReport> console_;  // null except on the first rank
   std::unique_ptr<CheckpointSaver> saver_;
   double recorded_stall_seconds_ = 0;  // of saver_->totals(), in records so far
@@ -106,6 +122,8 @@ absl::Status TrainingSession::Open() {
   RETURN_IF_ERROR(world_.Agree(lock.status()));
   RETURN_IF_ERROR(world_.Agree(world_.is_first() ? CheckRunFolder(folder_) : absl::OkStatus()));
   ASSIGN_OR_RETURN(trainer_, CreateTrainer(&run_, request_.start, *corpus_, world_));
+  const std::vector<std::string> hosts = world_.Gather(HostName());
+  const int64_t last_step = world_.is_first() ? LastRecordedStep(folder_) : 0;
   absl::StatusOr<RunOutputs> outputs = RunOutputs{};
   if (world_.is_first()) {
     outputs = OpenRunOutputs(folder_, {.config_text = ToText(run_),
@@ -121,6 +139,7 @@ absl::Status TrainingSession::Open() {
   LOG(INFO) << "unipool " << VersionLine();
   LOG(INFO) << "computes on " << DescribeDevice(run_, world_.device());
   if (world_.is_first()) {
+    RecordStart(hosts, last_step);
     console_ = std::make_unique<ConsoleReport>(run_, world_, *trainer_);
     console_->PrintHeader();
     if (request_.has_noisy_constant) console_->PrintNoisyConstantWarning();
@@ -131,6 +150,31 @@ absl::Status TrainingSession::Open() {
   ASSIGN_OR_RETURN(saver_,
                    CheckpointSaver::Create(folder_.checkpoints(), run_.checkpoint(), world_));
   return absl::OkStatus();
+}
+
+void TrainingSession::RecordStart(const std::vector<std::string>& hosts, int64_t last_step) {
+  events_ = std::make_unique<RunEvents>(folder_);
+  const std::set<std::string> distinct(hosts.begin(), hosts.end());
+  const int64_t resumed_from = trainer_->resumed_from();
+  const int64_t lost = resumed_from < 0 ? 0 : std::max<int64_t>(0, last_step - resumed_from);
+  events_->Add("start",
+               {{"ranks", world_.size()},
+                {"hosts", Json(std::vector<std::string>(distinct.begin(), distinct.end()))},
+                {"device", DescribeDevice(run_, world_.device())},
+                {"version", VersionLine()},
+                {"config_xxh3_128", ContentHash::Of(ToText(run_))},
+                {"steps", run_.steps()},
+                {"resumed_from", resumed_from < 0 ? Json() : Json(resumed_from)},
+                {"steps_lost", lost}});
+}
+
+void TrainingSession::RecordEnd(const absl::Status& status) {
+  if (events_ == nullptr) return;
+  const bool is_stopped =
+      status.code() == absl::StatusCode::kCancelled || (status.ok() && !trainer_->finished());
+  const char* name = is_stopped ? "stopped" : status.ok() ? "finished" : "failed";
+  events_->Add(
+      "end", {{"status", name}, {"step", trainer_->step()}, {"reason", OneLine(status.message())}});
 }
 
 absl::Status TrainingSession::Train() {
@@ -180,7 +224,15 @@ void TrainingSession::Save(const StepRecord& record) {
   if (record.step == 0) SaveInitialWeights();
   saver_->AfterStep(trainer_->state());
   const SaveTotals& now = saver_->totals();
+  if (events_ != nullptr && now.failures > before.failures) {
+    events_->Add("save_failed", {{"step", record.step}});
+  }
   if (now.saves == before.saves) return;
+  if (events_ != nullptr) {
+    events_->Add("save", {{"noticed_at_step", record.step},
+                          {"seconds", (now.write_seconds - before.write_seconds) /
+                                          static_cast<double>(now.saves - before.saves)}});
+  }
   limit_.SetSave(absl::Seconds((now.write_seconds - before.write_seconds) /
                                static_cast<double>(now.saves - before.saves)));
 }
@@ -226,6 +278,9 @@ absl::Status TrainingSession::Rewind(const absl::Status& diverged, int64_t max_s
   absl::Status cut;
   if (world_.is_first()) {
     console_->PrintRewind(diverged.message(), bad_step);
+    events_->Add(
+        "rewind",
+        {{"from", bad_step}, {"to", trainer_->step()}, {"reason", OneLine(diverged.message())}});
     cut = CutMetrics();
   }
   return world_.Agree(cut);
@@ -258,7 +313,9 @@ std::string TrainingSession::StopReason() const {
 absl::Status TrainRun(config::Run run, const TrainingRequest& request, World& world) {
   TrainingSession session(std::move(run), request, world);
   RETURN_IF_ERROR(session.Open());
-  return session.Train();
+  absl::Status status = session.Train();
+  session.RecordEnd(status);
+  return status;
 }
 
 }  // namespace unipool
