@@ -43,6 +43,13 @@ config::Manifest Describe(const TrainingState& state, const World& world) {
   manifest.mutable_data()->set_next_step(state.step);
   manifest.mutable_data()->set_rewound_steps(state.rewound_steps);
   manifest.mutable_data()->set_order_version(state.order_version);
+  for (const ConfigChange& change : state.changes) {
+    config::Manifest::Change& saved = *manifest.add_changes();
+    saved.set_step(change.step);
+    saved.set_field(change.field);
+    saved.set_former(change.former);
+    saved.set_value(change.value);
+  }
   for (const DatasetIdentity& dataset : state.datasets) {
     *manifest.mutable_data()->add_datasets() = Describe(dataset);
   }

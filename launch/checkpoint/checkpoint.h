@@ -25,12 +25,20 @@ struct DivergenceState {
 };
 
 // References to the state of a run. All are borrowed for the call that this is passed to.
+// A field of the config that has been changed during the run.
+struct ConfigChange {
+  int64_t step;       // number of steps with the former value
+  std::string field;  // such as "schedule.lr"
+  std::string former, value;
+};
+
 struct TrainingState {
-  const config::Run& run;  // the resolved config
-  int64_t step;            // number of finished steps
-  bool validation_due;     // the validation after `step` is not complete
-  int64_t rewound_steps;   // steps whose data rewinds skipped
-  int order_version;       // of the data (data/blend.h)
+  const config::Run& run;                    // the resolved config
+  int64_t step;                              // number of finished steps
+  bool validation_due;                       // the validation after `step` is not complete
+  int64_t rewound_steps;                     // steps whose data rewinds skipped
+  int order_version;                         // of the data (data/blend.h)
+  const std::vector<ConfigChange>& changes;  // oldest first
   const std::vector<DatasetIdentity>& datasets;
   const DivergenceState& divergence;
   ParameterList& parameters;

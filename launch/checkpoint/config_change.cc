@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "configs/checkpoint.pb.h"
 #include "launch/config/config_fields.h"
+#include "runtime/quote.h"
 
 namespace unipool {
 namespace {
@@ -32,15 +33,38 @@ constexpr std::array<absl::string_view, 16> kFree = {"run_dir",
                                                      "divergence",
                                                      "profile"};
 
+// Fields that --change may change, or messages all of whose fields may. Each step uses them afresh:
+// no state of the run depends on their former values.
+constexpr std::array<absl::string_view, 7> kChangeable = {
+    "schedule",        "optimizer",      "pool.pool_loss",       "pool.layer_loss",
+    "pool.statistics", "pool.bias_rate", "pool.layer_statistics"};
+
 constexpr char kNewRun[] =
     "start a new run with another --run-dir, or with --force to replace this one";
+
+// True if `path` is one of `fields`, or in one of them.
+template <typename Fields>
+bool IsIn(const Fields& fields, const std::string& path) {
+  return std::any_of(fields.begin(), fields.end(), [&](absl::string_view field) {
+    return path == field || absl::StartsWith(path, absl::StrCat(field, "."));
+  });
+}
 
 bool IsFree(const config::Run& run, const std::string& path) {
   // The sample order of Megatron depends on the number of steps.
   if (path == "steps" && run.data().order() == config::Data::MEGATRON) return false;
-  return std::any_of(kFree.begin(), kFree.end(), [&](absl::string_view free) {
-    return path == free || absl::StartsWith(path, absl::StrCat(free, "."));
-  });
+  return IsIn(kFree, path);
+}
+
+// Why a field cannot change.
+std::string ReasonAgainst(const std::string& path) {
+  if (IsIn(kFree, path)) return "may differ at each start; use --set";
+  if (path == "data.global_batch" || path == "model.sequence") {
+    return "decides which data the next step reads";
+  }
+  if (absl::StartsWith(path, "data.")) return "is the data that the run is trained on";
+  if (path == "seed") return "decides the order of the data";
+  return "is a part of the model, whose weights have been trained with it";
 }
 
 // True if warmup_steps has the value that is derived from decay_steps.
@@ -84,10 +108,36 @@ bool HasLocalLoss(const config::Run& run) {
 
 }  // namespace
 
-void AdoptSchedule(const config::Run& saved, config::Run* run) {
+absl::Status CheckChangeable(const std::vector<std::string>& fields) {
+  for (const std::string& field : fields) {
+    if (IsIn(kChangeable, field)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--change ", CutInput(field), ": ", ReasonAgainst(field),
+                     "; --change accepts fields of ", absl::StrJoin(kChangeable, ", ")));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<ConfigChange> ChangesOf(const config::Manifest& saved, const config::Run& run,
+                                    const std::vector<std::string>& fields) {
+  std::vector<ConfigChange> changes;
+  for (const config::Manifest::Change& change : saved.changes()) {
+    changes.push_back({change.step(), change.field(), change.former(), change.value()});
+  }
+  for (const std::string& field : fields) {
+    const std::string former = TextAt(saved.run(), field), value = TextAt(run, field);
+    if (former != value) changes.push_back({saved.step(), field, former, value});
+  }
+  return changes;
+}
+
+void AdoptSchedule(const config::Run& saved, const std::vector<std::string>& changed,
+                   config::Run* run) {
   config::Schedule& schedule = *run->mutable_schedule();
   if (schedule.decay_steps() != run->steps()) return;  // set by the user
-  const bool warmup_too = HasDerivedWarmup(saved.schedule()) && HasDerivedWarmup(schedule);
+  if (IsIn(changed, "schedule.decay_steps")) return;
+  const bool warmup_too = HasDerivedWarmup(saved.schedule()) && HasDerivedWarmup(schedule) &&
+                          !IsIn(changed, "schedule.warmup_steps");
   schedule.set_decay_steps(saved.schedule().decay_steps());
   if (warmup_too) schedule.set_warmup_steps(saved.schedule().warmup_steps());
 }
@@ -111,25 +161,28 @@ std::string OrderNote(const std::string& folder, const config::Manifest& saved,
 }
 
 absl::Status CheckSameRun(const std::string& folder, const config::Manifest& saved,
-                          const config::Run& run) {
+                          const config::Run& run, const std::vector<std::string>& changed) {
   if (run.steps() < saved.step()) {
     return absl::InvalidArgumentError(absl::StrCat(
         folder, ": resume refused: steps: found ", run.steps(), ", but the checkpoint is of step ",
         saved.step(), "; set it to at least ", saved.step(), ", or ", kNewRun));
   }
   std::vector<std::string> changes;
+  bool may_change = true;  // all of them
   for (const std::string& path : FieldPaths(run)) {
     const std::string before = TextAt(saved.run(), path), now = TextAt(run, path);
-    if (before == now || IsFree(run, path)) continue;
+    if (before == now || IsFree(run, path) || IsIn(changed, path)) continue;
     if (path == "pool.router_c" && static_cast<float>(run.pool().router_c()) == saved.router_c()) {
       continue;  // the estimate that the checkpoint was trained with
     }
+    may_change = may_change && IsIn(kChangeable, path);
     changes.push_back(absl::StrCat(path, " = ", now, " (the checkpoint has ", before, ")"));
   }
   if (changes.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(folder, ": resume refused: ", absl::StrJoin(changes, ", "),
-                   "; use the values of the checkpoint, or ", kNewRun));
+                   "; use the values of the checkpoint, ",
+                   may_change ? "resume with --change FIELD=VALUE, " : "", "or ", kNewRun));
 }
 
 absl::Status CheckSameData(const std::string& folder, const config::Manifest& saved,

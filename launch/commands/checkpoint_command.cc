@@ -43,6 +43,13 @@ absl::Status Inspect(const CommandLine& line) {
   for (const Manifest::StoredTensor& tensor : manifest.tensors()) {
     elements[tensor.part()] += tensor.end() - tensor.begin();
   }
+  Json changes = Json::Array();
+  for (const Manifest::Change& change : manifest.changes()) {
+    changes.Append({{"step", change.step()},
+                    {"field", change.field()},
+                    {"former", change.former()},
+                    {"value", change.value()}});
+  }
   if (line.Has("json")) {
     Json json = {{"folder", checkpoint.folder()},
                  {"format_version", manifest.format_version()},
@@ -57,6 +64,7 @@ absl::Status Inspect(const CommandLine& line) {
                  {"tensors", manifest.tensors_size()},
                  {"bytes", TotalBytes(manifest)},
                  {"files", files},
+                 {"changes", changes},
                  {"config", manifest.run().DebugString()}};
     std::puts(json.Dump().c_str());
     return absl::OkStatus();
@@ -69,6 +77,10 @@ absl::Status Inspect(const CommandLine& line) {
                manifest.tensors_size(), static_cast<double>(TotalBytes(manifest)) / 1e6);
   for (const Manifest::File& file : manifest.files()) {
     absl::PrintF("  %-32s %14d  %s\n", file.name(), file.bytes(), file.xxh3_128());
+  }
+  for (const Manifest::Change& change : manifest.changes()) {
+    absl::PrintF("from step %d on, %s is %s, before %s\n", change.step() + 1, change.field(),
+                 change.value(), change.former());
   }
   absl::PrintF("config:\n%s", manifest.run().DebugString());
   return absl::OkStatus();

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "configs/run.pb.h"
+#include "launch/checkpoint/config_change.h"
 #include "launch/commands/command_line.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/load_run.h"
@@ -35,6 +36,12 @@ const CommandSpec kSpec{
               {"time-limit", "TIME",
                "saves a checkpoint before this time is over and exits with status 75, as in 3h50m "
                "or 1-02:00:00"},
+              {.name = "change",
+               .value = "FIELD=VALUE",
+               .help = "resumes with another value of a field of schedule or optimizer or of a "
+                       "balance loss, which the run keeps; recorded in checkpoints and "
+                       "events.jsonl",
+               .is_repeated = true},
               {"smoke", "N",
                "tries the config for N steps in RUN-smoke, which is replaced: no checkpoints, two "
                "short validations, and a schedule of N steps"},
@@ -55,6 +62,8 @@ absl::StatusOr<config::Run> LoadRun(const CommandLine& line) {
   if (line.Has("run-dir")) {
     overrides.push_back(absl::StrCat("run_dir=", line.Value("run-dir", "")));
   }
+  const std::vector<std::string>& changes = line.Values("change");
+  overrides.insert(overrides.end(), changes.begin(), changes.end());
   return LoadRunAndWarn(line.Value("config", ""), overrides);
 }
 
@@ -94,6 +103,13 @@ StartMode ChooseStart(const CommandLine& line) {
 absl::StatusOr<TrainingRequest> ParseRequest(const CommandLine& line, absl::Time job_start) {
   TrainingRequest request{.start = ChooseStart(line)};
   ASSIGN_OR_RETURN(request.stop_after, line.Integer("stop-after", request.stop_after, 0));
+  for (const std::string& change : line.Values("change")) {
+    request.changed_fields.push_back(change.substr(0, change.find('=')));
+  }
+  if (!request.changed_fields.empty() && request.start != StartMode::kResume) {
+    return absl::InvalidArgumentError(
+        "--change is for a run that resumes; use --set with --fresh, --force and --smoke");
+  }
   if (line.Has("time-limit")) {
     ASSIGN_OR_RETURN(const absl::Duration limit, ParseTimeLimit(line.Value("time-limit", "")));
     request.end = job_start + limit;
@@ -111,6 +127,8 @@ int RunTrain(const CommandLine& line) {
   absl::StatusOr<config::Run> run =
       *smoke_steps > 0 ? LoadSmokeRun(line, *smoke_steps) : LoadRun(line);
   if (!run.ok()) return Report(run.status());
+  const absl::Status changeable = CheckChangeable(request->changed_fields);
+  if (!changeable.ok()) return Report(changeable);
   request->has_noisy_constant = EstimatesNoisyConstant(*run);
   StateRouterConstant(&*run);
   MpiSession session;

@@ -74,19 +74,24 @@ absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, cons
   return trainer;
 }
 
-absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
-                                                       World& world) {
+absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run,
+                                                       const std::vector<std::string>& changed,
+                                                       const Corpus& corpus, World& world) {
   const std::string checkpoints = RunFolder(run->run_dir()).checkpoints();
   ASSIGN_OR_RETURN(const std::vector<int64_t> steps, AgreedSteps(checkpoints, world));
+  if (steps.empty() && !changed.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--change ", changed[0], ": ", checkpoints,
+                                                   " holds no checkpoint to resume; use --set"));
+  }
   if (steps.empty()) return NewTrainer(*run, corpus, world);
   const config::Run requested = *run;
   std::unique_ptr<Trainer> trainer;
   const absl::Status used = UseNewest(checkpoints, steps, world, [&](const Checkpoint& checkpoint) {
     *run = requested;
-    AdoptSchedule(checkpoint.manifest().run(), run);
+    AdoptSchedule(checkpoint.manifest().run(), changed, run);
     const std::string defaults = AdoptFormerDefaults(checkpoint.manifest().run(), run);
     LOG_IF(WARNING, world.is_first() && !defaults.empty()) << defaults;
-    RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run));
+    RETURN_IF_ERROR(CheckSameRun(checkpoint.folder(), checkpoint.manifest(), *run, changed));
     RETURN_IF_ERROR(world.Agree(
         CheckSameData(checkpoint.folder(), checkpoint.manifest(), corpus.identities())));
     const std::string warning = LocalStatisticsWarning(checkpoint.manifest(), *run, world.size());
@@ -97,6 +102,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const C
     LOG_IF(WARNING, world.is_first() && !order.empty()) << order;
     trainer.reset();  // frees the memory of a try with a damaged checkpoint
     ASSIGN_OR_RETURN(trainer, NewTrainer(*run, corpus, world));
+    trainer->set_changes(ChangesOf(checkpoint.manifest(), *run, changed));
     return trainer->Restore(checkpoint);
   });
   if (!used.ok()) return used;

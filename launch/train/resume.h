@@ -17,13 +17,15 @@ namespace unipool {
 absl::StatusOr<std::unique_ptr<Trainer>> NewTrainer(const config::Run& run, const Corpus& corpus,
                                                     World& world);
 
-// The trainer of `run`, restored from the newest good checkpoint in run_dir, or new if there is
-// none. A damaged checkpoint is a warning, and the next older one is tried. INVALID_ARGUMENT if the
-// data differ from those of the checkpoint, or a field of the config that must not change;
-// DATA_LOSS if all checkpoints are damaged. Sets the fields of `run` that the checkpoint decides.
-// The other arguments must outlive the trainer. Collective.
-absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run, const Corpus& corpus,
-                                                       World& world);
+// The trainer of `run`, in which `changed` are the fields of --change, restored from the newest
+// good checkpoint in run_dir, or new if there is none. A damaged checkpoint is a warning, and the
+// next older one is tried. INVALID_ARGUMENT if the data differ from those of the checkpoint, or a
+// field of the config that must not change; DATA_LOSS if all checkpoints are damaged. Sets the
+// fields of `run` that the checkpoint decides. The other arguments must outlive the trainer.
+// Collective.
+absl::StatusOr<std::unique_ptr<Trainer>> ResumeTrainer(config::Run* run,
+                                                       const std::vector<std::string>& changed,
+                                                       const Corpus& corpus, World& world);
 
 // Restores the newest good checkpoint of a step up to `max_step`. DATA_LOSS if there is none.
 // Collective.

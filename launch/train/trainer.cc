@@ -261,6 +261,7 @@ TrainingState Trainer::state() {
           .validation_due = validation_due_,
           .rewound_steps = recovery_->rewound_steps(),
           .order_version = order_version_,
+          .changes = changes_,
           .datasets = corpus_.identities(),
           .divergence = recovery_->state(),
           .parameters = parameters(),

@@ -87,6 +87,9 @@ class Trainer {
   int64_t bad_step() const { return recovery_->bad_step(); }
   // The step of the checkpoint that was restored, -1 for a new run.
   int64_t resumed_from() const { return resumed_from_; }
+  // The changes of the config since the start of the run, which the next checkpoints keep.
+  const std::vector<ConfigChange>& changes() const { return changes_; }
+  void set_changes(std::vector<ConfigChange> changes) { changes_ = std::move(changes); }
   // The state differs from that of the restored checkpoint.
   bool changed() const { return changed_; }
   ParameterList& parameters() { return on_device_->parameters(); }
@@ -139,6 +142,7 @@ class Trainer {
   ChunkTrial chunk_trial_{1, 1};
   Loaders loaders_;
   int order_version_ = kOrderVersion;
+  std::vector<ConfigChange> changes_;
   DeviceBatch batch_;
   StopAgreement stop_;
   std::unique_ptr<Evaluator> evaluator_;

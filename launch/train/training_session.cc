@@ -45,9 +45,13 @@ absl::Duration FirstSaveEstimate(const config::Run& run, const World& world) {
   return absl::Seconds(static_cast<double>(plan.values + plan.moments) / kBytesPerSecond);
 }
 
-absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(config::Run* run, StartMode start,
+absl::StatusOr<std::unique_ptr<Trainer>> CreateTrainer(config::Run* run,
+                                                       const TrainingRequest& request,
                                                        const Corpus& corpus, World& world) {
-  if (start == StartMode::kResume) return ResumeTrainer(run, corpus, world);
+  const StartMode start = request.start;
+  if (start == StartMode::kResume) {
+    return ResumeTrainer(run, request.changed_fields, corpus, world);
+  }
   absl::Status allowed;
   if (world.is_first()) allowed = CheckNewRun(RunFolder(run->run_dir()), start);
   RETURN_IF_ERROR(world.Agree(allowed));
@@ -87,6 +91,7 @@ class TrainingSession {
 
  private:
   void RecordStart(const std::vector<std::string>& hosts, int64_t last_step);
+  void RecordChanges();
   void Report(const StepRecord& record);
   void WriteRecord(StepRecord record);
   void Save(const StepRecord& record);
@@ -121,7 +126,7 @@ absl::Status TrainingSession::Open() {
   if (world_.is_first()) lock = LockExistingFolder(folder_);
   RETURN_IF_ERROR(world_.Agree(lock.status()));
   RETURN_IF_ERROR(world_.Agree(world_.is_first() ? CheckRunFolder(folder_) : absl::OkStatus()));
-  ASSIGN_OR_RETURN(trainer_, CreateTrainer(&run_, request_.start, *corpus_, world_));
+  ASSIGN_OR_RETURN(trainer_, CreateTrainer(&run_, request_, *corpus_, world_));
   const std::vector<std::string> hosts = world_.Gather(HostName());
   const int64_t last_step = world_.is_first() ? LastRecordedStep(folder_) : 0;
   absl::StatusOr<RunOutputs> outputs = RunOutputs{};
@@ -140,6 +145,7 @@ absl::Status TrainingSession::Open() {
   LOG(INFO) << "computes on " << DescribeDevice(run_, world_.device());
   if (world_.is_first()) {
     RecordStart(hosts, last_step);
+    RecordChanges();
     console_ = std::make_unique<ConsoleReport>(run_, world_, *trainer_);
     console_->PrintHeader();
     if (request_.has_noisy_constant) console_->PrintNoisyConstantWarning();
@@ -166,6 +172,18 @@ void TrainingSession::RecordStart(const std::vector<std::string>& hosts, int64_t
                 {"steps", run_.steps()},
                 {"resumed_from", resumed_from < 0 ? Json() : Json(resumed_from)},
                 {"steps_lost", lost}});
+}
+
+void TrainingSession::RecordChanges() {
+  for (const ConfigChange& change : trainer_->changes()) {
+    if (change.step != trainer_->resumed_from()) continue;
+    LOG(WARNING) << "from step " << change.step + 1 << " on, " << change.field << " is "
+                 << change.value << ", before " << change.former;
+    events_->Add("change", {{"step", change.step},
+                            {"field", change.field},
+                            {"former", change.former},
+                            {"value", change.value}});
+  }
 }
 
 void TrainingSession::RecordEnd(const absl::Status& status) {

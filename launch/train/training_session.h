@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <limits>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -17,6 +19,8 @@ namespace unipool {
 // What the user requests besides the config.
 struct TrainingRequest {
   StartMode start = StartMode::kResume;
+  // Fields of the config that differ from those of the checkpoint on purpose (--change).
+  std::vector<std::string> changed_fields = {};
   // The constant of the router is an estimate for too few experts: print a warning.
   bool has_noisy_constant = false;
   int64_t stop_after = std::numeric_limits<int64_t>::max();  // stop after this step

@@ -25,14 +25,14 @@ config::Run Resolved(int64_t steps, int64_t decay_steps, int64_t warmup_steps) {
 
 // `wanted` with the schedule that it takes over from `saved`.
 config::Run Adopted(const config::Run& saved, config::Run wanted) {
-  AdoptSchedule(saved, &wanted);
+  AdoptSchedule(saved, {}, &wanted);
   return wanted;
 }
 
 absl::Status Check(const config::Run& saved, const config::Run& run) {
   config::Manifest manifest;
   *manifest.mutable_run() = saved;
-  return CheckSameRun("folder", manifest, run);
+  return CheckSameRun("folder", manifest, run, {});
 }
 
 TEST(AdoptSchedule, KeepsTheRatesOfARunThatIsMadeLongerAgainAndAgain) {

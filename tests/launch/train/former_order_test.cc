@@ -52,7 +52,7 @@ class FormerOrderTest : public ::testing::Test {
       run.set_run_dir(folder_.Path(place));
       const auto corpus = Corpus::Open(run.data()).value();
       const auto world = World::Create(run, std::move(comm)).value();
-      const auto trainer = ResumeTrainer(&run, *corpus, *world).value();
+      const auto trainer = ResumeTrainer(&run, {}, *corpus, *world).value();
       trainer->StopAfter(last);
       ASSERT_OK(trainer->Run([&](const StepRecord& record) {
         if (record.has_training && record.step > 0) losses.push_back(record.lm_loss);

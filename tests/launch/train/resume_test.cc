@@ -59,7 +59,7 @@ class ResumeTest : public ::testing::Test {
     testing::OnRanksOwned(ranks, [&](std::unique_ptr<Communicator> comm) {
       const auto world = World::Create(run, std::move(comm)).value();
       config::Run resolved = run;
-      const auto trainer = ResumeTrainer(&resolved, *corpus_, *world);
+      const auto trainer = ResumeTrainer(&resolved, {}, *corpus_, *world);
       ASSERT_OK(trainer.status());
       ASSERT_OK((*trainer)->Run([&](const StepRecord& record) {
         if (world->is_first()) outcome.records.push_back(record);
