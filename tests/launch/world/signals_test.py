@@ -107,7 +107,8 @@ class SignalsTest(support.TextTest):
     def test_a_run_continues_without_a_reader_of_its_progress(self):
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
-                job, run_dir = self.start(f"head-{ranks}", ranks, {"steps": 300})
+                job, run_dir = self.start(f"head-{ranks}", ranks,
+                                          {"steps": 300, "model.ffn_kind": "DENSE"})
                 job.process.stdout.close()
                 _, errors = job.process.communicate(timeout=60)
                 self.assertEqual((job.process.returncode, errors), (0, ""))
