@@ -148,7 +148,10 @@ std::string ScheduleNote(const config::Run& given, const config::Run& adopted) {
   return absl::StrCat(
       "schedule.decay_steps stays ", end, " as in the checkpoint; with steps = ", given.steps(),
       given.steps() < end ? " the run ends before the learning rate reaches schedule.min_lr"
-                          : absl::StrCat(" the steps after step ", end, " use schedule.min_lr"));
+                          : absl::StrCat(" the steps after step ", end,
+                                         " use schedule.min_lr, unless --change "
+                                         "schedule.decay_steps=",
+                                         given.steps(), " is given"));
 }
 
 std::string OrderNote(const std::string& folder, const config::Manifest& saved,

@@ -63,7 +63,7 @@ TEST(ScheduleNote, SaysWhatALongerOrShorterRunDoes) {
   EXPECT_EQ(
       note(2000),
       "schedule.decay_steps stays 1000 as in the checkpoint; with steps = 2000 the steps after "
-      "step 1000 use schedule.min_lr");
+      "step 1000 use schedule.min_lr, unless --change schedule.decay_steps=2000 is given");
   EXPECT_EQ(note(500),
             "schedule.decay_steps stays 1000 as in the checkpoint; with steps = 500 the run ends "
             "before the learning rate reaches schedule.min_lr");
