@@ -109,8 +109,7 @@ absl::Status Print(const absl::StatusOr<std::string>& text) {
 
 Command ConfigCommand() {
   return {.name = "config",
-          .summary =
-              "show | init | help: resolved config and memory, a starter config, meaning of fields",
+          .summary = "resolved config and memory, a starter config, and what fields mean",
           .subs = {{.name = "show",
                     .summary = "prints the resolved config, its parameter counts and the memory of "
                                "each rank",

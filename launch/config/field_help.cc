@@ -199,8 +199,9 @@ absl::StatusOr<std::string> StarterConfig(const std::string& size) {
         "#   unipool train --config THIS_FILE                     trains, or resumes\n\n",
         Commented(EmbeddedFile(file)));
   }
+  const std::string meant = DidYouMean(size, sizes);
   return absl::InvalidArgumentError(absl::StrCat(
-      "--size=", size, ": write ", absl::StrJoin(sizes, " or "), " ", DidYouMean(size, sizes)));
+      "--size=", size, ": write ", absl::StrJoin(sizes, " or "), meant.empty() ? "" : "; ", meant));
 }
 
 }  // namespace unipool
