@@ -30,7 +30,7 @@ namespace {
 
 // Up to this size, the product of two sizes fits into an int64 and every id into an int32.
 constexpr int64_t kLargestSize = 2147483647;
-constexpr int64_t kMostExperts = 65536;
+constexpr int64_t kMaxExperts = 65536;
 constexpr int kMaxSequences = 1 << 24;  // in a step
 constexpr int64_t kByteVocab = 257;
 constexpr int kMaxSources = 65535;
@@ -155,7 +155,7 @@ absl::Status CheckModel(const config::Run& run, const Rules& rules) {
 absl::Status CheckPool(const config::Run& run, const Rules& rules) {
   if (run.model().ffn_kind() == config::Model::DENSE) return absl::OkStatus();
   const config::Pool& pool = run.pool();
-  RETURN_IF_ERROR(rules.Integer("pool.experts", 1, kMostExperts));
+  RETURN_IF_ERROR(rules.Integer("pool.experts", 1, kMaxExperts));
   RETURN_IF_ERROR(rules.Integer("pool.top_k", 1));
   RETURN_IF_ERROR(rules.Require(pool.top_k() <= pool.experts(), "pool.top_k",
                                 absl::StrCat("at most ", rules.Other("pool.experts"))));

@@ -9,7 +9,7 @@ namespace unipool {
 namespace {
 
 constexpr size_t kStepsOfWarning = 5, kStepsOfSummary = 10;
-constexpr double kMostUnrouted = 0.05, kGrowth = 0.2;
+constexpr double kMaxUnrouted = 0.05, kGrowth = 0.2;
 
 std::string Line(double share) {
   return absl::StrFormat(
@@ -33,14 +33,14 @@ std::string UnroutedWarning::Add(double unrouted_share) {
   if (shares_.size() > kStepsOfSummary) shares_.pop_front();
   if (shares_.size() < kStepsOfWarning) return "";
   const double share = MeanOfLast(kStepsOfWarning);
-  if (share <= kMostUnrouted || (warned_of_ > 0 && share < warned_of_ + kGrowth)) return "";
+  if (share <= kMaxUnrouted || (warned_of_ > 0 && share < warned_of_ + kGrowth)) return "";
   warned_of_ = share;
   return Line(share);
 }
 
 std::string UnroutedWarning::Summary() const {
   const double share = MeanOfLast(kStepsOfSummary);
-  return share > kMostUnrouted ? Line(share) : "";
+  return share > kMaxUnrouted ? Line(share) : "";
 }
 
 }  // namespace unipool

@@ -21,7 +21,7 @@ void IgnorePipeSignal();
 // The first of these signals that was received; 0 if there was none.
 int ReceivedSignal();
 // Number of SIGQUITs, or SIGALRMs as launch/mpirun.sh sends them, that were received: each asks
-// every rank to log what it does. The run goes on.
+// every rank to log what it does. The run continues.
 int StateRequests();
 // True if SIGTERM was received. A launcher also sends it shortly before SIGKILL.
 bool SigtermReceived();
